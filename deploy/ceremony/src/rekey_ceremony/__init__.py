@@ -1,0 +1,1 @@
+"""The HSM ceremony: tokens and the two halves of each KEK."""

@@ -1,0 +1,1 @@
+"""A development environment on one machine: founding, supervisor, story."""

@@ -1,0 +1,1 @@
+"""The bus provisioner: accounts, streams and consumers from the authority table."""

@@ -1,0 +1,1 @@
+"""Remembers, proves, answers questions, raises alarms; has no authority."""

@@ -1,0 +1,1 @@
+"""Makes key versions and destroys them, nothing else."""

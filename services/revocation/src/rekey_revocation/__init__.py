@@ -1,0 +1,1 @@
+"""Decides on emergencies: verified commands of people become stops."""

@@ -1,0 +1,1 @@
+"""Decides when: policy, time and receipts become commands and facts."""

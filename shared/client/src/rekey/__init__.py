@@ -1,0 +1,1 @@
+"""SDK and CLI of rekey: keys that rotate without being noticed."""

@@ -1,0 +1,1 @@
+"""Words and rules of rekey, without input or output."""

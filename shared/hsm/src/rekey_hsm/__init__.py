@@ -1,0 +1,1 @@
+"""The only code of rekey that knows PKCS#11."""

@@ -1,0 +1,1 @@
+"""How a rekey service runs: bus, trust, log, readiness."""
