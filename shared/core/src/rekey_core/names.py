@@ -10,12 +10,12 @@ from pydantic import StringConstraints
 
 TOKEN_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"  # one NATS token; 63 as in DNS labels (RFC 1035 §2.3.4)
 _TOKEN: Final = re.compile(TOKEN_PATTERN)
-type_token = StringConstraints(pattern=TOKEN_PATTERN)
+_token = StringConstraints(pattern=TOKEN_PATTERN)
 
-Environment = Annotated[str, type_token]
-KeyName = Annotated[str, type_token]
-DependentName = Annotated[str, type_token]
-PersonName = Annotated[str, type_token]
+Environment = Annotated[str, _token]
+KeyName = Annotated[str, _token]
+DependentName = Annotated[str, _token]
+PersonName = Annotated[str, _token]
 InstanceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]  # first 16 bytes of SHA-256(instance public key)
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # SHA-256 in hex
 

@@ -1,0 +1,182 @@
+"""Facts: what happened to a key, past tense, one message each, never changed.
+
+A fact of the key itself has version 0. ``checked`` is the sequence of the last fact of the key that the author had
+folded; the server stored the fact only because that was still the last one (DESIGN §3). ``cause`` is the id of
+the command (SHA-256 of its signed bytes) or of the fact that made the author decide.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from rekey_core.contracts.base import Base64Url, Message, Model, Sequence, Time, Version, VersionOrKey
+from rekey_core.contracts.commands import SignedCommand
+from rekey_core.names import Algorithm, DependentName, Digest, Environment, InstanceId, KeyName, PersonName, Release, Service
+
+EVENT_NAMESPACE: Final = uuid.UUID("6f9f4a0e-5f0c-5a55-9a52-0f6d1f1f7a11")  # ours, fixed for ever: event ids derive from it
+
+TinkKeyId = Annotated[int, Field(ge=1, le=2**32 - 1)]
+Cause = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Fact(Message):
+    """What every fact says."""
+
+    EVENT: ClassVar[str]
+    AUTHOR: ClassVar[Service]
+    id: uuid.UUID
+    env: Environment
+    key: KeyName
+    version: VersionOrKey
+    author: Service
+    checked: Sequence
+    cause: Cause
+    policy: Digest
+    at: Time
+
+
+class Registered(Fact):
+    """The key exists: name, owner, class. Valid only with the owner's command inside."""
+
+    TYPE: ClassVar[str] = "rekey.key.registered.v1"
+    EVENT: ClassVar[str] = "registered"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.registered.v1"] = "rekey.key.registered.v1"
+    owner: PersonName
+    key_class: str
+    algorithm: Algorithm
+    release: Release
+    purpose: str
+    cryptoperiod_s: Annotated[int, Field(ge=1)]
+    command: SignedCommand
+
+
+class Granted(Fact):
+    """A dependent may have the key. Valid only with the owner's command inside."""
+
+    TYPE: ClassVar[str] = "rekey.key.granted.v1"
+    EVENT: ClassVar[str] = "granted"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.granted.v1"] = "rekey.key.granted.v1"
+    dependent: DependentName
+    command: SignedCommand
+
+
+class RotationRequested(Fact):
+    """A new version shall be made; ``version`` is its number. The generator's command."""
+
+    TYPE: ClassVar[str] = "rekey.key.rotation-requested.v1"
+    EVENT: ClassVar[str] = "rotation-requested"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.rotation-requested.v1"] = "rekey.key.rotation-requested.v1"
+    reason: Literal["initial", "time", "person"]
+    deadline: Time  # until when every live instance should have proved that it holds the version
+    command: SignedCommand | None = None
+
+
+class Generated(Fact):
+    """A version exists, in pre-activation: what it is and how to know it again; never the key."""
+
+    TYPE: ClassVar[str] = "rekey.key.generated.v1"
+    EVENT: ClassVar[str] = "generated"
+    AUTHOR: ClassVar[Service] = Service.GENERATOR
+    type: Literal["rekey.key.generated.v1"] = "rekey.key.generated.v1"
+    algorithm: Algorithm
+    release: Release
+    epoch: Annotated[int, Field(ge=1)]
+    key_id: TinkKeyId
+    blob_digest: Digest  # SHA-256 of the wrapped blob in MATERIAL
+    commitment: Digest  # HMAC-SHA256 under the key, or SHA-256 of the SPKI (DESIGN §5)
+    spki: Base64Url | None = None  # DER SubjectPublicKeyInfo of an asymmetric version
+
+
+class Count(Model):
+    """How many live instances of a dependent had proved the step when it was decided."""
+
+    dependent: DependentName
+    instances: tuple[InstanceId, ...]
+
+
+class Activated(Fact):
+    """The version is current from here on: dependents protect with it."""
+
+    TYPE: ClassVar[str] = "rekey.key.activated.v1"
+    EVENT: ClassVar[str] = "activated"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.activated.v1"] = "rekey.key.activated.v1"
+    proved: tuple[Count, ...]
+
+
+class Deactivated(Fact):
+    """Nobody protects with the version any more; it still processes."""
+
+    TYPE: ClassVar[str] = "rekey.key.deactivated.v1"
+    EVENT: ClassVar[str] = "deactivated"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.deactivated.v1"] = "rekey.key.deactivated.v1"
+    proved: tuple[Count, ...]
+
+
+class Suspended(Fact):
+    """A responder stopped the version (0: every version)."""
+
+    TYPE: ClassVar[str] = "rekey.key.suspended.v1"
+    EVENT: ClassVar[str] = "suspended"
+    AUTHOR: ClassVar[Service] = Service.REVOCATION
+    type: Literal["rekey.key.suspended.v1"] = "rekey.key.suspended.v1"
+    command: SignedCommand
+
+
+class Compromised(Fact):
+    """A responder declared the version (0: every version) compromised."""
+
+    TYPE: ClassVar[str] = "rekey.key.compromised.v1"
+    EVENT: ClassVar[str] = "compromised"
+    AUTHOR: ClassVar[Service] = Service.REVOCATION
+    type: Literal["rekey.key.compromised.v1"] = "rekey.key.compromised.v1"
+    command: SignedCommand
+
+
+FACTS: Final[tuple[type[Fact], ...]] = (
+    Registered,
+    Granted,
+    RotationRequested,
+    Generated,
+    Activated,
+    Deactivated,
+    Suspended,
+    Compromised,
+)
+
+
+class Delivery(Model):
+    """One version given to one instance for the first time; the hashes of what only a holder can compute."""
+
+    delivery: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    dependent: DependentName
+    instance: InstanceId
+    installed: Digest
+    switched: Digest
+
+
+class Delivered(Message):
+    """A batch of deliveries of one version, stored before the first answer of the batch."""
+
+    TYPE: ClassVar[str] = "rekey.key.delivered.v1"
+    type: Literal["rekey.key.delivered.v1"] = "rekey.key.delivered.v1"
+    id: uuid.UUID
+    env: Environment
+    key: KeyName
+    version: Version
+    author: Literal[Service.DISTRIBUTOR] = Service.DISTRIBUTOR
+    checked: Sequence
+    at: Time
+    deliveries: Annotated[tuple[Delivery, ...], Field(min_length=1, max_length=100)]
+
+
+def event_id(cause: str, event_type: str, env: str, key: str, version: int, ordinal: int = 0) -> uuid.UUID:
+    """The id that every retry of the same decision gets (RFC 9562 §5.5)."""
+    return uuid.uuid5(EVENT_NAMESPACE, f"{cause}|{event_type}|{env}|{key}|{version}|{ordinal}")

@@ -1,0 +1,163 @@
+"""The record of a wrapped version, and what instances ask the distributor for.
+
+Requests are signed by the instance and carry its endorsement; answers are signed by the distributor and repeat the
+nonce. Whatever holds material is sealed as a whole (HPKE) to the key that the request brought.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from rekey_core.contracts.base import Base64Url, Endorsement, Message, Model, Nonce, Sequence, Signed, Time, Version
+from rekey_core.contracts.facts import Cause, TinkKeyId
+from rekey_core.names import Algorithm, DependentName, Digest, Environment, InstanceId, KeyName, Release, Service
+
+MAX_REQUEST_AGE_S: Final = 60  # clock difference and delay that a request may have
+MAX_VERSIONS_PER_REQUEST: Final = 16  # so that an answer stays far below the bus's largest message
+MAX_SIGN_MESSAGE_BYTES: Final = 16 * 1024
+
+
+class MaterialRecord(Message):
+    """One wrapped version as it lies in MATERIAL, written once, before ``generated``."""
+
+    TYPE: ClassVar[str] = "rekey.material.record.v1"
+    type: Literal["rekey.material.record.v1"] = "rekey.material.record.v1"
+    env: Environment
+    key: KeyName
+    version: Version
+    author: Literal[Service.GENERATOR] = Service.GENERATOR
+    algorithm: Algorithm
+    release: Release
+    epoch: Annotated[int, Field(ge=1)]
+    key_id: TinkKeyId
+    blob: Base64Url  # wrapped under the epoch's KEK
+    commitment: Digest
+    spki: Base64Url | None = None
+    mac: Base64Url  # record MAC under the epoch's MAC key (AES-KW has no AAD)
+    cause: Cause
+    at: Time
+
+
+class Request(Message):
+    """What every request of an instance says; signed by the instance's key."""
+
+    OP: ClassVar[str]
+    env: Environment
+    dependent: DependentName
+    instance: InstanceId
+    endorsement: Endorsement
+    nonce: Nonce
+    sent_at: Time
+
+
+class MaterialRequest(Request):
+    """Give me these versions, sealed to this key."""
+
+    OP: ClassVar[str] = "material"
+    TYPE: ClassVar[str] = "rekey.request.material.v1"
+    type: Literal["rekey.request.material.v1"] = "rekey.request.material.v1"
+    key: KeyName
+    versions: Annotated[tuple[Version, ...], Field(min_length=1, max_length=MAX_VERSIONS_PER_REQUEST)]
+    seal_to: Base64Url  # HPKE public key, fresh for this request
+
+
+class LeaseRequest(Request):
+    """Let me go on; here is the proof of what I hold."""
+
+    OP: ClassVar[str] = "lease"
+    TYPE: ClassVar[str] = "rekey.request.lease.v1"
+    type: Literal["rekey.request.lease.v1"] = "rekey.request.lease.v1"
+    keys: Annotated[tuple[KeyName, ...], Field(min_length=1, max_length=1000)]
+    receipt: Signed
+
+
+class ProbeRequest(Request):
+    """Prove with me that I reach this version inside the HSM (classes that never leave it)."""
+
+    OP: ClassVar[str] = "probe"
+    TYPE: ClassVar[str] = "rekey.request.probe.v1"
+    type: Literal["rekey.request.probe.v1"] = "rekey.request.probe.v1"
+    key: KeyName
+    version: Version
+    phase: Literal["installed", "switched"]
+
+
+class SignRequest(Request):
+    """Sign this message with this version inside the HSM."""
+
+    OP: ClassVar[str] = "sign"
+    TYPE: ClassVar[str] = "rekey.request.sign.v1"
+    type: Literal["rekey.request.sign.v1"] = "rekey.request.sign.v1"
+    key: KeyName
+    version: Version
+    message: Annotated[Base64Url, StringConstraints(max_length=MAX_SIGN_MESSAGE_BYTES * 4 // 3 + 4)]
+
+
+REQUESTS: Final[tuple[type[Request], ...]] = (MaterialRequest, LeaseRequest, ProbeRequest, SignRequest)
+OPS: Final = tuple(request.OP for request in REQUESTS)
+
+
+class Answer(Message):
+    """What every answer says: for whom, to which request, at which state of the key; signed by the distributor."""
+
+    env: Environment
+    dependent: DependentName
+    instance: InstanceId
+    nonce: Nonce
+
+
+class ReleasedVersion(Model):
+    """One version, wrapped to the dependent's transport key, with the signed facts that say what it is."""
+
+    version: Version
+    delivery: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    wrapped: Base64Url
+    generated: Signed
+    activated: Signed | None
+
+
+class MaterialAnswer(Answer):
+    """The versions that were asked for."""
+
+    TYPE: ClassVar[str] = "rekey.answer.material.v1"
+    type: Literal["rekey.answer.material.v1"] = "rekey.answer.material.v1"
+    key: KeyName
+    as_of: Sequence
+    releases: tuple[ReleasedVersion, ...]
+
+
+class LeaseAnswer(Answer):
+    """Go on until then (counted by the instance from the moment it sent the request)."""
+
+    TYPE: ClassVar[str] = "rekey.answer.lease.v1"
+    type: Literal["rekey.answer.lease.v1"] = "rekey.answer.lease.v1"
+    duration_s: Annotated[int, Field(ge=1)]
+    until: Time
+    as_of: dict[KeyName, Sequence]
+
+
+class SignatureAnswer(Answer):
+    """A signature made inside the HSM: ECDSA as r‖s."""
+
+    TYPE: ClassVar[str] = "rekey.answer.signature.v1"
+    type: Literal["rekey.answer.signature.v1"] = "rekey.answer.signature.v1"
+    key: KeyName
+    version: Version
+    as_of: Sequence
+    signature: Base64Url
+
+
+class RefusalAnswer(Answer):
+    """No, or not now: the error's stable code, its line, what to do; ``retry`` when nothing was decided."""
+
+    TYPE: ClassVar[str] = "rekey.answer.refusal.v1"
+    type: Literal["rekey.answer.refusal.v1"] = "rekey.answer.refusal.v1"
+    code: str
+    message: str
+    hint: str | None
+    retry: bool
+
+
+ANSWERS: Final[tuple[type[Answer], ...]] = (MaterialAnswer, LeaseAnswer, SignatureAnswer, RefusalAnswer)

@@ -1,0 +1,81 @@
+"""What an instance states (receipts) and what it was allowed (leases)."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from rekey_core.contracts.base import Base64Url, Endorsement, Message, Model, Nonce, Sequence, Time, Version, VersionOrKey
+from rekey_core.names import DependentName, Environment, InstanceId, KeyName, Service
+
+HexValue = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Confirmation(Model):
+    """The values that only a holder of the key can compute; their SHA-256 stands in ``delivered``."""
+
+    kind: Literal["confirmation"] = "confirmation"
+    delivery: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    installed: HexValue
+    switched: HexValue | None = None
+
+
+class ProbeSignature(Model):
+    """A signature that the HSM made for this instance over rekey-probe@v1."""
+
+    nonce: Nonce
+    signature: Base64Url
+
+
+class Probe(Model):
+    """Proof for a version that never leaves the HSM."""
+
+    kind: Literal["probe"] = "probe"
+    installed: ProbeSignature
+    switched: ProbeSignature | None = None
+
+
+class KeyReceipt(Model):
+    """What the instance holds of one key. ``stopped``: versions it does not protect with any more (0: all)."""
+
+    proofs: dict[Version, Annotated[Confirmation | Probe, Field(discriminator="kind")]]
+    protects: Version | None
+    stopped: tuple[VersionOrKey, ...]
+    as_of: Sequence
+
+
+class Receipt(Message):
+    """Signed by the instance, cumulative; ``n`` rises."""
+
+    TYPE: ClassVar[str] = "rekey.receipt.v1"
+    type: Literal["rekey.receipt.v1"] = "rekey.receipt.v1"
+    env: Environment
+    dependent: DependentName
+    instance: InstanceId
+    endorsement: Endorsement
+    n: Annotated[int, Field(ge=1)]
+    at: Time
+    keys: dict[KeyName, KeyReceipt]
+
+
+class LeasedKey(Model):
+    """What the instance had proved of one key when the lease was decided, and at which state of the key."""
+
+    versions: tuple[Version, ...]
+    as_of: Sequence
+
+
+class Lease(Message):
+    """One instance may go on until then; while it is valid the instance is *live*."""
+
+    TYPE: ClassVar[str] = "rekey.lease.v1"
+    type: Literal["rekey.lease.v1"] = "rekey.lease.v1"
+    env: Environment
+    dependent: DependentName
+    instance: InstanceId
+    author: Literal[Service.DISTRIBUTOR] = Service.DISTRIBUTOR
+    endorsement: Endorsement
+    until: Time
+    at: Time
+    keys: dict[KeyName, LeasedKey]
