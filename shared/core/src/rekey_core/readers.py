@@ -48,7 +48,7 @@ from rekey_core.errors import (
     WrongAuthorError,
 )
 from rekey_core.names import Service
-from rekey_core.signing import SigningKey, instance_id, verify
+from rekey_core.signing import SigningKey, key_id, verify
 from rekey_core.trust import Trust
 
 ENDORSEMENT_TYPE: Final = "rekey.endorsement.v1"
@@ -173,7 +173,7 @@ def open_embedded_fact(signed: Signed, trust: Trust, *, where: str) -> Fact:
 def endorse(dependent: str, env: str, instance_public: bytes, key: SigningKey, *, at: datetime | None = None) -> Endorsement:
     """The dependent's word that an instance key is its own."""
     issued_at = at or datetime.now(UTC)
-    instance = instance_id(instance_public)
+    instance = key_id(instance_public)
     payload = _endorsement_bytes(env, dependent, instance, instance_public, issued_at)
     return Endorsement(
         env=env,
@@ -194,7 +194,7 @@ def instance_key(endorsement: Endorsement, dependent: str, instance: str, trust:
         SignatureError: the dependent did not sign it.
     """
     raw = b64u_decode(endorsement.instance_key)
-    if (endorsement.dependent, endorsement.instance, instance_id(raw)) != (dependent, instance, instance):
+    if (endorsement.dependent, endorsement.instance, key_id(raw)) != (dependent, instance, instance):
         text = f"endorsement is for {endorsement.dependent}/{endorsement.instance}, expected {dependent}/{instance}"
         raise WrongAuthorError(text)
     _same_environment(endorsement, trust, "endorsement")
