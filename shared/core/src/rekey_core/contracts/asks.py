@@ -1,0 +1,161 @@
+"""What people ask audit, and its signed answers. The asker is who its certificate (and so the subject) says."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field, StringConstraints
+
+from rekey_core.contracts.base import Message, Model, Nonce, Sequence, Time, Version, VersionOrKey
+from rekey_core.names import Algorithm, DependentName, Digest, Environment, InstanceId, KeyName, PersonName, Release
+
+
+class Ask(Model):
+    """A question; ``key`` and ``command`` as the verb needs them."""
+
+    nonce: Nonce
+    key: KeyName | None = None
+    command: Digest | None = None
+
+
+class VersionSummary(Model):
+    """One version: state, since when, Tink key id."""
+
+    version: Version
+    state: str
+    since: Time
+    key_id: int | None
+
+
+class KeySummary(Model):
+    """One key as it is."""
+
+    key: KeyName
+    owner: PersonName
+    key_class: str
+    algorithm: Algorithm
+    release: Release
+    purpose: str
+    dependents: tuple[DependentName, ...]
+    current: Version | None
+    rotates_by: Time | None
+    versions: tuple[VersionSummary, ...]
+    as_of: Sequence
+
+
+class HistoryEntry(Model):
+    """One fact of a key: what, when, who decided, on whose command."""
+
+    sequence: Sequence
+    at: Time
+    version: VersionOrKey
+    event: str
+    author: str
+    person: PersonName | None
+    detail: Annotated[str, StringConstraints(max_length=500)]
+    void: str | None = None
+
+
+class InstanceAdoption(Model):
+    """One live instance: what it has proved of the version in question."""
+
+    instance: InstanceId
+    lease_until: Time
+    installed: bool
+    switched: bool
+    stopped: bool
+
+
+class DependentAdoption(Model):
+    """One dependent and its live instances."""
+
+    dependent: DependentName
+    instances: tuple[InstanceAdoption, ...]
+
+
+class AskAnswer(Message):
+    """What every answer of audit says; signed by audit."""
+
+    VERB: ClassVar[str]
+    env: Environment
+    person: PersonName
+    nonce: Nonce
+    as_of: Sequence
+    at: Time
+
+
+class ListAnswer(AskAnswer):
+    """The keys in the person's scope."""
+
+    VERB: ClassVar[str] = "ls"
+    TYPE: ClassVar[str] = "rekey.answer.ls.v1"
+    type: Literal["rekey.answer.ls.v1"] = "rekey.answer.ls.v1"
+    keys: tuple[KeySummary, ...]
+
+
+class ShowAnswer(AskAnswer):
+    """One key."""
+
+    VERB: ClassVar[str] = "show"
+    TYPE: ClassVar[str] = "rekey.answer.show.v1"
+    type: Literal["rekey.answer.show.v1"] = "rekey.answer.show.v1"
+    key: KeySummary
+
+
+class HistoryAnswer(AskAnswer):
+    """One key's facts, oldest first; ``truncated`` when only the newest fit."""
+
+    VERB: ClassVar[str] = "history"
+    TYPE: ClassVar[str] = "rekey.answer.history.v1"
+    type: Literal["rekey.answer.history.v1"] = "rekey.answer.history.v1"
+    key: KeyName
+    entries: tuple[HistoryEntry, ...]
+    truncated: bool
+
+
+class AdoptionAnswer(AskAnswer):
+    """Who has proved what of a version: the one in motion, else the current one."""
+
+    VERB: ClassVar[str] = "adoption"
+    TYPE: ClassVar[str] = "rekey.answer.adoption.v1"
+    type: Literal["rekey.answer.adoption.v1"] = "rekey.answer.adoption.v1"
+    key: KeyName
+    version: Version | None
+    state: str | None
+    deadline: Time | None
+    dependents: tuple[DependentAdoption, ...]
+
+
+class CommandAnswer(AskAnswer):
+    """What became of a command. ``done`` lists the facts that name it as cause."""
+
+    VERB: ClassVar[str] = "command"
+    TYPE: ClassVar[str] = "rekey.answer.command.v1"
+    type: Literal["rekey.answer.command.v1"] = "rekey.answer.command.v1"
+    command: Digest
+    status: Literal["pending", "done", "refused"]
+    facts: tuple[HistoryEntry, ...]
+    code: str | None
+    message: str | None
+    hint: str | None
+
+
+class AskRefused(AskAnswer):
+    """Audit does not answer this question to this person, or there is nothing of that name."""
+
+    VERB: ClassVar[str] = "refused"
+    TYPE: ClassVar[str] = "rekey.answer.ask-refused.v1"
+    type: Literal["rekey.answer.ask-refused.v1"] = "rekey.answer.ask-refused.v1"
+    code: str
+    message: str
+    hint: Annotated[str | None, Field(max_length=500)]
+
+
+ASK_ANSWERS: Final[tuple[type[AskAnswer], ...]] = (
+    ListAnswer,
+    ShowAnswer,
+    HistoryAnswer,
+    AdoptionAnswer,
+    CommandAnswer,
+    AskRefused,
+)
