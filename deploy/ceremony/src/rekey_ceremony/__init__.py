@@ -1,1 +1,6 @@
-"""The HSM ceremony: tokens and the two halves of each KEK."""
+"""The HSM ceremony: tokens and the two halves of each KEK. It knows the PINs of both tokens and nothing of the bus."""
+
+from rekey_ceremony.perform import perform
+from rekey_ceremony.plan import CeremonyPlan, CeremonyReport, FoundedKey, TokenPlan, TokenReport
+
+__all__ = ["CeremonyPlan", "CeremonyReport", "FoundedKey", "TokenPlan", "TokenReport", "perform"]

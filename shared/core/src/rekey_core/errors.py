@@ -16,7 +16,8 @@
     │   ├── NotFoundError           there is no such key or version
     │   ├── AlreadyExistsError      a key of this name is registered
     │   ├── NotInstalledError       a lease was asked without proof of every version to hold
-    │   └── UsageRefusedError       the operation is not what the key is for
+    │   ├── UsageRefusedError       the operation is not what the key is for
+    │   └── NotEnrolledError        the dependent's transport key is not trusted in the HSM
     ├── MalformedError          set aside with an alarm, then terminated: not a message of ours
     │   ├── SchemaError             not the model that its type names
     │   ├── OversizedError          larger than its stream allows
@@ -26,7 +27,8 @@
     │   ├── ForeignEnvironmentError made for another environment
     │   ├── ReplayedError           made for another place or used before
     │   ├── IllegalTransitionError  a fact that the lifecycle does not allow
-    │   └── CheckSequenceError      a fact that did not see the fact before it
+    │   ├── CheckSequenceError      a fact that did not see the fact before it
+    │   └── RecordError             a wrapped version or its MAC does not verify in the HSM
     ├── AlreadyDoneError        acknowledged: the effect exists
     └── FatalError              the process ends and its supervisor starts it again
         ├── ConfigurationError      settings, permissions or streams differ from what was founded
@@ -136,6 +138,10 @@ class UsageRefusedError(RefusedError):
     """The operation is not what the key or class is for."""
 
 
+class NotEnrolledError(RefusedError):
+    """The HSM holds no trusted transport key of this dependent and hash."""
+
+
 class MalformedError(RekeyError):
     """Not a message of ours."""
 
@@ -176,6 +182,10 @@ class IllegalTransitionError(MalformedError):
 
 class CheckSequenceError(MalformedError):
     """The fact was decided without the fact before it."""
+
+
+class RecordError(MalformedError):
+    """The wrapped version, or the record MAC over it, does not verify inside the HSM."""
 
 
 class AlreadyDoneError(RekeyError):

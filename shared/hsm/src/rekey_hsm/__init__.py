@@ -1,1 +1,15 @@
-"""The only code of rekey that knows PKCS#11."""
+"""The only code of rekey that knows PKCS#11.
+
+``GeneratorHsm`` and ``DistributorHsm`` are async facades over the one thread of the process that may talk to the
+module. ``rekey_hsm.officer`` and ``rekey_hsm.founding`` are for enrolment and the ceremony alone.
+"""
+
+from rekey_hsm.distributor import DistributorHsm
+from rekey_hsm.generator import GeneratorHsm
+from rekey_hsm.labels import kek_label, record_mac_label
+from rekey_hsm.values import Released, TokenSettings, WrappedKeyPair, WrappedSecret
+
+__all__ = [
+    "DistributorHsm", "GeneratorHsm", "Released", "TokenSettings", "WrappedKeyPair", "WrappedSecret",
+    "kek_label", "record_mac_label",
+]  # fmt: skip

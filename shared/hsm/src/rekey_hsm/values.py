@@ -1,0 +1,42 @@
+"""What goes into and comes out of the HSM's facades: plain frozen values, none of them a key in clear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rekey_core.secret import Secret
+
+
+@dataclass(frozen=True)
+class TokenSettings:
+    """Where the token is and which one it must be. ``serial`` is new after each initialisation: it is pinned."""
+
+    module: Path
+    label: str
+    serial: str
+    pin: Secret
+
+
+@dataclass(frozen=True)
+class WrappedSecret:
+    """A 64-byte secret wrapped under a KEK (RFC 5649) and the HMAC-SHA256 under all of it that commits to it."""
+
+    blob: bytes
+    commitment: bytes
+
+
+@dataclass(frozen=True)
+class WrappedKeyPair:
+    """A private key (PKCS#8) wrapped under a KEK (RFC 5649) and its public half as DER SubjectPublicKeyInfo."""
+
+    blob: bytes
+    spki: bytes
+
+
+@dataclass(frozen=True)
+class Released:
+    """A secret wrapped to a recipient (RSA-OAEP with SHA-1, no label) and one HMAC-SHA256 per input, in order."""
+
+    wrapped: bytes
+    macs: tuple[bytes, ...]
