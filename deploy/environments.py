@@ -143,9 +143,10 @@ def build(name: str, uv: str, digest: str) -> bool:
     stamp = where / "rekey-stamp"
     if stamp.is_file() and stamp.read_text() == digest:
         return False
-    _run(uv, "venv", "--quiet", "--clear", "--no-project", "--python", sys.executable, str(where))
+    stamp.unlink(missing_ok=True)
+    _run(uv, "venv", "--quiet", "--allow-existing", "--no-project", "--python", sys.executable, str(where))
     install = [uv, "pip", "install", "--quiet", "--python", str(where / "bin" / "python")]
-    hashed = [*install, "--require-hashes"]
+    hashed = [*install, "--require-hashes", "--exact"]  # exact: what is no longer needed goes
     if name == DEV:
         _run(*hashed, "--requirements", str(LOCK))
     else:  # uv follows the declared dependencies; the lock gives every version and hash
