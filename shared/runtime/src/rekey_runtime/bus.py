@@ -1,0 +1,304 @@
+"""The bus as a service sees it: append with an expected sequence, read as the leader has it, read many, read all.
+
+Writes end in a sequence or in an error that says what is known: ``ConflictError`` (refused, nothing stored),
+``UnavailableError`` (refused for now), ``UnknownOutcomeError`` (read back and compare). Reads never take "unknown" for
+"empty" (DESIGN §3).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import nats.errors
+from faststream.nats import NatsBroker
+from faststream.security import BaseSecurity
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from rekey_core.authority import Stream, Subjects
+from rekey_core.contracts import Message
+from rekey_core.envelope import BusMessage, Packed, pack
+from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
+from rekey_core.signing import SigningKey
+
+from rekey_runtime import wire
+from rekey_runtime.settings import ServiceSettings
+from rekey_runtime.telemetry import TRACEPARENT, tracing
+from rekey_runtime.trust_store import TrustStore
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = 500  # messages per page of a rebuild (notes: one page takes some 10 ms)
+MAX_BATCH: Final = 1000  # nats-server's largest atomic batch
+
+
+@dataclass(frozen=True)
+class BatchItem:
+    """One message of an atomic batch; the check sees the state before the batch, so one message per key at most."""
+
+    subject: str
+    packed: Packed
+    expected_last: int | None = None
+    check_subject: str | None = None
+
+
+class Bus:
+    """One service's connection: its identity, its key, its trust, its rights."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.signer = _signing_key(settings)
+        self.subjects = Subjects(settings.env)
+        self.trust = TrustStore(self)
+        self.violations = 0  # how often the bus refused us a right: 0 in a service that is founded well
+        self.broker = NatsBroker(
+            settings.bus_url.split(","),
+            security=BaseSecurity(ssl_context=_tls(settings)),
+            tls_hostname=settings.server_name,
+            name=f"rekey-{settings.service}",
+            inbox_prefix=f"_INBOX_{settings.service}",
+            js_options={"prefix": wire.API},
+            max_reconnect_attempts=-1,  # anything else ends in a loop that freezes the process (notes: nats §0.6)
+            reconnect_time_wait=0.25,
+            graceful_timeout=settings.drain_s,
+            error_cb=self._on_error,
+            middlewares=tracing(settings.service, settings.trace_file),
+            logger=None,
+        )
+
+    async def connect(self) -> None:
+        """Log in.
+
+        Raises:
+            UnavailableError: no server, or it does not know this certificate.
+        """
+        try:
+            await self.broker.connect()
+        except (OSError, nats.errors.Error) as error:
+            raise UnavailableError(f"bus {self.settings.bus_url}: {error}") from error
+
+    async def close(self) -> None:
+        """Finish what is in flight and leave."""
+        await self.broker.stop()
+
+    @property
+    def client(self) -> Client:
+        """The NATS connection."""
+        return self.broker.config.connection_state.connection
+
+    def pack(self, model: Message) -> Packed:
+        """Sign a model as this service, with the trace context of the message being handled."""
+        source = f"/rekey/{self.settings.env}/{self.settings.service}"
+        return pack(model, self.signer, source=source, traceparent=TRACEPARENT.get())
+
+    async def publish(
+        self,
+        stream: Stream,
+        subject: str,
+        packed: Packed,
+        *,
+        expected_last: int | None = None,
+        check_subject: str | None = None,
+    ) -> int:
+        """Store one message; its sequence.
+
+        ``expected_last``: the last sequence that the check subject (default: the subject itself) must have.
+
+        Raises:
+            ConflictError: it has another one, or the subject is taken and write-once. Nothing was stored.
+            UnavailableError: the stream is full.
+            UnknownOutcomeError: no answer; it may be stored.
+        """
+        headers = packed.headers | _conditions(stream, expected_last, check_subject)
+        answer = await self._write(subject, packed.data, headers)
+        return wire.acknowledged(answer, where=subject)
+
+    async def publish_batch(self, stream: Stream, items: Sequence[BatchItem]) -> int:
+        """Store all or none; the sequence of the last. Raises as ``publish``."""
+        if not 1 <= len(items) <= MAX_BATCH:
+            raise ValueError(f"a batch has 1 to {MAX_BATCH} messages, found {len(items)}")
+        batch = uuid.uuid4().hex
+        for number, item in enumerate(items, start=1):
+            headers = item.packed.headers | _conditions(stream, item.expected_last, item.check_subject)
+            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            if number == len(items):
+                headers["Nats-Batch-Commit"] = "1"
+                answer = await self._write(item.subject, item.packed.data, headers)
+                return wire.acknowledged(answer, where=item.subject)
+            if number == 1:
+                opened = await self._write(item.subject, item.packed.data, headers)
+                if opened:  # a batch that is open answers nothing yet
+                    wire.acknowledged(opened, where=item.subject)
+            else:
+                await self._send(item.subject, item.packed.data, headers)
+        raise AssertionError("a batch ends with its last message")
+
+    async def write_once(self, stream: Stream, subject: str, packed: Packed) -> int:
+        """Store the first message of a subject. Raises as ``publish``; ``ConflictError`` when there is one."""
+        return await self.publish(stream, subject, packed, expected_last=0)
+
+    async def replace(self, stream: Stream, subject: str, packed: Packed, previous: int) -> int:
+        """Store in the place of the message with sequence ``previous`` (0: none). Raises as ``publish``."""
+        return await self.publish(stream, subject, packed, expected_last=previous)
+
+    async def last(self, stream: Stream, subject_filter: str) -> BusMessage | None:
+        """The newest message that matches, as the leader has it.
+
+        Raises:
+            UnavailableError: no leader answered.
+        """
+        return await self._leader(stream, {"last_by_subj": subject_filter})
+
+    async def at(self, stream: Stream, sequence: int) -> BusMessage | None:
+        """The message with this sequence, as the leader has it. Raises as ``last``."""
+        return await self._leader(stream, {"seq": sequence})
+
+    async def get(self, stream: Stream, subject: str) -> BusMessage | None:
+        """The newest message of one subject by the form of DIRECT.GET that the subject's own right covers.
+
+        Raises:
+            UnavailableError: nobody answered.
+        """
+        answer = await self._ask(f"{wire.API}.DIRECT.GET.{stream}.{subject}", b"")
+        state = wire.status(answer)
+        if state == wire.NOT_FOUND:
+            return None
+        if state is not None:
+            raise UnavailableError(f"read of {subject}: status {state}")
+        return wire.direct(answer)
+
+    async def read_many(self, stream: Stream, filters: Sequence[str]) -> list[BusMessage]:
+        """The newest message of every subject that matches, oldest first; empty only when there is none.
+
+        Raises:
+            StaleReadError: the answer was cut short, so what is there is unknown.
+        """
+        if not filters:
+            raise ValueError("expected at least one subject filter")
+        try:
+            found = await self._direct(stream, {"multi_last": list(filters)})
+        except wire.TooManySubjectsError:
+            found = [m for f in filters for m in [m async for m in self.read_all(stream, f)]]
+        return sorted({m.sequence: m for m in found}.values(), key=lambda m: m.sequence)
+
+    async def read_all(
+        self, stream: Stream, subject_filter: str, *, start: int = 1, batch: int = PAGE
+    ) -> AsyncIterator[BusMessage]:
+        """Every message that matches, from sequence ``start`` on, in the stream's order. Raises as ``read_many``."""
+        while True:
+            page = await self._direct(stream, {"seq": start, "batch": batch, "next_by_subj": subject_filter}, paged=True)
+            for message in page:
+                yield message
+            if len(page) < batch:
+                return
+            start = page[-1].sequence + 1
+
+    async def _direct(self, stream: Stream, question: Mapping[str, object], *, paged: bool = False) -> list[BusMessage]:
+        """All messages of one DIRECT.GET answer; complete, or an error. A page may leave some for the next one."""
+        inbox = self.client.new_inbox()
+        found: list[BusMessage] = []
+        try:
+            answers = await self.client.subscribe(inbox)
+            try:
+                await self.client.publish(f"{wire.API}.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
+                while wire.status(answer := await answers.next_msg(self.settings.request_timeout_s)) is None:
+                    found.append(wire.direct(answer))
+            finally:
+                with suppress(nats.errors.Error):  # the connection went away, and the subscription with it
+                    await answers.unsubscribe()
+        except nats.errors.Error as error:
+            raise StaleReadError(f"read of {stream}: {error or 'no end of the answer'}") from error
+        return _complete(stream, answer, found, paged=paged)
+
+    async def _leader(self, stream: Stream, question: Mapping[str, object]) -> BusMessage | None:
+        answer = await self._ask(f"{wire.API}.STREAM.MSG.GET.{stream}", json.dumps(question).encode())
+        return wire.leader_answer(stream, answer.data)
+
+    async def info(self, what: str) -> dict[str, object]:
+        """``STREAM.INFO.<stream>`` or ``CONSUMER.INFO.<stream>.<name>`` as the server says it.
+
+        Raises:
+            ConfigurationError: there is no such stream or consumer, or no right to see it.
+            UnavailableError: nobody answered.
+        """
+        body: dict[str, object] = json.loads((await self._ask(f"{wire.API}.{what}", b"")).data)
+        error = body.get("error")
+        if isinstance(error, dict) and error.get("code") == 404:  # noqa: PLR2004 - HTTP's not found
+            raise ConfigurationError(f"{what}: {error.get('description')}", hint="run the bus provisioner")
+        if error:
+            raise UnavailableError(f"{what}: {error}")
+        return body
+
+    async def _ask(self, subject: str, data: bytes) -> Msg:
+        try:
+            return await self.client.request(subject, data, timeout=self.settings.request_timeout_s)
+        except nats.errors.Error as error:
+            raise UnavailableError(f"{subject}: {error or 'no answer'}") from error
+
+    async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
+        try:
+            answer = await self.client.request(
+                subject, data, timeout=self.settings.request_timeout_s, headers=headers
+            )
+        except nats.errors.Error as error:
+            raise UnknownOutcomeError(f"{subject}: {error or 'no answer'}") from error
+        return answer.data
+
+    async def _send(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+        try:
+            await self.client.publish(subject, data, headers=headers)
+        except nats.errors.Error as error:
+            raise UnknownOutcomeError(f"{subject}: {error}") from error
+
+    async def _on_error(self, error: Exception) -> None:
+        if "permissions violation" in str(error).lower():
+            self.violations += 1
+            log.error("the bus refused a right: %s", error, extra={"event": "permissions-violation"})
+        else:
+            log.warning("bus: %s", error, extra={"event": "bus-error"})
+
+
+def _complete(stream: Stream, end: Msg, found: list[BusMessage], *, paged: bool) -> list[BusMessage]:
+    state = wire.status(end)
+    if state == wire.NOT_FOUND and not found:
+        return []
+    if state == wire.TOO_MANY:
+        raise wire.TooManySubjectsError(f"read of {stream}: more subjects than one answer may hold")
+    if state == wire.NO_RESPONDERS:
+        raise UnavailableError(f"read of {stream}: nobody answers")
+    pending = (end.headers or {}).get("Nats-Num-Pending", "0")
+    if state != wire.END or (not paged and pending != "0"):
+        raise StaleReadError(f"read of {stream}: status {state}, {pending} pending, expected the end")
+    return found
+
+
+def _conditions(stream: Stream, expected_last: int | None, check_subject: str | None) -> dict[str, str]:
+    headers = {"Nats-Expected-Stream": stream.value}
+    if expected_last is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
+    if check_subject is not None:
+        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = check_subject
+    return headers
+
+
+def _tls(settings: ServiceSettings) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.tls_ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:
+        raise ConfigurationError(f"certificate of {settings.service}: {error}") from error
+    return context
+
+
+def _signing_key(settings: ServiceSettings) -> SigningKey:
+    try:
+        return SigningKey.from_pem(settings.signing_key.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"signing key of {settings.service}: {error}") from error

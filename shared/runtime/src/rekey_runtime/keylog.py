@@ -1,0 +1,141 @@
+"""Decide by folding: read a key's facts, fold, append with the sequence that was folded (DESIGN §3).
+
+The fold of a key is kept and only what is newer is applied. It is thrown away on a conflict and when the trust document
+changes, so that it always says what a fold from nothing would say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from rekey_core.authority import Stream
+from rekey_core.contracts import Fact
+from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
+from rekey_core.errors import ConflictError, StaleReadError, UnknownOutcomeError
+from rekey_core.fold import KeyState, fold
+from rekey_core.readers import open_fact
+from rekey_core.trust import Trust
+
+from rekey_runtime.bus import Bus
+
+TRIES: Final = 8  # of a read that is behind the leader; 3 % are on three nodes, for some milliseconds
+PAUSE_S: Final = 0.02
+
+
+@dataclass(frozen=True)
+class _Cached:
+    state: KeyState
+    trust_n: int
+
+
+class KeyLog:
+    """The facts of keys, folded; the one way to add one."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._cache: OrderedDict[str, _Cached] = OrderedDict()
+
+    async def state(self, key: str) -> KeyState:
+        """The key as the bus shows it; may be behind the leader. Enough to append, whose check tells.
+
+        Raises:
+            StaleReadError: the read was cut short.
+        """
+        messages = await self._bus.read_many(Stream.LIFECYCLE, [self._bus.subjects.check(key)])
+        state, new_voids = self._folded(key, messages)
+        if new_voids:  # perhaps somebody new: void only under the newest trust document
+            before = self._bus.trust.current.n
+            if (await self._bus.trust.refresh()).n != before:
+                state, _ = self._folded(key, messages)
+        return state
+
+    async def confirmed(self, key: str) -> KeyState:
+        """The key as the leader has it: for every outcome that appends nothing (use, lease, refuse, done).
+
+        Raises:
+            StaleReadError: reads stayed behind the leader.
+        """
+        for _ in range(TRIES):
+            state = await self.state(key)
+            newest = await self._bus.last(Stream.LIFECYCLE, self._bus.subjects.check(key))
+            leader = newest.sequence if newest else 0
+            if leader == state.last_sequence:
+                return state
+            if leader < state.last_sequence:
+                self.forget(key)
+            await asyncio.sleep(PAUSE_S)
+        raise StaleReadError(f"key {key}: reads stay behind the leader")
+
+    async def append(self, state: KeyState, fact: Fact) -> Stored[Fact]:
+        """Add a fact that was decided on ``state``; the stored fact, also when an earlier try had stored it.
+
+        Raises:
+            ConflictError: another fact came first; fold again and decide again.
+            UnknownOutcomeError: not known whether it is stored, and not found when read back.
+            UnavailableError: the stream is full or has no leader.
+        """
+        if fact.checked != state.last_sequence or fact.key != state.key:
+            raise ValueError(f"fact of {fact.key} checked {fact.checked}, decided on {state.key} {state.last_sequence}")
+        subjects = self._bus.subjects
+        subject = subjects.fact(fact.key, fact.version, fact.author, fact.EVENT, fact.id.hex)
+        packed = self._bus.pack(fact)
+        try:
+            await self._bus.publish(
+                Stream.LIFECYCLE,
+                subject,
+                packed,
+                expected_last=state.last_sequence,
+                check_subject=subjects.check(fact.key),
+            )
+        except (ConflictError, UnknownOutcomeError):
+            self.forget(fact.key)
+            stored = await self._stored(subject)
+            if stored is not None and _same(stored.model, fact):
+                return stored
+            raise
+        stored = await self._stored(subject)
+        if stored is None:
+            raise StaleReadError(f"{subject}: stored, but the leader does not show it")
+        return stored
+
+    def forget(self, key: str) -> None:
+        """Fold from nothing next time."""
+        self._cache.pop(key, None)
+
+    async def _stored(self, subject: str) -> Stored[Fact] | None:
+        message = await self._bus.last(Stream.LIFECYCLE, subject)
+        if message is None:
+            return None
+        return await self._bus.trust.with_fresh_trust(lambda trust: open_fact(message, trust))
+
+    def _folded(self, key: str, messages: list[BusMessage]) -> tuple[KeyState, bool]:
+        trust = self._bus.trust.current
+        cached = self._cache.get(key)
+        if cached is None or cached.trust_n != trust.n:
+            state = fold(self._bus.settings.env, key, [_open(m, trust) for m in messages], trust)
+            known = 0
+        else:
+            state = cached.state
+            known = len(state.voids)
+            for message in messages:
+                if message.sequence > state.last_sequence:
+                    state = state.apply(_open(message, trust), trust)
+        self._keep(key, _Cached(state, trust.n))
+        return state, len(state.voids) > known
+
+    def _keep(self, key: str, cached: _Cached) -> None:
+        self._cache[key] = cached
+        self._cache.move_to_end(key)
+        while len(self._cache) > self._bus.settings.max_cached_keys:
+            self._cache.popitem(last=False)
+
+
+def _open(message: BusMessage, trust: Trust) -> Stored[Fact] | Void:
+    return unpack_or_void(message, lambda m: open_fact(m, trust))
+
+
+def _same(stored: Fact, wanted: Fact) -> bool:
+    return (stored.id, stored.author, stored.cause) == (wanted.id, wanted.author, wanted.cause)

@@ -1,0 +1,69 @@
+"""Logs are JSON lines on stderr with fields from one list; whatever else a record carries is not written.
+
+An allow-list and not a scrubber: what nobody named cannot leak (HOUSE §2.17).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final
+
+FIELDS: Final = (
+    "event",
+    "service",
+    "key",
+    "version",
+    "subject",
+    "stream",
+    "sequence",
+    "code",
+    "correlation_id",
+    "trace_id",
+)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per record: time, level, logger, message, and the allowed extra fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line; an exception becomes its type and place, never its arguments."""
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
+        if record.exc_info:
+            line["traceback"] = _places(record)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def _places(record: logging.LogRecord) -> list[str]:
+    kind, _, traceback = record.exc_info or (None, None, None)
+    places = [kind.__name__] if kind else []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        places.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{traceback.tb_lineno} {code.co_name}")
+        traceback = traceback.tb_next
+    return places
+
+
+def configure_log(level: int = logging.INFO) -> None:
+    """Send every logger of the process to stderr as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for noisy in ("faststream", "faststream.access", "nats"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def say(event: str, **fields: str) -> None:
+    """One JSON line on stdout for the supervisor: readiness and its changes, nothing else."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,63 @@
+"""What a service says about messages that it refused or set aside: REPORTS, one subject per message, newest wins."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+
+from rekey_core.authority import Stream
+from rekey_core.commands import command_id
+from rekey_core.contracts import Alert, Refusal
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import MalformedError, RekeyError
+from rekey_core.readers import open_command_message
+
+from rekey_runtime.bus import Bus
+
+MAX_LINE = 2000
+
+
+async def publish_refusal(bus: Bus, message: BusMessage, error: RekeyError) -> None:
+    """Say that a command was refused and why; ``rekey … --wait`` shows it. Raises as ``Bus.publish``."""
+    cause = cause_of(message)
+    report = Refusal(
+        env=bus.settings.env,
+        author=bus.settings.service,
+        cause=cause,
+        subject=message.subject,
+        code=error.code,
+        message=str(error)[:MAX_LINE],
+        hint=error.hint[:MAX_LINE] if error.hint else None,
+        at=datetime.now(UTC),
+    )
+    await bus.publish(Stream.REPORTS, bus.subjects.report(bus.settings.service, "refusal", cause[:16]), bus.pack(report))
+
+
+async def publish_alert(bus: Bus, message: BusMessage, error: RekeyError) -> None:
+    """Say that something was seen that must not be. Raises as ``Bus.publish``."""
+    report = Alert(
+        env=bus.settings.env,
+        author=bus.settings.service,
+        subject=message.subject,
+        stream=message.stream,
+        sequence=message.sequence,
+        code=error.code,
+        message=str(error)[:MAX_LINE],
+        at=datetime.now(UTC),
+    )
+    number = _place_digest(message)[:16]
+    await bus.publish(Stream.REPORTS, bus.subjects.report(bus.settings.service, "alert", number), bus.pack(report))
+
+
+def cause_of(message: BusMessage) -> str:
+    """The command's id for a command, else the SHA-256 of where the message stands."""
+    if message.stream == Stream.COMMANDS:
+        try:
+            return command_id(open_command_message(message))
+        except MalformedError:
+            return _place_digest(message)
+    return _place_digest(message)
+
+
+def _place_digest(message: BusMessage) -> str:
+    return hashlib.sha256(f"{message.subject}|{message.sequence}".encode()).hexdigest()

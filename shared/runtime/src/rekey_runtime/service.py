@@ -1,0 +1,183 @@
+"""How a service runs: connect, check what was founded, consume, answer, watch, drain.
+
+One table maps errors to what becomes of the message (``Verdict``), in one place. A message is acknowledged only after
+its effect is stored. The process ends with 70 (sysexits: EX_SOFTWARE) when going on would be wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from rekey_core.authority import CONSUMERS, Consumer
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import FatalError, RekeyError
+
+from rekey_runtime.bus import Bus
+from rekey_runtime.founded import Founded
+from rekey_runtime.log import configure_log, say
+from rekey_runtime.settings import ServiceSettings
+from rekey_runtime.subscriptions import Answering, Consuming
+
+log = logging.getLogger(__name__)
+
+EXIT_FATAL: Final = 70
+
+Handler = Callable[[BusMessage], Awaitable[None]]
+Answer = Callable[[str, bytes, Mapping[str, str]], Awaitable[tuple[bytes, dict[str, str]]]]
+Job = Callable[[], Awaitable[None]]
+
+
+class Service:
+    """One process, one identity. Register handlers and jobs, then ``run``."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self.settings = settings
+        self.bus = Bus(settings)
+        self._consuming: list[Consuming] = []
+        self._answering: list[Answering] = []
+        self._jobs: list[tuple[float, Job]] = []
+        self._on_start: list[Job] = []
+        self._on_stop: list[Job] = []
+        self._checks: dict[str, Job] = {}
+        self._stopping = asyncio.Event()
+        self._fatal: FatalError | None = None
+        self._why: str | None = "starting"
+
+    def consume(self, name: str, handler: Handler, *, concurrency: int = 8) -> None:
+        """Give every message of the durable ``name`` (of this service, in ``authority.CONSUMERS``) to ``handler``.
+
+        The handler returns when the effect is stored; its error decides what becomes of the message (errors.py).
+        """
+        consumer = _consumer(self.settings, name)
+        self._consuming.append(Consuming(self.bus, consumer, handler, self._fail, concurrency))
+
+    def answer(self, subject: str, handler: Answer, *, concurrency: int = 64) -> None:
+        """Answer core requests on ``subject`` (queue group: the service) with what ``handler`` returns.
+
+        ``handler(subject, data, headers)`` maps its own errors to signed answers; what it raises is logged and not answered.
+        """
+        self._answering.append(Answering(self.bus, subject, handler, self._fail, concurrency))
+
+    def every(self, seconds: float, job: Job) -> None:
+        """Run ``job`` again and again, ``seconds`` after it ended; its errors are logged."""
+        self._jobs.append((seconds, job))
+
+    def on_start(self, job: Job) -> None:
+        """Run ``job`` after trust is loaded and before any consumer; its error ends the process."""
+        self._on_start.append(job)
+
+    def on_stop(self, job: Job) -> None:
+        """Run ``job`` after the last handler has ended."""
+        self._on_stop.append(job)
+
+    def check(self, name: str, job: Job) -> None:
+        """A part of readiness beyond the bus, e.g. the HSM: ``job`` raises while it does not work."""
+        self._checks[name] = job
+
+    def stop(self) -> None:
+        """End ``run`` after what is in flight."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        founded = Founded(self.bus, [c.consumer for c in self._consuming])
+        try:
+            await self._start(founded)
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
+                running.append(tasks.create_task(self._watch(founded)))
+                await self._stopping.wait()
+                for task in running:
+                    task.cancel()
+        except RekeyError as error:
+            self._fail(FatalError(f"{error.code}: {error}", hint=error.hint))
+        finally:
+            await self.bus.close()
+            for job in self._on_stop:
+                await job()
+        return EXIT_FATAL if self._fatal else 0
+
+    async def _start(self, founded: Founded) -> None:
+        await self.bus.connect()
+        await self.bus.trust.load()
+        await founded.verify()
+        for job in self._on_start:
+            await job()
+        for subscription in (*self._consuming, *self._answering):
+            subscription.bind()
+        await self.bus.broker.start()
+
+    async def _again(self, seconds: float, job: Job) -> None:
+        while True:
+            try:
+                await job()
+            except FatalError as error:
+                self._fail(error)
+            except RekeyError as error:
+                log.warning("job: %s", error, extra={"event": "job-failed", "code": error.code})
+            await asyncio.sleep(seconds)
+
+    async def _watch(self, founded: Founded) -> None:
+        """Readiness: my consumers are there, my rights too, my own checks pass; never just an open socket (DESIGN §4)."""
+        while True:
+            try:
+                await founded.watch()
+                for job in self._checks.values():
+                    await job()
+                self._say(None)
+            except FatalError as error:
+                self._say(error.code)
+                self._fail(error)
+            except RekeyError as error:
+                self._say(error.code)
+            await asyncio.sleep(self.settings.watchdog_s)
+
+    def _say(self, why: str | None) -> None:
+        if why == self._why:
+            return
+        self._why = why
+        service = self.settings.service.value
+        if why is None:
+            say("ready", service=service)
+        else:
+            say("not-ready", service=service, why=why)
+
+    def _fail(self, error: FatalError) -> None:
+        log.critical("%s", error, extra={"event": "fatal", "code": error.code})
+        self._fatal = self._fatal or error
+        self._stopping.set()
+
+
+def _consumer(settings: ServiceSettings, name: str) -> Consumer:
+    found = [c for c in CONSUMERS if c.name == name and c.identity == settings.service.value]
+    if not found:
+        raise ValueError(f"{settings.service} has no consumer {name} in the authority table")
+    return found[0]
+
+
+def main(make_service: Callable[[Path], Service]) -> None:
+    """The process: ``python -m rekey_<name> --settings FILE``. Exits 0 after a drain, 70 when it had to end."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--settings", type=Path, required=True, metavar="FILE")
+    arguments = parser.parse_args()
+    configure_log()
+    try:
+        code = asyncio.run(_serve(make_service, arguments.settings))
+    except FatalError as error:
+        log.critical("%s", error, extra={"event": "fatal", "code": error.code})
+        code = EXIT_FATAL
+    sys.exit(code)
+
+
+async def _serve(make_service: Callable[[Path], Service], settings: Path) -> int:
+    return await make_service(settings).run()

@@ -1,0 +1,57 @@
+"""What a service is told when it starts: one TOML file, one frozen model, nothing from the environment."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from rekey_core.errors import ConfigurationError
+from rekey_core.names import Digest, Environment, Service
+
+
+class ServiceSettings(BaseModel):
+    """What every service needs; a service adds its own fields in a subclass. Paths may be relative to the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: Environment
+    service: Service
+    bus_url: str  # tls://host:port; several nodes of one cluster separated by commas
+    server_name: str = "localhost"  # what the server's certificate must be for
+    tls_cert: Path
+    tls_key: Path
+    tls_ca: Path
+    signing_key: Path  # Ed25519, PEM
+    trust_genesis: Digest  # SHA-256 of the first trust document, pinned out of band
+    state_dir: Path  # the highest trust version seen is kept here
+    fetch_wait_s: Annotated[float, Field(gt=0, le=5)] = 1.0  # a pull's length; also the longest silence after a restart
+    request_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    watchdog_s: Annotated[float, Field(gt=0)] = 3.0
+    drain_s: Annotated[float, Field(gt=0)] = 10.0
+    max_cached_keys: Annotated[int, Field(ge=1)] = 10_000
+    trace_file: Path | None = None  # spans as JSON lines; none: tracing is off
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def load_settings(path: Path, model: type[S]) -> S:
+    """The settings in a TOML file; relative paths are taken from the file's directory.
+
+    Raises:
+        ConfigurationError: the file is missing, not TOML, or not the model; names the field, never a value.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = model.model_validate(raw)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"settings {path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"settings {path}: {field}: {first['msg']}") from error
+    base = path.resolve().parent
+    located = {name: base / value for name, value in settings if isinstance(value, Path) and not value.is_absolute()}
+    return settings.model_copy(update=located)

@@ -1,0 +1,161 @@
+"""A durable and a served subject, bound to a handler; the one place where an error becomes a message's fate."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import nats.errors
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsMessage, PullSub
+from nats.aio.msg import Msg
+from rekey_core.authority import Consumer
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import FatalError, RekeyError, Verdict
+
+from rekey_runtime import wire
+from rekey_runtime.bus import Bus
+from rekey_runtime.reports import publish_alert, publish_refusal
+from rekey_runtime.telemetry import TRACEPARENT, traceparent_of
+
+log = logging.getLogger(__name__)
+
+DELAYS_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # by how often it was delivered
+
+
+class Consuming:
+    """A durable consumer and its handler."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        consumer: Consumer,
+        handler: Callable[[BusMessage], Awaitable[None]],
+        fail: Callable[[FatalError], None],
+        concurrency: int,
+    ) -> None:
+        self._bus = bus
+        self.consumer = consumer
+        self._handler = handler
+        self._fail = fail
+        self._concurrency = concurrency
+
+    def bind(self) -> None:
+        """Subscribe with what the provisioner made; nothing is created here."""
+        settings = self._bus.settings
+        subscriber = self._bus.broker.subscriber(
+            self.consumer.name,  # FastStream wants a subject; the durable's own filters decide
+            durable=self.consumer.name,
+            stream=JStream(self.consumer.stream.value, declare=False),  # a plain string would declare (notes §0.4)
+            pull_sub=PullSub(batch_size=self._concurrency, timeout=settings.fetch_wait_s),
+            ack_policy=AckPolicy.MANUAL,  # the default drops a message on any exception (notes §0.3)
+            inbox_prefix=f"_INBOX_{settings.service}.".encode(),  # the broker's is ignored here (notes §0.5)
+        )
+        subscriber(self._on_message)
+
+    async def _on_message(self, msg: NatsMessage) -> None:
+        raw: Msg = msg.raw_message  # type: ignore[assignment]
+        message, times = wire.delivered(raw)
+        TRACEPARENT.set(traceparent_of(dict(message.headers)))
+        alive = asyncio.create_task(self._keep_alive(raw))
+        try:
+            await self._judge(raw, message, times)
+        except nats.errors.Error as error:  # the acknowledgement did not arrive: it will be delivered again
+            log.warning("acknowledgement: %s", error, extra=_where(message))
+        finally:
+            alive.cancel()
+
+    async def _judge(self, raw: Msg, message: BusMessage, times: int) -> None:
+        error = await self._handled(message)
+        if error is not None and error.verdict in {Verdict.REFUSE, Verdict.SET_ASIDE}:
+            error = await self._reported(message, error) or error
+        match error.verdict if error else Verdict.DONE:
+            case Verdict.DONE | Verdict.REFUSE:
+                await raw.ack_sync(timeout=self._bus.settings.request_timeout_s)
+            case Verdict.SET_ASIDE:
+                await raw.term()
+            case Verdict.RETRY | Verdict.EXIT:
+                await raw.nak(delay=DELAYS_S[min(times, len(DELAYS_S)) - 1])
+
+    async def _handled(self, message: BusMessage) -> RekeyError | None:
+        """What came of it: None is done. The process's boundary: whatever is not ours becomes a retry with an alarm."""
+        try:
+            await self._handler(message)
+        except FatalError as error:
+            self._fail(error)
+            return error
+        except RekeyError as error:
+            log.log(
+                logging.DEBUG if error.verdict is Verdict.DONE else logging.WARNING,
+                "%s",
+                error,
+                extra={"event": error.verdict.value, "code": error.code, **_where(message)},
+            )
+            return error
+        except Exception:
+            log.exception("a handler failed", extra={"event": "unexpected", **_where(message)})
+            return RekeyError("unexpected")
+        return None
+
+    async def _reported(self, message: BusMessage, error: RekeyError) -> RekeyError | None:
+        """None when the report is stored; else the error that makes us come back to it."""
+        try:
+            if error.verdict is Verdict.REFUSE:
+                await publish_refusal(self._bus, message, error)
+            else:
+                await publish_alert(self._bus, message, error)
+        except RekeyError as failed:
+            log.warning("report: %s", failed, extra=_where(message))
+            return RekeyError("report not stored")
+        return None
+
+    async def _keep_alive(self, raw: Msg) -> None:
+        while True:
+            await asyncio.sleep(self.consumer.ack_wait_s / 3)
+            await raw.in_progress()
+
+
+class Answering:
+    """A served core subject and its handler."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        subject: str,
+        handler: Callable[[str, bytes, Mapping[str, str]], Awaitable[tuple[bytes, dict[str, str]]]],
+        fail: Callable[[FatalError], None],
+        concurrency: int,
+    ) -> None:
+        self._bus = bus
+        self._subject = subject
+        self._handler = handler
+        self._fail = fail
+        self._concurrency = concurrency
+
+    def bind(self) -> None:
+        """Subscribe in the service's queue group."""
+        subscriber = self._bus.broker.subscriber(
+            self._subject, queue=self._bus.settings.service.value, max_workers=self._concurrency, no_reply=True
+        )
+        subscriber(self._on_request)
+
+    async def _on_request(self, msg: NatsMessage) -> None:
+        raw: Msg = msg.raw_message  # type: ignore[assignment]
+        headers = wire.own_headers(raw.headers or {})
+        TRACEPARENT.set(traceparent_of(headers))
+        try:
+            data, answer_headers = await self._handler(raw.subject, raw.data, headers)
+            if raw.reply:
+                await self._bus.client.publish(raw.reply, data, headers=answer_headers or None)
+        except FatalError as error:
+            self._fail(error)
+        except (RekeyError, nats.errors.Error) as error:
+            log.warning("request: %s", error, extra={"event": "unanswered", "subject": raw.subject})
+        except Exception:
+            log.exception("a request failed", extra={"event": "unexpected", "subject": raw.subject})
+
+
+def _where(message: BusMessage) -> dict[str, object]:
+    return {"subject": message.subject, "stream": message.stream, "sequence": message.sequence}

@@ -1,0 +1,131 @@
+"""The chain of trust documents as the bus holds it, verified from the pinned genesis, never shorter than seen before."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import ValidationError
+from rekey_core.authority import Stream
+from rekey_core.contracts import SignedTrust
+from rekey_core.errors import AuthorityError, SignatureError, TrustError, WrongAuthorError
+from rekey_core.trust import Trust
+
+if TYPE_CHECKING:
+    from rekey_runtime.bus import Bus
+
+T = TypeVar("T")
+
+
+class TrustStore:
+    """Who is who, as of the newest verified document."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._chain: list[SignedTrust] = []
+        self._trust: Trust | None = None
+
+    @property
+    def current(self) -> Trust:
+        """The newest verified trust document's view.
+
+        Raises:
+            TrustError: nothing was loaded yet.
+        """
+        if self._trust is None:
+            raise TrustError("no trust document was loaded yet")
+        return self._trust
+
+    async def load(self) -> Trust:
+        """Read the whole chain and verify it from the pinned genesis.
+
+        Raises:
+            TrustError: it does not chain, or is shorter or another one than this service has seen before.
+        """
+        settings = self._bus.settings
+        self._chain = await self._following(0)
+        trust = Trust.from_chain(self._chain, genesis=settings.trust_genesis, env=settings.env)
+        seen_n, seen_digest = _seen(self._path)
+        if trust.n < seen_n:
+            raise TrustError(
+                f"trust document {trust.n} is the newest on the bus, expected at least {seen_n}, seen before",
+                hint="the bus was set back or replaced; restore its streams before starting services",
+            )
+        if trust.n == seen_n and trust.digest != seen_digest:
+            raise TrustError(f"trust document {trust.n} is not the one seen before")
+        self._keep(trust)
+        return trust
+
+    async def refresh(self) -> Trust:
+        """Read what was added since. Cheap: one request when there is nothing new.
+
+        Raises:
+            TrustError: an added document is not signed by a quorum of the one before.
+        """
+        if self._trust is None:
+            return await self.load()
+        added = await self._following(self._trust.n)
+        trust = self._trust
+        for signed in added:
+            trust = trust.extended(signed)
+        if added:
+            self._chain += added
+            self._keep(trust)
+        return trust
+
+    async def with_fresh_trust(self, use: Callable[[Trust], T]) -> T:
+        """``use(current)``; somebody unknown in it makes one refresh and one more try."""
+        try:
+            return use(self.current)
+        except (AuthorityError, WrongAuthorError, SignatureError):
+            before = self.current.n
+            if (await self.refresh()).n == before:
+                raise
+            return use(self.current)
+
+    async def awaiting_fresh_trust(self, use: Callable[[Trust], Awaitable[T]]) -> T:
+        """As ``with_fresh_trust`` for a coroutine function, which must be safe to run twice."""
+        try:
+            return await use(self.current)
+        except (AuthorityError, WrongAuthorError, SignatureError):
+            before = self.current.n
+            if (await self.refresh()).n == before:
+                raise
+            return await use(self.current)
+
+    async def _following(self, n: int) -> list[SignedTrust]:
+        found: list[SignedTrust] = []
+        while (message := await self._bus.get(Stream.TRUST, self._bus.subjects.trust(n + 1))) is not None:
+            n += 1
+            try:
+                found.append(SignedTrust.model_validate_json(message.data))
+            except ValidationError as error:
+                raise TrustError(f"trust document {n} is not a signed trust document") from error
+        return found
+
+    @property
+    def _path(self) -> Path:
+        return self._bus.settings.state_dir / "trust-seen.json"
+
+    def _keep(self, trust: Trust) -> None:
+        temporary = self._path.with_suffix(".new")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump({"n": trust.n, "digest": trust.digest}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)
+        self._trust = trust
+
+
+def _seen(path: Path) -> tuple[int, str]:
+    if not path.exists():
+        return 0, ""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return int(raw["n"]), str(raw["digest"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrustError(f"{path.name} in the state directory is damaged") from error
