@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -135,11 +136,17 @@ def requirements(selection: Selection, lock: str) -> list[str]:
     return lines
 
 
-def build(name: str, uv: str, digest: str) -> bool:
-    """Build one environment unless it is already what the digest says; True if it was built."""
+def build(name: str, uv: str, digest: str, *, into: Path = HOME, installed: bool = False) -> bool:
+    """Build one environment unless it is already what the digest says; True if it was built.
+
+    ``installed``: the members are copied in, for an image that holds no sources; else they are linked.
+
+    Raises:
+        EnvironmentsError: the environment is unknown, the lock lacks something, or uv failed.
+    """
     workspace = members()
     selection = select(name, workspace)
-    where = HOME / name
+    where = into / name
     stamp = where / "rekey-stamp"
     if stamp.is_file() and stamp.read_text() == digest:
         return False
@@ -152,8 +159,10 @@ def build(name: str, uv: str, digest: str) -> bool:
     else:  # uv follows the declared dependencies; the lock gives every version and hash
         lines = "\n".join(requirements(selection, LOCK.read_text()))
         _run(*hashed, "--requirements", "-", "--constraints", str(LOCK), stdin=lines)
-    editable = [arg for m in sorted(selection.members) for arg in ("--editable", str(workspace[m].path))]
-    _run(*install, "--no-deps", *editable)
+    paths = [str(workspace[member].path) for member in sorted(selection.members)]
+    _run(
+        *install, "--no-deps", *(paths if installed else [a for path in paths for a in ("--editable", path)])
+    )
     stamp.write_text(digest)  # last: an environment that was interrupted is built again
     return True
 
@@ -177,12 +186,17 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="build the environments of the workspace")
     parser.add_argument("--uv", required=True, help="the uv program")
     parser.add_argument("names", nargs="*", default=[*ENVIRONMENTS, DEV], metavar="NAME")
+    parser.add_argument("--into", type=Path, default=HOME, help="where the environments lie")
+    parser.add_argument(
+        "--installed", action="store_true", help="copy the members in instead of linking them"
+    )
     options = parser.parse_args(arguments)
-    HOME.mkdir(parents=True, exist_ok=True)
+    options.into.mkdir(parents=True, exist_ok=True)
     digest = state_digest()
     try:
-        with _alone(HOME / "lock"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            built = list(pool.map(lambda name: build(name, options.uv, digest), options.names))
+        with _alone(options.into / "lock"), ThreadPoolExecutor(os.cpu_count()) as pool:
+            one = partial(build, uv=options.uv, digest=digest, into=options.into, installed=options.installed)
+            built = list(pool.map(one, options.names))
     except EnvironmentsError as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

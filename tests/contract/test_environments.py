@@ -5,7 +5,9 @@ The tables say what an environment may hold, by name: a new dependency changes a
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +21,7 @@ from deploy.environments import (
     ENVIRONMENTS,
     HOME,
     LOCK,
+    ROOT,
     EnvironmentsError,
     members,
     pins,
@@ -195,6 +198,29 @@ def test_every_line_of_the_lock_has_a_hash_and_none_an_address() -> None:
     assert len(entries) == sum(len(found) for found in pins(text).values())
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
     assert "://" not in text
+
+
+@pytest.mark.parametrize("environment", ["generator", "audit"])
+def test_an_environment_for_an_image_holds_its_members_and_no_link_to_the_sources(
+    tmp_path: Path, environment: str
+) -> None:
+    program = [sys.executable, str(ROOT / "deploy" / "environments.py"), "--uv", _uv(), "--installed"]
+    done = subprocess.run(
+        [*program, "--into", str(tmp_path), environment], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    python = tmp_path / environment / "bin" / "python"
+    listed = subprocess.run([python, "-I", "-c", _LIST], capture_output=True, text=True, check=True).stdout
+    assert {canonicalize_name(name) for name in json.loads(listed)} == ALLOWED[environment]
+    assert [p.name for p in tmp_path.rglob("*.pth") if str(ROOT) in p.read_text()] == []
+
+
+def _uv() -> str:
+    """The uv that built the environments: the private one, else the user's own."""
+    private = ROOT / ".rekey" / "tools" / "bin" / "uv"
+    found = str(private) if private.is_file() else shutil.which("uv")
+    assert found is not None, "no uv: run tests/run once, it installs one"
+    return found
 
 
 def test_an_unknown_environment_is_refused() -> None:
