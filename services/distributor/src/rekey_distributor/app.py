@@ -1,0 +1,64 @@
+"""Composition of the distributor: token, consumers, requests, public keys over HTTP, readiness."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvicorn
+
+from rekey_core.secret import Secret
+from rekey_distributor.deliveries import Deliveries
+from rekey_distributor.emergencies import Emergencies
+from rekey_distributor.handlers import Distributor
+from rekey_distributor.jwks import JwksApp
+from rekey_distributor.leasing import Leasing
+from rekey_distributor.records import Records
+from rekey_distributor.releasing import Releasing
+from rekey_distributor.requests import Requests
+from rekey_distributor.settings import DistributorSettings
+from rekey_hsm import DistributorHsm, TokenSettings
+from rekey_runtime.keylog import KeyLog
+from rekey_runtime.service import Service
+
+
+async def compose(service: Service, settings: DistributorSettings) -> None:
+    """Open the token, recall the emergencies, then answer. Raises HsmError for a token that was not founded."""
+    pin = Secret(settings.pin_file.read_bytes().strip())
+    token = TokenSettings(settings.hsm_module, settings.token_label, settings.token_serial, pin)
+    hsm = await DistributorHsm.open(token)
+    bus, keylog = service.bus, KeyLog(service.bus)
+    records, deliveries, emergencies = Records(bus, hsm), Deliveries(bus), Emergencies()
+    distributor = Distributor(bus, keylog, hsm, records, emergencies)
+    releasing = Releasing(bus, keylog, hsm, records, deliveries, emergencies)
+    requests = Requests(bus, releasing, Leasing(bus, keylog, deliveries, emergencies))
+    await distributor.recall()
+    service.consume("distributor-emergency", distributor.on_emergency)
+    service.consume("distributor", distributor.on_fact)
+    service.answer(f"req.{settings.env}.>", requests.on_request)
+    service.every(settings.sweep_s, distributor.sweep)
+    service.ready_when(hsm.prove)
+    service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state)))
+    service.on_stop(hsm.close)
+
+
+class _Server(uvicorn.Server):
+    def install_signal_handlers(self) -> None:
+        """The service drains on signals, not its HTTP port."""
+
+
+async def _serve_jwks(settings: DistributorSettings, app: JwksApp) -> _Stop:
+    config = uvicorn.Config(
+        app, host=settings.jwks_host, port=settings.jwks_port, log_config=None, access_log=False, lifespan="off"
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server._serve())  # noqa: SLF001 - serve() would take over the signals
+    return _Stop(server, task)
+
+
+class _Stop:
+    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+        self._server, self._task = server, task
+
+    async def __call__(self) -> None:
+        self._server.should_exit = True
+        await self._task

@@ -1,0 +1,115 @@
+"""Facts become notices, responders' commands become denials and notices; a sweep repairs what differs.
+
+A fact is acknowledged after its notices are stored (the atomic point is each notice's own write with the expected
+sequence of its subject): a crash before leaves the fact unacknowledged, and the next try writes what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from rekey_core.authority import Stream
+from rekey_core.commands import verify_command
+from rekey_core.contracts import Notice, Revoke, Suspend
+from rekey_core.envelope import BusMessage, pack
+from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnknownTypeError
+from rekey_core.fold import KeyState
+from rekey_core.readers import open_command_message, open_notice
+from rekey_distributor import noticing
+from rekey_distributor.emergencies import Emergencies
+from rekey_distributor.records import Records
+from rekey_hsm import DistributorHsm
+from rekey_runtime.bus import Bus
+from rekey_runtime.keylog import KeyLog
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Distributor:
+    """Handlers of the two consumers, and the sweep."""
+
+    bus: Bus
+    keylog: KeyLog
+    hsm: DistributorHsm
+    records: Records
+    emergencies: Emergencies
+    _keys: set[str] = field(default_factory=set)
+    _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
+
+    async def on_fact(self, message: BusMessage) -> None:
+        """A fact of any kind: write what should be for every dependent of its key."""
+        key = message.subject.split(".")[2]
+        state = await self.keylog.state(key)
+        if state.last_sequence < message.sequence:
+            text = f"{key}: folded up to {state.last_sequence}, the fact stands at {message.sequence}"
+            raise StaleReadError(text)
+        await self.notice(state)
+
+    async def on_emergency(self, message: BusMessage) -> None:
+        """A responder's command: verified here, effective here, whatever the revocation service does."""
+        command = await self._heed(message)
+        _log.warning("emergency", extra={"event": "emergency", "key": command.key, "version": command.version})
+        state = await self.keylog.state(command.key)
+        await self._forget_handles(state)
+        await self.notice(state)
+
+    async def recall(self) -> None:
+        """At start: know every command that was ever accepted, and every key."""
+        env = self.bus.settings.env
+        for message in await self.bus.read_many(Stream.COMMANDS, [f"cmd.suspend.{env}.>", f"cmd.revoke.{env}.>"]):
+            try:
+                await self._heed(message)
+            except (MalformedError, RefusedError) as error:
+                _log.info("not heeded", extra={"event": "command-refused", "subject": message.subject, "code": error.code})
+        registered = await self.bus.read_many(Stream.LIFECYCLE, [f"evt.{env}.*.0.rotation-scheduler.registered.*"])
+        self._keys.update(message.subject.split(".")[2] for message in registered)
+
+    async def sweep(self) -> None:
+        """Hold every notice against the log and write what differs."""
+        for key in sorted(self._keys):
+            await self.notice(await self.keylog.state(key))
+
+    async def notice(self, state: KeyState) -> None:
+        """Write the notices of a key that say something else than they should."""
+        if state.registered is None:
+            return
+        self._keys.add(state.key)
+        async with self._locks.setdefault(state.key, asyncio.Lock()):
+            for dependent in sorted(state.grants):
+                await self._notice(state, dependent)
+
+    async def _notice(self, state: KeyState, dependent: str) -> None:
+        subject = self.bus.subjects.notice(dependent, state.key)
+        stored = await self.bus.last(Stream.NOTICES, subject)
+        wanted = noticing.notice_for(state, dependent, self.emergencies, datetime.now(UTC))
+        if stored is not None:
+            present = open_notice(stored, self.bus.trust.current).model
+            if present.as_of > wanted.as_of or noticing.same_content(present, wanted):
+                return
+        await self._write(subject, wanted, stored.sequence if stored else 0)
+
+    async def _write(self, subject: str, wanted: Notice, previous: int) -> None:
+        await self.bus.replace(Stream.NOTICES, subject, pack(wanted, self.bus.signer, source=self.bus.source), previous)
+
+    async def _heed(self, message: BusMessage) -> Suspend | Revoke:
+        signed = open_command_message(message)
+        env = self.bus.settings.env
+        command = await self.bus.trust.fresh(
+            lambda trust: verify_command(signed, trust=trust, env=env, at=message.stored_at)
+        )
+        if not isinstance(command, Suspend | Revoke):
+            text = f"{message.subject}: expected suspend or revoke, found {command.VERB}"
+            raise UnknownTypeError(text)
+        self.emergencies.add(command, signed)
+        return command
+
+    async def _forget_handles(self, state: KeyState) -> None:
+        """Stopped versions leave the HSM's session at once."""
+        for number in self.emergencies.denied(state):
+            generated = state.versions[number].generated if number in state.versions else None
+            if generated is not None:
+                await self.hsm.forget(await self.records.blob(generated.model))

@@ -1,0 +1,139 @@
+"""Leases: an instance may go on only with proof of every version that it should hold (DESIGN §2, §3).
+
+Stored before it is answered, and every key is held against the leader after the lease is stored: an instance that got its
+lease without a version is visible to the scheduler before that version could be activated.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from rekey_core.adoption import proved
+from rekey_core.authority import Stream
+from rekey_core.contracts import Lease, LeaseAnswer, LeasedKey, LeaseRequest, Receipt
+from rekey_core.envelope import Stored, pack
+from rekey_core.errors import ExpiredError, NotInstalledError, WrongAuthorError
+from rekey_core.fold import KeyState
+from rekey_core.policy import class_named
+from rekey_core.readers import open_embedded_receipt, open_lease
+from rekey_distributor import granting
+from rekey_distributor.deliveries import Deliveries
+from rekey_distributor.emergencies import Emergencies
+from rekey_runtime.bus import Bus
+from rekey_runtime.keylog import KeyLog
+
+CACHED_LEASES: Final = 10_000  # ends of leases kept in memory
+
+
+@dataclass(frozen=True)
+class Leasing:
+    """Gives leases and knows who has one."""
+
+    bus: Bus
+    keylog: KeyLog
+    deliveries: Deliveries
+    emergencies: Emergencies
+    _until: OrderedDict[tuple[str, str], datetime] = field(default_factory=OrderedDict)
+
+    async def lease(self, request: LeaseRequest) -> LeaseAnswer:
+        """Store a lease and answer it.
+
+        Raises:
+            NotInstalledError: the receipt does not prove a version that the instance should hold; names it.
+            NotGrantedError: one of the keys is not the dependent's.
+        """
+        receipt = self._receipt(request)
+        previous = await self._stored(request.dependent, request.instance)
+        states = await self._proved(request, receipt, previous)
+        now = datetime.now(UTC)
+        duration = min(class_named(state.key_class or "").lease_s for state in states.values())
+        lease = Lease(
+            env=request.env,
+            dependent=request.dependent,
+            instance=request.instance,
+            endorsement=request.endorsement,
+            until=now + timedelta(seconds=duration),
+            at=now,
+            keys={key: self._leased(state) for key, state in states.items()},
+        )
+        await self._store(lease, previous.sequence if previous else 0)
+        after = await self._proved(request, receipt, await self._stored(request.dependent, request.instance))
+        self._remember(lease)
+        return LeaseAnswer(
+            env=request.env,
+            dependent=request.dependent,
+            instance=request.instance,
+            nonce=request.nonce,
+            duration_s=duration,
+            until=lease.until,
+            as_of={key: state.last_sequence for key, state in after.items()},
+        )
+
+    async def check(self, dependent: str, instance: str) -> None:
+        """The instance has a lease now.
+
+        Raises:
+            ExpiredError: it has none, or it ran out.
+        """
+        now = datetime.now(UTC)
+        if self._until.get((dependent, instance), now) > now:
+            return
+        stored = await self._stored(dependent, instance)
+        if stored is None or stored.model.until <= now:
+            message = f"instance {instance} of {dependent} has no lease"
+            raise ExpiredError(message, hint="renew the lease first")
+        self._remember(stored.model)
+
+    def _receipt(self, request: LeaseRequest) -> Receipt:
+        receipt = open_embedded_receipt(request.receipt, self.bus.trust.current, where="receipt in lease request")
+        if (receipt.dependent, receipt.instance) != (request.dependent, request.instance):
+            message = f"receipt of {receipt.dependent}/{receipt.instance} in the request of {request.dependent}/{request.instance}"
+            raise WrongAuthorError(message)
+        return receipt
+
+    async def _proved(
+        self, request: LeaseRequest, receipt: Receipt, previous: Stored[Lease] | None
+    ) -> dict[str, KeyState]:
+        states = {}
+        for key in request.keys:
+            state = await self.keylog.confirmed(key)
+            granting.check_granted(state, request.dependent)
+            await self._check_proofs(state, receipt, self._known(previous, key))
+            states[key] = state
+        return states
+
+    async def _check_proofs(self, state: KeyState, receipt: Receipt, known: frozenset[int]) -> None:
+        missing = [v for v in granting.versions_to_prove(state, self.emergencies.denied(state)) if v not in known]
+        for version in missing:
+            batches = await self.deliveries.of(state.key, version)
+            if not proved(receipt, state, version, "installed", batches):
+                message = f"{state.key}@{version} is not proved by the receipt of {receipt.instance}"
+                raise NotInstalledError(message, hint="install the version, write a receipt, ask again")
+
+    def _known(self, previous: Stored[Lease] | None, key: str) -> frozenset[int]:
+        """Versions that a lease signed by this service already says were proved by this very instance."""
+        if previous is None or key not in previous.model.keys:
+            return frozenset()
+        return frozenset(previous.model.keys[key].versions)
+
+    def _leased(self, state: KeyState) -> LeasedKey:
+        versions = granting.versions_to_prove(state, self.emergencies.denied(state))
+        return LeasedKey(versions=versions, as_of=state.last_sequence)
+
+    async def _stored(self, dependent: str, instance: str) -> Stored[Lease] | None:
+        message = await self.bus.last(Stream.LEASES, self.bus.subjects.lease(dependent, instance))
+        return open_lease(message, self.bus.trust.current) if message else None
+
+    async def _store(self, lease: Lease, previous: int) -> None:
+        packed = pack(lease, self.bus.signer, source=self.bus.source)
+        subject = self.bus.subjects.lease(lease.dependent, lease.instance)
+        await self.bus.replace(Stream.LEASES, subject, packed, previous)
+
+    def _remember(self, lease: Lease) -> None:
+        self._until[lease.dependent, lease.instance] = lease.until
+        self._until.move_to_end((lease.dependent, lease.instance))
+        if len(self._until) > CACHED_LEASES:
+            self._until.popitem(last=False)

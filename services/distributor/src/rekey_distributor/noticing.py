@@ -1,0 +1,70 @@
+"""What one dependent should know of one key: versions to hold, current, stopped, and the signed words that say so. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rekey_core.commands import command_id
+from rekey_core.contracts import Notice, NoticedVersion, Signed, StoppedVersion
+from rekey_core.fold import KeyState, VersionFacts
+from rekey_core.names import Release
+from rekey_distributor.emergencies import Emergencies
+
+
+def notice_for(state: KeyState, dependent: str, emergencies: Emergencies, now: datetime) -> Notice:
+    """The notice; the key must be registered and granted to the dependent."""
+    if state.algorithm is None or state.release is None:
+        message = f"{state.key} is not registered"
+        raise ValueError(message)
+    denied = emergencies.denied(state)
+    held = tuple(version for version in state.versions_to_hold() if version not in denied)
+    current = state.current if state.current not in denied else None
+    return Notice(
+        env=state.env,
+        dependent=dependent,
+        key=state.key,
+        as_of=state.last_sequence,
+        at=now,
+        algorithm=state.algorithm,
+        release=state.release,
+        versions=tuple(_noticed(state.versions[version]) for version in held),
+        current=current,
+        stopped=stopped_of(state, emergencies),
+        facts=tuple(_facts(state, held, current)),
+    )
+
+
+def stopped_of(state: KeyState, emergencies: Emergencies) -> tuple[StoppedVersion, ...]:
+    """Everything of the key that is stopped, by the log or by a command that the log does not have yet."""
+    entries: dict[tuple[int, str], StoppedVersion] = {}
+    for number, version in sorted(state.versions.items()):
+        for command in version.stopped_by:
+            entries[number, command_id(command)] = StoppedVersion(version=number, command=command)
+    for entry in emergencies.open(state):
+        entries[entry.version, command_id(entry.command)] = entry
+    return tuple(entries.values())
+
+
+def same_content(one: Notice, other: Notice) -> bool:
+    """Whether two notices say the same apart from when."""
+    return one.model_copy(update={"at": other.at, "as_of": other.as_of}) == other
+
+
+def _noticed(version: VersionFacts) -> NoticedVersion:
+    if version.generated is None:
+        message = f"version {version.number} is not generated"
+        raise ValueError(message)
+    return NoticedVersion.model_validate(
+        {"version": version.number, "key_id": version.generated.model.key_id, "state": version.state.value}
+    )
+
+
+def _facts(state: KeyState, held: Iterable[int], current: int | None) -> Iterable[Signed]:
+    for number in held:
+        version = state.versions[number]
+        in_motion = number in (current, state.in_motion())
+        if version.generated and (in_motion or state.release is Release.NEVER):
+            yield version.generated.signed
+        if version.activated and number == current:
+            yield version.activated.signed

@@ -1,0 +1,67 @@
+"""Wrapped versions as the generator stored them, believed only when the log, the signature and the record MAC agree."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from rekey_core.authority import Stream
+from rekey_core.confirmation import VersionContext, record_mac_input
+from rekey_core.contracts import Generated, MaterialRecord
+from rekey_core.encoding import b64u_decode, sha256_hex
+from rekey_core.errors import RecordError, UnavailableError
+from rekey_core.readers import open_record
+from rekey_hsm import DistributorHsm, record_mac_label
+from rekey_runtime.bus import Bus
+
+CACHED_RECORDS: Final = 4096  # records kept in memory, some 600 bytes each; wrapped, so no secret
+
+
+class Records:
+    """Reads MATERIAL. A record is immutable as long as its digest stands in ``generated``, so it is kept."""
+
+    def __init__(self, bus: Bus, hsm: DistributorHsm) -> None:
+        self._bus = bus
+        self._hsm = hsm
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+
+    async def blob(self, fact: Generated) -> bytes:
+        """The wrapped blob of a version.
+
+        Raises:
+            UnavailableError: there is no record (yet, or any more).
+            RecordError: the record is not the one that the log names.
+        """
+        if fact.blob_digest in self._kept:
+            self._kept.move_to_end(fact.blob_digest)
+            return self._kept[fact.blob_digest]
+        blob = await self._verified(fact)
+        self._kept[fact.blob_digest] = blob
+        if len(self._kept) > CACHED_RECORDS:
+            self._kept.popitem(last=False)
+        return blob
+
+    async def _verified(self, fact: Generated) -> bytes:
+        message = await self._bus.last(Stream.MATERIAL, self._bus.subjects.material(fact.key, fact.version))
+        if message is None:
+            text = f"{fact.key}@{fact.version} has no record in {Stream.MATERIAL}"
+            raise UnavailableError(text)
+        record = (await self._bus.trust.fresh(lambda trust: open_record(message, trust))).model
+        blob = b64u_decode(record.blob)
+        self._same(record, blob, fact)
+        context = context_of(fact)
+        data = record_mac_input(context, record.key_id, fact.blob_digest, record.commitment, record.cause)
+        await self._hsm.verify_record_mac(record_mac_label(fact.env, fact.epoch), data, b64u_decode(record.mac))
+        return blob
+
+    def _same(self, record: MaterialRecord, blob: bytes, fact: Generated) -> None:
+        found = (sha256_hex(blob), record.commitment, record.key_id, record.cause, record.epoch, record.spki)
+        expected = (fact.blob_digest, fact.commitment, fact.key_id, fact.cause, fact.epoch, fact.spki)
+        if found != expected:
+            text = f"{fact.key}@{fact.version}: expected the record with digest {fact.blob_digest[:16]}, found {found[0][:16]}"
+            raise RecordError(text)
+
+
+def context_of(fact: Generated) -> VersionContext:
+    """What every MAC about the version is bound to."""
+    return VersionContext(fact.env, fact.key, fact.version, fact.algorithm, fact.release, fact.epoch)

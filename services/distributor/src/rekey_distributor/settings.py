@@ -1,0 +1,19 @@
+"""What the distributor is told at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rekey_runtime.settings import ServiceSettings
+
+
+class DistributorSettings(ServiceSettings):
+    """Its token, and where it serves public keys."""
+
+    hsm_module: Path
+    token_label: str
+    token_serial: str
+    pin_file: Path
+    jwks_host: str = "127.0.0.1"
+    jwks_port: int  # TCP
+    sweep_s: float = 15.0  # how often every notice is held against the log

@@ -1,0 +1,106 @@
+"""One request, one version: make it or adopt what an earlier try left, store the record, then say so.
+
+The atomic point is the append of ``generated``. Before it a crash leaves at most a record that the next try adopts;
+the key in the HSM was a session object and is gone.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rekey_core.confirmation import commitment_input, record_mac_input, spki_commitment
+from rekey_core.contracts import MaterialRecord, RotationRequested
+from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
+from rekey_core.envelope import BusMessage, Stored, pack
+from rekey_core.errors import ConflictError, RecordError, UnknownTypeError
+from rekey_core.authority import Stream
+from rekey_core.names import Algorithm
+from rekey_core.readers import open_fact, open_record
+from rekey_generator import making
+from rekey_hsm import GeneratorHsm, kek_label, record_mac_label
+from rekey_runtime.bus import Bus
+from rekey_runtime.keylog import KeyLog
+
+
+@dataclass(frozen=True)
+class Generator:
+    """The handler and what it needs."""
+
+    bus: Bus
+    keylog: KeyLog
+    hsm: GeneratorHsm
+    epoch: int
+
+    async def on_rotation_requested(self, message: BusMessage) -> None:
+        """Make the version that the fact asks for. Raises what becomes the message's verdict."""
+        request = await self.bus.trust.fresh(lambda trust: open_fact(message, trust))
+        asked = request.model
+        if not isinstance(asked, RotationRequested):
+            text = f"{message.subject}: expected rotation-requested, found {asked.EVENT}"
+            raise UnknownTypeError(text)
+        stored = Stored(asked, request.sequence, request.stored_at, request.subject, request.signed)
+        wanted = making.order(await self.keylog.state(asked.key), stored, self.epoch)
+        record = await self._found(wanted) or await self._made(wanted)
+        await self.keylog.decide(
+            asked.key,
+            lambda state: (making.order(state, stored, self.epoch), making.generated(record, state, datetime.now(UTC)))[1],
+        )
+
+    async def _found(self, wanted: making.Order) -> MaterialRecord | None:
+        context = wanted.context
+        message = await self.bus.last(Stream.MATERIAL, self.bus.subjects.material(context.key, context.version))
+        if message is None:
+            return None
+        record = open_record(message, self.bus.trust.current).model
+        making.check_record(record, wanted)
+        if not hmac.compare_digest(b64u_decode(record.mac), await self._mac(record, wanted)):
+            text = f"{context.key}@{context.version}: the record's MAC is not ours"
+            raise RecordError(text)
+        return record
+
+    async def _made(self, wanted: making.Order) -> MaterialRecord:
+        record = await self._in_hsm(wanted)
+        subject = self.bus.subjects.material(record.key, record.version)
+        packed = pack(record, self.bus.signer, source=self.bus.source)
+        try:
+            await self.bus.write_once(Stream.MATERIAL, subject, packed)
+        except ConflictError:
+            found = await self._found(wanted)  # another replica, or our own lost answer
+            if found is None:
+                raise
+            return found
+        return record
+
+    async def _in_hsm(self, wanted: making.Order) -> MaterialRecord:
+        context = wanted.context
+        kek = kek_label(context.env, context.release, context.algorithm, context.epoch)
+        spki: bytes | None = None
+        if context.algorithm is Algorithm.AES_256_GCM:
+            secret = await self.hsm.make_secret(kek, commitment_input(context))
+            blob, commitment = secret.blob, secret.commitment.hex()
+        else:
+            pair = await self.hsm.make_key_pair(kek, context.algorithm)
+            blob, spki, commitment = pair.blob, pair.spki, spki_commitment(pair.spki)
+        draft = MaterialRecord(
+            env=context.env,
+            key=context.key,
+            version=context.version,
+            algorithm=context.algorithm,
+            release=context.release,
+            epoch=context.epoch,
+            key_id=wanted.key_id,
+            blob=b64u_encode(blob),
+            commitment=commitment,
+            spki=b64u_encode(spki) if spki else None,
+            mac="",
+            cause=wanted.cause,
+            at=datetime.now(UTC),
+        )
+        return draft.model_copy(update={"mac": b64u_encode(await self._mac(draft, wanted))})
+
+    async def _mac(self, record: MaterialRecord, wanted: making.Order) -> bytes:
+        digest = sha256_hex(b64u_decode(record.blob))
+        data = record_mac_input(wanted.context, record.key_id, digest, record.commitment, record.cause)
+        return await self.hsm.record_mac(record_mac_label(wanted.context.env, wanted.context.epoch), data)

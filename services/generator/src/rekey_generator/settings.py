@@ -1,0 +1,17 @@
+"""What the generator is told at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rekey_runtime.settings import ServiceSettings
+
+
+class GeneratorSettings(ServiceSettings):
+    """Its token; the PIN lies in a file of its own."""
+
+    hsm_module: Path
+    token_label: str
+    token_serial: str
+    pin_file: Path
+    epoch: int = 1  # KEK epoch under which new versions are wrapped

@@ -1,0 +1,115 @@
+"""A responder's command becomes a fact, the fact becomes stops, and stops are repeated until everybody live has signed.
+
+The atomic point is the append of ``suspended`` or ``compromised``; the command is acknowledged after the stops are stored.
+A crash in between leaves the command unacknowledged: the next try finds the fact and writes the stops.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from rekey_core.authority import Stream
+from rekey_core.commands import verify_command
+from rekey_core.contracts import Message, Revoke, Suspend
+from rekey_core.envelope import BusMessage, Stored, pack
+from rekey_core.errors import AlreadyDoneError, MalformedError, RefusedError, UnknownTypeError
+from rekey_core.fold import KeyState
+from rekey_core.readers import open_command_message, open_lease, open_receipt, open_stop
+from rekey_core.trust import Trust
+from rekey_revocation import stopping
+from rekey_runtime.bus import Bus
+from rekey_runtime.keylog import KeyLog
+
+_log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """The handler of commands and the repetition of stops."""
+
+    bus: Bus
+    keylog: KeyLog
+    _unfinished: dict[str, datetime] = field(default_factory=dict)  # key → since when stops are repeated
+
+    async def on_command(self, message: BusMessage) -> None:
+        """``suspend`` or ``revoke`` by a responder. Raises what makes the refusal."""
+        signed = open_command_message(message)
+        env = self.bus.settings.env
+        command = await self.bus.trust.fresh(
+            lambda trust: verify_command(signed, trust=trust, env=env, at=message.stored_at)
+        )
+        if not isinstance(command, Suspend | Revoke):
+            text = f"{message.subject}: expected suspend or revoke, found {command.VERB}"
+            raise UnknownTypeError(text)
+        try:
+            await self.keylog.decide(
+                command.key, lambda state: stopping.stop_fact(state, command, signed, datetime.now(UTC))
+            )
+            _log.warning("stopped", extra={"event": command.VERB, "key": command.key, "version": command.version})
+        except AlreadyDoneError:
+            _log.info("stopped before", extra={"event": "already-done", "key": command.key})
+        await self._tell(await self.keylog.state(command.key))
+        self._unfinished[command.key] = message.stored_at
+
+    async def recall(self) -> None:
+        """At start: whatever was ever stopped is told again until it is known that everybody stopped."""
+        env = self.bus.settings.env
+        filters = [f"evt.{env}.*.*.revocation.{event}.*" for event in ("suspended", "compromised")]
+        for message in await self.bus.read_many(Stream.LIFECYCLE, filters):
+            self._unfinished.setdefault(message.subject.split(".")[2], message.stored_at)
+
+    async def repeat(self) -> None:
+        """Write again the stops of every key that a live instance has not confirmed."""
+        for key, since in list(self._unfinished.items()):
+            state = await self.keylog.state(key)
+            missing = await self._missing(state)
+            if missing:
+                _log.warning(
+                    "not stopped yet",
+                    extra={"event": "not-stopped", "key": key, "text": ", ".join(f"{d}/{i}" for d, i in missing)},
+                )
+                await self._tell(state)
+                continue
+            seconds = (datetime.now(UTC) - since).total_seconds()
+            _log.warning("everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"})
+            if self._unfinished.get(key) == since:
+                del self._unfinished[key]
+
+    async def _tell(self, state: KeyState) -> None:
+        for dependent in sorted(state.grants):
+            subject = self.bus.subjects.stop(dependent, state.key)
+            last = await self.bus.last(Stream.NOTICES, subject)
+            if last is not None:
+                open_stop(last, self.bus.trust.current)
+            stop = stopping.stop_for(state, dependent, datetime.now(UTC))
+            packed = pack(stop, self.bus.signer, source=self.bus.source)
+            await self.bus.replace(Stream.NOTICES, subject, packed, last.sequence if last else 0)
+
+    async def _missing(self, state: KeyState) -> tuple[tuple[str, str], ...]:
+        env, names = self.bus.settings.env, sorted(state.grants)
+        if not names:
+            return ()
+        trust = self.bus.trust.current
+        leases = await self.bus.read_many(Stream.LEASES, [f"lse.{env}.{name}.*" for name in names])
+        receipts = await self.bus.read_many(Stream.RECEIPTS, [f"rcpt.{env}.{name}.*" for name in names])
+        return stopping.not_stopped(
+            state, _models(leases, open_lease, trust), _models(receipts, open_receipt, trust), datetime.now(UTC)
+        )
+
+
+def _models(
+    messages: Iterable[BusMessage], opener: Callable[[BusMessage, Trust], Stored[M]], trust: Trust
+) -> list[M]:
+    """Those that verify: what does not proves nothing."""
+    believed = []
+    for message in messages:
+        try:
+            believed.append(opener(message, trust).model)
+        except (MalformedError, RefusedError) as error:
+            _log.info("not believed", extra={"event": "not-believed", "subject": message.subject, "code": error.code})
+    return believed

@@ -1,0 +1,100 @@
+"""What a responder's verified command does to a key, and whom it must reach. Pure.
+
+Stopping never needs a decidable fold: a key with a fact that this program does not know can still be stopped (DESIGN §3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rekey_core.commands import command_id
+from rekey_core.contracts import (
+    Compromised,
+    Fact,
+    Lease,
+    Receipt,
+    Revoke,
+    SignedCommand,
+    Stop,
+    StoppedVersion,
+    Suspend,
+    Suspended,
+    event_id,
+)
+from rekey_core.errors import AlreadyDoneError, NotFoundError, StateRefusedError
+from rekey_core.fold import KeyState
+from rekey_core.lifecycle import Trigger, is_legal
+from rekey_core.names import Service
+from rekey_core.policy import POLICY_DIGEST
+
+
+def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand, now: datetime) -> Fact:
+    """``suspended`` or ``compromised`` as the next fact of the key.
+
+    Raises:
+        AlreadyDoneError: the log names this command.
+        NotFoundError: no such key or version.
+        StateRefusedError: there is nothing that the command could stop.
+    """
+    cause = command_id(signed)
+    if cause in state.causes:
+        message = f"{state.key}: command {cause[:16]} is done"
+        raise AlreadyDoneError(message)
+    if state.registered is None:
+        message = f"key {state.key} is not registered"
+        raise NotFoundError(message, hint="rekey key ls")
+    if not state.undecidable:
+        _check_effect(state, command)
+    fact = Suspended if isinstance(command, Suspend) else Compromised
+    return fact(
+        id=event_id(cause, fact.TYPE, state.env, state.key, command.version),
+        env=state.env,
+        key=state.key,
+        version=command.version,
+        author=Service.REVOCATION,
+        checked=state.last_sequence,
+        cause=cause,
+        policy=POLICY_DIGEST,
+        at=now,
+        command=signed,
+    )
+
+
+def stopped_of(state: KeyState) -> tuple[StoppedVersion, ...]:
+    """Everything of the key that the log says is stopped, cumulative."""
+    return tuple(
+        StoppedVersion(version=number, command=command)
+        for number, version in sorted(state.versions.items())
+        for command in version.stopped_by
+    )
+
+
+def stop_for(state: KeyState, dependent: str, now: datetime) -> Stop:
+    """The message that tells one dependent."""
+    return Stop(env=state.env, dependent=dependent, key=state.key, at=now, stopped=stopped_of(state))
+
+
+def not_stopped(
+    state: KeyState, leases: Iterable[Lease], receipts: Iterable[Receipt], now: datetime
+) -> tuple[tuple[str, str], ...]:
+    """Live instances with a lease for the key that have not signed that they stopped everything: (dependent, instance)."""
+    wanted = {entry.version for entry in stopped_of(state)}
+    said = {
+        (r.dependent, r.instance): set(r.keys[state.key].stopped) for r in receipts if state.key in r.keys
+    }
+    live = [(x.dependent, x.instance) for x in leases if x.until > now and state.key in x.keys]
+    return tuple(sorted(who for who in live if not wanted <= said.get(who, set())))
+
+
+def _check_effect(state: KeyState, command: Suspend | Revoke) -> None:
+    trigger = Trigger.SUSPEND if isinstance(command, Suspend) else Trigger.COMPROMISE
+    targets = sorted(state.versions) if command.version == 0 else [command.version]
+    missing = [number for number in targets if number not in state.versions]
+    if missing or not targets:
+        message = f"{state.key}@{command.version} does not exist; versions: {', '.join(map(str, sorted(state.versions))) or 'none'}"
+        raise NotFoundError(message, hint=f"rekey key show {state.key}")
+    if not any(is_legal(state.versions[number].state, trigger) for number in targets):
+        found = ", ".join(f"{number} is {state.versions[number].state}" for number in targets)
+        message = f"{state.key}: nothing to {command.VERB}, version {found}"
+        raise StateRefusedError(message, hint=f"rekey key show {state.key}")

@@ -1,0 +1,130 @@
+"""Commands become facts; facts, receipts and time wake a key, and a woken key takes every step that it may take.
+
+The atomic point of each step is its append with the check of the key. A crash before it leaves nothing; after it the next
+wake goes on from the fact. Waking is idempotent and lost wakes are found by the tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from rekey_core.authority import Stream
+from rekey_core.commands import verify_command
+from rekey_core.contracts import Register, Rotate
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import NotInScopeError, RefusedError, RetryableError, UnknownTypeError
+from rekey_core.fold import KeyState
+from rekey_core.policy import rotation_due
+from rekey_core.readers import open_command_message, open_receipt
+from rekey_rotation_scheduler import planner
+from rekey_rotation_scheduler.proofs import adopted
+from rekey_runtime.bus import Bus
+from rekey_runtime.keylog import KeyLog
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """Handlers, and the one worker that steps woken keys."""
+
+    bus: Bus
+    keylog: KeyLog
+    _keys: dict[str, KeyState | None] = field(default_factory=dict)  # every key, and how it was after its last step
+    _woken: dict[str, None] = field(default_factory=dict)
+    _bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def on_command(self, message: BusMessage) -> None:
+        """``register`` or ``rotate`` by an owner. Raises what makes the refusal."""
+        signed = open_command_message(message)
+        env, trust = self.bus.settings.env, self.bus.trust
+        command = await trust.fresh(lambda t: verify_command(signed, trust=t, env=env, at=message.stored_at))
+        match command:
+            case Register():
+                await trust.refresh()  # a dependent may have been enrolled a moment ago
+                while await self.keylog.decide(
+                    command.key,
+                    lambda state: planner.registration(state, command, signed, trust.current, datetime.now(UTC)),
+                ):
+                    pass
+            case Rotate():
+                await self.keylog.decide(
+                    command.key, lambda state: planner.rotation(_owned(state, command), command, signed, datetime.now(UTC))
+                )
+            case _:
+                text = f"{message.subject}: expected register or rotate, found {command.VERB}"
+                raise UnknownTypeError(text)
+        self.wake(command.key)
+
+    async def on_fact(self, message: BusMessage) -> None:
+        """Any fact of a key may allow its next step."""
+        self.wake(message.subject.split(".")[2])
+
+    async def on_receipt(self, message: BusMessage) -> None:
+        """A receipt may be the last one that a step waits for. Raises for one that does not verify."""
+        receipt = (await self.bus.trust.fresh(lambda trust: open_receipt(message, trust))).model
+        for key in receipt.keys:
+            if key in self._keys:  # nobody makes us read keys that do not exist
+                self.wake(key)
+
+    async def recall(self) -> None:
+        """At start: every registered key is looked at once."""
+        env = self.bus.settings.env
+        for message in await self.bus.read_many(
+            Stream.LIFECYCLE, [f"evt.{env}.*.0.rotation-scheduler.registered.*"]
+        ):
+            self.wake(message.subject.split(".")[2])
+
+    async def tick(self) -> None:
+        """Wake what time alone may move: a rotation under way (leases run out), a cryptoperiod that ended."""
+        now = datetime.now(UTC)
+        for key, state in self._keys.items():
+            if state is None or planner.unfinished(state) or rotation_due(state, now):
+                self.wake(key)
+
+    def wake(self, key: str) -> None:
+        """Have the worker look at a key."""
+        self._keys.setdefault(key, None)
+        self._woken[key] = None
+        self._bell.set()
+
+    async def work(self) -> None:
+        """Step woken keys, one after the other, for ever."""
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            while self._woken:
+                key = next(iter(self._woken))
+                del self._woken[key]
+                await self._advance(key)
+
+    async def _advance(self, key: str) -> None:
+        try:
+            while await self._step(key):
+                pass
+        except (RetryableError, RefusedError) as error:
+            _log.info("step put off", extra={"event": "step-put-off", "key": key, "code": error.code, "text": str(error)})
+
+    async def _step(self, key: str) -> bool:
+        state = await self.keylog.state(key)
+        self._keys[key] = state
+        target = planner.subject_of(state)
+        proof = await adopted(self.bus, state, target) if target is not None else None
+        fact = planner.step(state, proof, datetime.now(UTC))
+        if fact is None:
+            return False
+        await self.keylog.append(state, fact)
+        _log.info("step", extra={"event": fact.EVENT, "key": key, "version": fact.version})
+        return True
+
+
+def _owned(state: KeyState, command: Rotate) -> KeyState:
+    if state.registered is not None and state.owner != command.author:
+        text = f"key {state.key} belongs to {state.owner}, not to {command.author}"
+        raise NotInScopeError(text, hint=f"ask {state.owner}")
+    return state
+
+

@@ -1,0 +1,200 @@
+"""What the next fact of a key is, if any. Pure: state, adoption and time in; one fact or nothing out.
+
+A rotation is a walk along the log: requested, generated (by the generator), activated, deactivated. Each call names one
+step at most, so that every step is decided on the state that the step before has made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Literal
+
+from rekey_core.adoption import Adoption
+from rekey_core.commands import command_id
+from rekey_core.contracts import (
+    Activated,
+    Count,
+    Deactivated,
+    Fact,
+    Granted,
+    Register,
+    Registered,
+    Rotate,
+    RotationRequested,
+    SignedCommand,
+    event_id,
+)
+from rekey_core.errors import AlreadyDoneError, AlreadyExistsError, NotFoundError, StateRefusedError
+from rekey_core.fold import KeyState
+from rekey_core.lifecycle import VersionState
+from rekey_core.names import Service
+from rekey_core.policy import POLICY_DIGEST, check_registration, class_named, rotation_due
+from rekey_core.trust import Trust
+
+_PHASE_OF_ACTIVATION = "installed"
+_PHASE_OF_DEACTIVATION = "switched"
+
+
+def registration(state: KeyState, command: Register, signed: SignedCommand, trust: Trust, now: datetime) -> Fact | None:
+    """The next fact of a registration: ``registered``, then each ``granted``, then the first ``rotation-requested``.
+
+    Raises:
+        AlreadyExistsError: another command registered the name.
+        NotFoundError: a dependent is not enrolled.
+        RefusedError: the class is unknown, or the policy does not allow what is asked.
+    """
+    cause = command_id(signed)
+    if state.registered is not None and state.registered.model.cause != cause:
+        message = f"key {state.key} is registered, by {state.owner}"
+        raise AlreadyExistsError(message, hint=f"rekey key show {state.key}")
+    if state.registered is None:
+        _check_enrolled(command, trust)
+        return _registered(state, command, signed, now)
+    ungranted = [name for name in sorted(set(command.dependents)) if name not in state.grants]
+    if ungranted:
+        return Granted(
+            **_common(state, Granted, cause, 0, now, ordinal=sorted(set(command.dependents)).index(ungranted[0])),
+            dependent=ungranted[0],
+            command=signed,
+        )
+    if not state.versions:
+        return _requested(state, cause, "initial", None, now)
+    return None
+
+
+def rotation(state: KeyState, command: Rotate, signed: SignedCommand, now: datetime) -> Fact:
+    """The ``rotation-requested`` of a person's command.
+
+    Raises:
+        AlreadyDoneError: the log names this command.
+        NotFoundError: no such key.
+        StateRefusedError: a rotation is under way.
+    """
+    cause = command_id(signed)
+    if cause in state.causes:
+        message = f"{state.key}: command {cause[:16]} is done"
+        raise AlreadyDoneError(message)
+    if state.registered is None:
+        message = f"key {state.key} is not registered"
+        raise NotFoundError(message, hint="rekey key ls")
+    under_way = unfinished(state)
+    if under_way:
+        message = f"{state.key}@{under_way[-1]}: a rotation is under way ({', '.join(f'version {n} is {state.versions[n].state}' for n in under_way)})"
+        raise StateRefusedError(message, hint=f"rekey adoption {state.key}")
+    return _requested(state, cause, "person", signed, now)
+
+
+def step(state: KeyState, adopted: Adoption | None, now: datetime) -> Fact | None:
+    """The next fact that time and receipts allow; ``adopted`` is about the version of ``subject_of(state)``."""
+    if state.registered is None or state.undecidable:
+        return None
+    target = subject_of(state)
+    if target is not None:
+        if adopted is None or adopted.version != target:
+            return None
+        return _activation(state, adopted, now) or _deactivation(state, adopted, now)
+    if not unfinished(state) and rotation_due(state, now):
+        return _requested(state, f"time-{state.next_version()}-{state.registered.sequence}", "time", None, now)
+    return None
+
+
+def subject_of(state: KeyState) -> int | None:
+    """The version whose adoption decides the next step: the one in motion if generated, else a current with older actives."""
+    moving = state.in_motion()
+    if moving is not None and state.versions[moving].generated is not None:
+        return moving
+    if moving is None and state.current is not None and _older_active(state):
+        return state.current
+    return None
+
+
+def unfinished(state: KeyState) -> list[int]:
+    """Versions that a rotation still has to bring somewhere: in pre-activation, or active without being current."""
+    moving = [n for n, v in state.versions.items() if v.state is VersionState.PRE_ACTIVATION]
+    return sorted({*moving, *_older_active(state)})
+
+
+def _older_active(state: KeyState) -> list[int]:
+    return [n for n, v in state.versions.items() if v.state is VersionState.ACTIVE and n != state.current]
+
+
+def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | None:
+    version = state.versions[adopted.version]
+    if version.state is not VersionState.PRE_ACTIVATION or version.generated is None or not adopted.all_installed:
+        return None
+    cause = str(version.generated.model.id)
+    return Activated(
+        **_common(state, Activated, cause, adopted.version, now), proved=_counts(adopted, _PHASE_OF_ACTIVATION)
+    )
+
+
+def _deactivation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | None:
+    current = state.versions[adopted.version]
+    older = _older_active(state)
+    if state.current != adopted.version or current.activated is None or not older or not adopted.all_switched:
+        return None
+    cause = str(current.activated.model.id)
+    return Deactivated(
+        **_common(state, Deactivated, cause, older[0], now), proved=_counts(adopted, _PHASE_OF_DEACTIVATION)
+    )
+
+
+def _counts(adopted: Adoption, phase: Literal["installed", "switched"] | str) -> tuple[Count, ...]:
+    return tuple(
+        Count(dependent=name, instances=tuple(sorted(i.instance for i in instances)))
+        for name, instances in sorted(adopted.dependents.items())
+    )
+
+
+def _check_enrolled(command: Register, trust: Trust) -> None:
+    unknown = [name for name in command.dependents if name not in trust.document.dependents]
+    if unknown:
+        message = f"key {command.key}: dependent {', '.join(unknown)} is not enrolled"
+        raise NotFoundError(message, hint="enrol it first; enrolled: " + ", ".join(sorted(trust.document.dependents)))
+
+
+def _registered(state: KeyState, command: Register, signed: SignedCommand, now: datetime) -> Registered:
+    key_class = class_named(command.key_class)
+    cryptoperiod = check_registration(command)
+    return Registered(
+        **_common(state, Registered, command_id(signed), 0, now),
+        owner=command.author,
+        key_class=key_class.name,
+        algorithm=key_class.algorithm,
+        release=key_class.release,
+        purpose=command.purpose,
+        cryptoperiod_s=cryptoperiod,
+        command=signed,
+    )
+
+
+def _requested(
+    state: KeyState, cause: str, reason: Literal["initial", "time", "person"], signed: SignedCommand | None, now: datetime
+) -> RotationRequested:
+    deadline = now + timedelta(seconds=class_named(state.key_class or "").rotation_deadline_s)
+    common = _common(state, RotationRequested, cause, state.next_version(), now)
+    return RotationRequested(**common, reason=reason, deadline=deadline, command=signed)
+
+
+def _common(
+    state: KeyState, fact: type[Fact], cause: str, version: int, now: datetime, *, ordinal: int = 0
+) -> dict[str, object]:
+    identity: uuid.UUID = event_id(cause, fact.TYPE, state.env, state.key, version, ordinal)
+    return {
+        "id": identity,
+        "env": state.env,
+        "key": state.key,
+        "version": version,
+        "author": Service.ROTATION_SCHEDULER,
+        "checked": state.last_sequence,
+        "cause": cause,
+        "policy": POLICY_DIGEST,
+        "at": now,
+    }
+
+
+def unfinished_names(missing: Iterable[str]) -> str:
+    """The instances that a step waits for, for the log line."""
+    return ", ".join(sorted(missing)) or "nobody"

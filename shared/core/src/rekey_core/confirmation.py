@@ -1,0 +1,79 @@
+"""What commitments, confirmations, probes and record MACs are computed over: always length-prefixed, always bound.
+
+Every input starts with its own label and names environment, key, version, algorithm, release and epoch, so that no
+value of one kind or version can stand for another (DESIGN §5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from rekey_core.encoding import lp
+from rekey_core.errors import SignatureError
+from rekey_core.names import Algorithm, Release
+from rekey_core.secret import Secret
+
+SECRET_BYTES: Final = 64  # an exportable version: MAC under all 64, the application's key is bytes 0-31 (DESIGN §5)
+PROBE_PREFIX: Final = lp("rekey-probe@v1")  # nothing that starts with it is signed on a dependent's request
+
+Phase = Literal["installed", "switched"]
+
+
+@dataclass(frozen=True)
+class VersionContext:
+    """Which version a MAC is about."""
+
+    env: str
+    key: str
+    version: int
+    algorithm: Algorithm
+    release: Release
+    epoch: int
+
+    def parts(self) -> tuple[str, str, int, str, str, int]:
+        """The context as parts of an input."""
+        return (self.env, self.key, self.version, self.algorithm.value, self.release.value, self.epoch)
+
+
+def commitment_input(context: VersionContext) -> bytes:
+    """What the HMAC that commits to a secret is over."""
+    return lp("rekey-commitment@v1", *context.parts())
+
+
+def confirmation_input(context: VersionContext, phase: Phase, instance: str, delivery: str) -> bytes:
+    """What the HMAC that proves possession is over: one value per phase, instance and delivery."""
+    return lp("rekey-confirm@v1", *context.parts(), phase, instance, delivery)
+
+
+def probe_message(context: VersionContext, phase: Phase, instance: str, nonce: str) -> bytes:
+    """What the HSM signs to prove that an instance reaches a version that never leaves it."""
+    return PROBE_PREFIX + lp(*context.parts(), phase, instance, nonce)
+
+
+def record_mac_input(context: VersionContext, key_id: int, blob_sha256: str, commitment: str, cause: str) -> bytes:
+    """What the record MAC is over: AES-KW has no associated data, so this binds the blob to its version."""
+    return lp("rekey-record@v1", *context.parts(), key_id, blob_sha256, commitment, cause)
+
+
+def commit(key: Secret, data: bytes) -> bytes:
+    """HMAC-SHA256 under all bytes of a secret (FIPS 198-1)."""
+    return hmac.digest(key.reveal(), data, "sha256")
+
+
+def check(value: bytes, expected_sha256: str) -> None:
+    """Return if the value's SHA-256 is the one that was delivered; constant time.
+
+    Raises:
+        SignatureError: it is not.
+    """
+    if not hmac.compare_digest(hashlib.sha256(value).hexdigest(), expected_sha256):
+        message = "the confirmation value does not hash to the delivered one"
+        raise SignatureError(message)
+
+
+def spki_commitment(spki: bytes) -> str:
+    """What commits to a private key: the SHA-256 of its DER SubjectPublicKeyInfo (RFC 5280 §4.1)."""
+    return hashlib.sha256(spki).hexdigest()

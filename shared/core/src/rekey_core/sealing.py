@@ -1,0 +1,81 @@
+"""HPKE (RFC 9180) base mode with ML-KEM-768+X25519, HKDF-SHA256, AES-256-GCM: answers that only the asker opens."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import (
+    AEAD,
+    KDF,
+    KEM,
+    MLKEM768X25519PrivateKey,
+    MLKEM768X25519PublicKey,
+    Suite,
+)
+
+from rekey_core.encoding import lp
+from rekey_core.errors import SchemaError, SignatureError
+
+_SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_MLKEM_BYTES: Final = 1184  # ML-KEM-768 encapsulation key (FIPS 203 §8)
+_X25519_BYTES: Final = 32  # RFC 7748 §5
+
+
+def seal_info(env: str, dependent: str, instance: str, nonce: str) -> bytes:
+    """What a sealed answer is bound to: exactly one request."""
+    return lp("rekey-answer@v1", env, dependent, instance, nonce)
+
+
+class SealingKey:
+    """A key pair for one request."""
+
+    __slots__ = ("_mlkem", "_x25519")
+
+    def __init__(self, mlkem: MLKEM768PrivateKey, x25519: X25519PrivateKey) -> None:
+        self._mlkem, self._x25519 = mlkem, x25519
+
+    @classmethod
+    def generate(cls) -> SealingKey:
+        """A fresh pair."""
+        return cls(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+
+    def public_bytes(self) -> bytes:
+        """ML-KEM-768 key ‖ X25519 key, 1216 bytes."""
+        return self._mlkem.public_key().public_bytes_raw() + self._x25519.public_key().public_bytes_raw()
+
+    def open(self, sealed: bytes, info: bytes) -> bytes:
+        """The plaintext.
+
+        Raises:
+            SignatureError: sealed to another key, for another request, or altered.
+        """
+        private = MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
+        try:
+            return _SUITE.decrypt(sealed, private, info=info)
+        except (InvalidTag, ValueError) as error:
+            message = "the answer is not sealed to this request"
+            raise SignatureError(message) from error
+
+    def __repr__(self) -> str:
+        return "SealingKey(…)"
+
+
+def seal(public_bytes: bytes, plaintext: bytes, info: bytes) -> bytes:
+    """Seal to the key of a request.
+
+    Raises:
+        SchemaError: the key is not 1216 bytes of two public keys.
+    """
+    if len(public_bytes) != _MLKEM_BYTES + _X25519_BYTES:
+        message = f"expected a sealing key of {_MLKEM_BYTES + _X25519_BYTES} bytes, found {len(public_bytes)}"
+        raise SchemaError(message)
+    try:
+        mlkem = MLKEM768PublicKey.from_public_bytes(public_bytes[:_MLKEM_BYTES])
+        x25519 = X25519PublicKey.from_public_bytes(public_bytes[_MLKEM_BYTES:])
+    except ValueError as error:
+        message = "the sealing key is not a pair of ML-KEM-768 and X25519 public keys"
+        raise SchemaError(message) from error
+    return _SUITE.encrypt(plaintext, MLKEM768X25519PublicKey(mlkem, x25519), info=info)

@@ -1,0 +1,73 @@
+"""Ed25519 (RFC 8032) over the DSSE pre-authentication encoding (DSSE protocol 1.0): the type is under the signature."""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from rekey_core.errors import SignatureError
+
+
+def key_id(public_raw: bytes) -> str:
+    """How a public key is named: the first 16 bytes of its SHA-256 in hex. An instance's id is its key's."""
+    return hashlib.sha256(public_raw).hexdigest()[:32]
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """What is signed: ``DSSEv1 SP len SP type SP len SP payload``, lengths in bytes as decimal text."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+class SigningKey:
+    """An Ed25519 private key; it shows its id and nothing else."""
+
+    __slots__ = ("_private", "key_id", "public_raw")
+
+    def __init__(self, private: Ed25519PrivateKey) -> None:
+        self._private = private
+        self.public_raw = private.public_key().public_bytes_raw()
+        self.key_id = key_id(self.public_raw)
+
+    @classmethod
+    def generate(cls) -> SigningKey:
+        """A fresh key."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> SigningKey:
+        """A key from unencrypted PKCS#8 PEM. Raises ValueError for anything else."""
+        private = serialization.load_pem_private_key(pem, password=None)
+        if not isinstance(private, Ed25519PrivateKey):
+            message = f"expected an Ed25519 private key, found {type(private).__name__}"
+            raise ValueError(message)
+        return cls(private)
+
+    def to_pem(self) -> bytes:
+        """Unencrypted PKCS#8 PEM, for a file of mode 0600."""
+        return self._private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    def sign(self, payload_type: str, payload: bytes) -> bytes:
+        """64 bytes over the pre-authentication encoding."""
+        return self._private.sign(pae(payload_type, payload))
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.key_id})"
+
+
+def verify(public_raw: bytes, payload_type: str, payload: bytes, signature: bytes) -> None:
+    """Return if the key signed this payload as this type.
+
+    Raises:
+        SignatureError: it did not, or the key is not one.
+    """
+    try:
+        Ed25519PublicKey.from_public_bytes(public_raw).verify(signature, pae(payload_type, payload))
+    except (InvalidSignature, ValueError) as error:
+        message = f"expected a signature by {key_id(public_raw)} over {payload_type}, found another"
+        raise SignatureError(message) from error
