@@ -11,10 +11,14 @@ from rekey_core.names import Algorithm, DependentName, Digest, Environment, Inst
 
 
 class Ask(Model):
-    """A question; ``key`` and ``command`` as the verb needs them."""
+    """A question; ``key``, ``version`` and ``command`` as the verb needs them.
+
+    ``ls`` answers one page: the keys that come after ``key``. ``adoption`` is of ``version``, if one is named.
+    """
 
     nonce: Nonce
     key: KeyName | None = None
+    version: Version | None = None
     command: Digest | None = None
 
 
@@ -85,7 +89,7 @@ class AskAnswer(Message):
 
 
 class ListAnswer(AskAnswer):
-    """The keys in the person's scope."""
+    """The keys in the person's scope by name, one page; an empty one is the end."""
 
     VERB: ClassVar[str] = "ls"
     TYPE: ClassVar[str] = "rekey.answer.ls.v1"
@@ -114,7 +118,7 @@ class HistoryAnswer(AskAnswer):
 
 
 class AdoptionAnswer(AskAnswer):
-    """Who has proved what of a version: the one in motion, else the current one."""
+    """Who has proved what of a version: the one asked for, else the one in motion, else the current one."""
 
     VERB: ClassVar[str] = "adoption"
     TYPE: ClassVar[str] = "rekey.answer.adoption.v1"
