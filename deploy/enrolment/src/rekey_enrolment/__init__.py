@@ -1,1 +1,11 @@
-"""Enrolment: marks a dependent's transport key trusted and names it in the trust document."""
+"""Enrolment: an identity of its own that makes a dependent known, with the officers' consent.
+
+It holds the security officer's PIN of the distributor's token and a bus certificate for trust documents; no service's
+key, no user PIN, no right to any other subject.
+"""
+
+from rekey_enrolment.enrol import Enrolment, Outcome
+from rekey_enrolment.proposal import Applicant, check_proposal, propose
+from rekey_enrolment.settings import EnrolmentSettings, load_settings
+
+__all__ = ["Applicant", "Enrolment", "EnrolmentSettings", "Outcome", "check_proposal", "load_settings", "propose"]

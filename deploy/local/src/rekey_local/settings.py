@@ -65,7 +65,9 @@ def _service(founded: Founded, service: Service) -> dict[str, Value]:
     tokens = {Service.GENERATOR: founded.tokens.generator, Service.DISTRIBUTOR: founded.tokens.distributor}
     if service in tokens:
         values |= _token(founded, tokens[service])
-        values |= {"pin_file": directory / "pin", "epoch": EPOCH}
+        values["pin_file"] = directory / "pin"
+    if service is Service.GENERATOR:
+        values["epoch"] = EPOCH
     if service is Service.DISTRIBUTOR:
         values |= {"jwks_host": HOST, "jwks_port": founded.plan.jwks_port}
     return values
@@ -98,7 +100,6 @@ def _enrolment(founded: Founded) -> dict[str, Value]:
         **_common(founded, directory),
         **_token(founded, founded.tokens.distributor),
         "so_pin_file": directory / "so-pin",
-        "state_dir": private_directory(directory / "state"),
     }
 
 

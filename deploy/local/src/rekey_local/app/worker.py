@@ -1,0 +1,269 @@
+"""One instance of a dependent, as any application would be: it uses the public SDK and nothing else of rekey.
+
+It encrypts and decrypts (its own ciphertexts and those of the other instances), has tokens signed and verifies everybody's,
+at a steady rate, and counts. Run by path in the SDK's environment:
+``python worker.py --settings FILE --name orders-1 --exchange DIRECTORY``. Every half second it writes one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import rekey
+
+DATA_KEY: Final = "orders-db"
+TOKEN_KEY: Final = "token-signer"
+LOCAL_PER_S: Final = 200
+REMOTE_PER_S: Final = 20
+TICK_S: Final = 0.05
+REPORT_S: Final = 0.5
+EXCHANGE_S: Final = 0.1
+TOKEN_LIFETIME_S: Final = 300
+FRESH_S: Final = 60.0  # tokens that a peer left longer ago than this may have expired
+NEWEST: Final = 16  # ciphertexts shown to the others
+KEPT: Final = 8  # ciphertexts kept from each version, so that old data is read for as long as the story runs
+KEPT_VERSIONS: Final = 6
+AAD: Final = b"rekey story"
+
+T = TypeVar("T")
+
+
+@dataclass
+class Count:
+    """Calls of one kind. ``refused``: because the version is suspended, as it must be; it is no failure."""
+
+    done: int = 0
+    failed: int = 0
+    refused: int = 0
+    slowest_ms: float = 0.0
+
+
+@dataclass
+class Report:
+    """What the instance says of itself."""
+
+    name: str
+    pid: int = field(default_factory=os.getpid)
+    calls: dict[str, Count] = field(
+        default_factory=lambda: {kind: Count() for kind in ("encrypt", "decrypt", "verify", "sign")}
+    )
+    rotated: list[dict[str, Any]] = field(default_factory=list)
+    stopped: list[dict[str, Any]] = field(default_factory=list)
+    first_refused: dict[str, float] = field(default_factory=dict)  # ciphertext's key id in hex: Unix time
+    last_failure: str | None = None
+
+    def count(self, kind: str, started: float) -> None:
+        """One call that went well."""
+        count = self.calls[kind]
+        count.done += 1
+        count.slowest_ms = max(count.slowest_ms, (time.perf_counter() - started) * 1000)
+
+    def fail(self, kind: str, error: rekey.RekeyError) -> None:
+        """One call that failed."""
+        self.calls[kind].failed += 1
+        self.last_failure = f"{kind}: {type(error).__name__}: {error}"
+
+
+class Corpus:
+    """Ciphertexts and tokens of this instance, and what the others left."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._file = directory / f"{name}.json"
+        self._directory = directory
+        self._new: deque[bytes] = deque(maxlen=NEWEST)
+        self._kept: deque[bytes] = deque(maxlen=KEPT * KEPT_VERSIONS)
+        self._tokens: deque[str] = deque(maxlen=NEWEST)
+        self.ciphertexts: list[bytes] = []
+        self.tokens: list[str] = []
+
+    def add(self, ciphertext: bytes) -> None:
+        """Remember one of our own."""
+        self._new.append(ciphertext)
+
+    def add_token(self, token: str) -> None:
+        """Remember a token of our own."""
+        self._tokens.append(token)
+
+    def keep(self) -> None:
+        """The version changes: keep some ciphertexts of the old one."""
+        self._kept.extend(list(self._new)[-KEPT:])
+        self._new.clear()
+
+    def exchange(self) -> None:
+        """Show ours, take everybody's."""
+        ours = {
+            "at": time.time(),
+            "ciphertexts": [base64.b64encode(one).decode() for one in (*self._kept, *self._new)],
+            "tokens": list(self._tokens),
+        }
+        temporary = self._file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(ours))
+        temporary.replace(self._file)
+        everybody = [json.loads(file.read_bytes()) for file in sorted(self._directory.glob("*.json"))]
+        self.ciphertexts = [base64.b64decode(one) for left in everybody for one in left["ciphertexts"]]
+        fresh = [left for left in everybody if time.time() - left["at"] < FRESH_S]
+        self.tokens = [one for left in fresh for one in left["tokens"]]
+
+
+class Worker:
+    """The load of one instance."""
+
+    def __init__(self, box: rekey.Keyring, signer: rekey.Signer, corpus: Corpus, report: Report) -> None:
+        self._box = box
+        self._signer = signer
+        self._corpus = corpus
+        self._report = report
+        self._random = random.Random(report.name)  # noqa: S311  which ciphertext comes next is no secret
+        self._signing: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(every(TICK_S, self._local))
+            group.create_task(every(1 / REMOTE_PER_S, self._remote))
+            group.create_task(every(EXCHANGE_S, self._corpus.exchange))
+
+    async def finish(self) -> None:
+        """Let the remote calls that are under way end, so that each is counted."""
+        await asyncio.gather(*self._signing)
+
+    def _local(self) -> None:
+        for _ in range(round(LOCAL_PER_S * TICK_S)):
+            self._random.choice((self._encrypt, self._encrypt, self._decrypt, self._decrypt, self._verify))()
+
+    def _remote(self) -> None:
+        task = asyncio.create_task(self._sign())
+        self._signing.add(task)
+        task.add_done_callback(self._signing.discard)
+
+    def _encrypt(self) -> None:
+        data = self._random.randbytes(256)
+        ciphertext = self._call("encrypt", lambda: self._box.encrypt(data, AAD))
+        if ciphertext is not None:
+            self._corpus.add(ciphertext)
+
+    def _decrypt(self) -> None:
+        if not self._corpus.ciphertexts:
+            return self._encrypt()
+        ciphertext = self._random.choice(self._corpus.ciphertexts)
+        try:
+            self._call("decrypt", lambda: self._box.decrypt(ciphertext, AAD))
+        except rekey.VersionSuspendedError:
+            self._report.calls["decrypt"].refused += 1
+            self._report.first_refused.setdefault(ciphertext[1:5].hex(), time.time())  # Tink: 0x01, key id
+        return None
+
+    def _verify(self) -> None:
+        if not self._corpus.tokens:
+            return self._encrypt()
+        token = self._random.choice(self._corpus.tokens)
+        self._call("verify", lambda: self._signer.verify_jwt(token))
+        return None
+
+    def _call(self, kind: str, call: Callable[[], T]) -> T | None:
+        started = time.perf_counter()
+        try:
+            result = call()
+        except rekey.VersionSuspendedError:
+            raise
+        except rekey.RekeyError as error:
+            self._report.fail(kind, error)
+            return None
+        self._report.count(kind, started)
+        return result
+
+    async def _sign(self) -> None:
+        started = time.perf_counter()
+        claims = {"iss": self._report.name, "exp": int(time.time()) + TOKEN_LIFETIME_S}
+        try:
+            token = await self._signer.sign_jwt(claims)
+        except rekey.RekeyError as error:
+            self._report.fail("sign", error)
+            return
+        self._report.count("sign", started)
+        self._corpus.add_token(token)
+
+
+async def every(seconds: float, action: Callable[[], None]) -> None:
+    """Call at a steady rate; after a long stop it goes on from now instead of hurrying after the past."""
+    due = time.monotonic()
+    while True:
+        action()
+        due = max(due + seconds, time.monotonic() - 1)
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
+def write(event: str, **fields: object) -> None:
+    """One JSON line for the supervisor."""
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+async def serve(settings: Path, name: str, exchange: Path) -> None:
+    """Connect, work until SIGTERM or SIGINT, close."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    report, corpus = Report(name), Corpus(exchange, name)
+    async with rekey.connect(rekey.Settings.load(settings)) as keys:
+        keys.on_rotated(lambda event: on_rotated(event, report, corpus))
+        keys.on_stopped(lambda event: on_stopped(event, report))
+        worker = Worker(await keys.keyring(DATA_KEY), await keys.signer(TOKEN_KEY), corpus, report)
+        write("ready")
+        await until(stop, worker.run(), every(REPORT_S, lambda: write("counts", **asdict(report))))
+        await worker.finish()
+    write("counts", **asdict(report))
+
+
+def on_rotated(event: rekey.Rotated, report: Report, corpus: Corpus) -> None:
+    """The SDK protects with a new version from now on."""
+    report.rotated.append({"key": event.key, "version": event.version, "at": time.time()})
+    if event.key == DATA_KEY:
+        corpus.keep()
+
+
+def on_stopped(event: rekey.Stopped, report: Report) -> None:
+    """The SDK has stopped a version, because a responder said so."""
+    report.stopped.append({"key": event.key, "version": event.version, "at": time.time()})
+
+
+async def until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:
+    """Run the work until the event is set; an error in it ends everything."""
+    tasks = [asyncio.create_task(one) for one in work]
+    waiter = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
+    for task in (*tasks, waiter):
+        task.cancel()
+    for task in done:
+        await task
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="one instance of a dependent of the story")
+    parser.add_argument("--settings", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--exchange", type=Path, required=True)
+    options = parser.parse_args()
+    asyncio.run(serve(options.settings, options.name, options.exchange))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""One supervisor per state directory; the kernel takes the lock back when its process dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rekey_local.errors import RunningError
+from rekey_local.layout import Layout, private_directory
+
+
+@contextmanager
+def exclusively(layout: Layout) -> Iterator[None]:
+    """Hold the state directory.
+
+    Raises:
+        RunningError: another process holds it; names its pid.
+    """
+    private_directory(layout.root)
+    with layout.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            message = f"{layout.root} is in use by process {file.read().strip() or 'unknown'}"
+            raise RunningError(message, hint="stop it with Ctrl-C, or give another directory with --state") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def forget(layout: Layout) -> None:
+    """Delete everything but the lock, which must be held."""
+    for entry in layout.root.iterdir():
+        if entry == layout.lock:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
