@@ -14,7 +14,6 @@ from typing import Final
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import Delivered, Delivery
-from rekey_core.envelope import pack
 from rekey_core.errors import RekeyError, UnknownOutcomeError
 from rekey_core.fold import KeyState
 from rekey_core.readers import open_delivered
@@ -102,7 +101,7 @@ class Deliveries:
             group.stored.set_result(None)
 
     async def _append(self, batch: Delivered) -> None:
-        packed = pack(batch, self._bus.signer, source=self._bus.source)
+        packed = self._bus.pack(batch)
         subject = self._bus.subjects.delivered(batch.key, batch.version, batch.id.hex)
         await self._bus.publish(
             Stream.LIFECYCLE,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from rekey_core.authority import Stream
 from rekey_core.commands import verify_command
 from rekey_core.contracts import Notice, Revoke, Suspend
-from rekey_core.envelope import BusMessage, pack
+from rekey_core.envelope import BusMessage
 from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnknownTypeError
 from rekey_core.fold import KeyState
 from rekey_core.readers import open_command_message, open_notice
@@ -93,12 +93,12 @@ class Distributor:
         await self._write(subject, wanted, stored.sequence if stored else 0)
 
     async def _write(self, subject: str, wanted: Notice, previous: int) -> None:
-        await self.bus.replace(Stream.NOTICES, subject, pack(wanted, self.bus.signer, source=self.bus.source), previous)
+        await self.bus.replace(Stream.NOTICES, subject, self.bus.pack(wanted), previous)
 
     async def _heed(self, message: BusMessage) -> Suspend | Revoke:
         signed = open_command_message(message)
         env = self.bus.settings.env
-        command = await self.bus.trust.fresh(
+        command = await self.bus.trust.with_fresh_trust(
             lambda trust: verify_command(signed, trust=trust, env=env, at=message.stored_at)
         )
         if not isinstance(command, Suspend | Revoke):

@@ -14,7 +14,7 @@ from typing import Final
 from rekey_core.adoption import proved
 from rekey_core.authority import Stream
 from rekey_core.contracts import Lease, LeaseAnswer, LeasedKey, LeaseRequest, Receipt
-from rekey_core.envelope import Stored, pack
+from rekey_core.envelope import Stored
 from rekey_core.errors import ExpiredError, NotInstalledError, WrongAuthorError
 from rekey_core.fold import KeyState
 from rekey_core.policy import class_named
@@ -128,7 +128,7 @@ class Leasing:
         return open_lease(message, self.bus.trust.current) if message else None
 
     async def _store(self, lease: Lease, previous: int) -> None:
-        packed = pack(lease, self.bus.signer, source=self.bus.source)
+        packed = self.bus.pack(lease)
         subject = self.bus.subjects.lease(lease.dependent, lease.instance)
         await self.bus.replace(Stream.LEASES, subject, packed, previous)
 

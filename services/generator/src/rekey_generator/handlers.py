@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from rekey_core.confirmation import commitment_input, record_mac_input, spki_commitment
 from rekey_core.contracts import MaterialRecord, RotationRequested
 from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
-from rekey_core.envelope import BusMessage, Stored, pack
+from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import ConflictError, RecordError, UnknownTypeError
 from rekey_core.authority import Stream
 from rekey_core.names import Algorithm
@@ -35,7 +35,7 @@ class Generator:
 
     async def on_rotation_requested(self, message: BusMessage) -> None:
         """Make the version that the fact asks for. Raises what becomes the message's verdict."""
-        request = await self.bus.trust.fresh(lambda trust: open_fact(message, trust))
+        request = await self.bus.trust.with_fresh_trust(lambda trust: open_fact(message, trust))
         asked = request.model
         if not isinstance(asked, RotationRequested):
             text = f"{message.subject}: expected rotation-requested, found {asked.EVENT}"
@@ -63,7 +63,7 @@ class Generator:
     async def _made(self, wanted: making.Order) -> MaterialRecord:
         record = await self._in_hsm(wanted)
         subject = self.bus.subjects.material(record.key, record.version)
-        packed = pack(record, self.bus.signer, source=self.bus.source)
+        packed = self.bus.pack(record)
         try:
             await self.bus.write_once(Stream.MATERIAL, subject, packed)
         except ConflictError:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from rekey_core.authority import Stream
 from rekey_core.commands import verify_command
 from rekey_core.contracts import Message, Revoke, Suspend
-from rekey_core.envelope import BusMessage, Stored, pack
+from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import AlreadyDoneError, MalformedError, RefusedError, UnknownTypeError
 from rekey_core.fold import KeyState
 from rekey_core.readers import open_command_message, open_lease, open_receipt, open_stop
@@ -40,7 +40,7 @@ class Revocation:
         """``suspend`` or ``revoke`` by a responder. Raises what makes the refusal."""
         signed = open_command_message(message)
         env = self.bus.settings.env
-        command = await self.bus.trust.fresh(
+        command = await self.bus.trust.with_fresh_trust(
             lambda trust: verify_command(signed, trust=trust, env=env, at=message.stored_at)
         )
         if not isinstance(command, Suspend | Revoke):
@@ -87,7 +87,7 @@ class Revocation:
             if last is not None:
                 open_stop(last, self.bus.trust.current)
             stop = stopping.stop_for(state, dependent, datetime.now(UTC))
-            packed = pack(stop, self.bus.signer, source=self.bus.source)
+            packed = self.bus.pack(stop)
             await self.bus.replace(Stream.NOTICES, subject, packed, last.sequence if last else 0)
 
     async def _missing(self, state: KeyState) -> tuple[tuple[str, str], ...]:

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import nats.errors
 from faststream.nats import NatsBroker
@@ -35,6 +35,7 @@ from rekey_runtime.trust_store import TrustStore
 log = logging.getLogger(__name__)
 
 PAGE: Final = 500  # messages per page of a rebuild (notes: one page takes some 10 ms)
+RECONNECT_S: Final[Any] = 0.25  # the client takes a float, FastStream's annotation says int
 MAX_BATCH: Final = 1000  # nats-server's largest atomic batch
 
 
@@ -65,7 +66,7 @@ class Bus:
             inbox_prefix=f"_INBOX_{settings.service}",
             js_options={"prefix": wire.API},
             max_reconnect_attempts=-1,  # anything else ends in a loop that freezes the process (notes: nats §0.6)
-            reconnect_time_wait=0.25,
+            reconnect_time_wait=RECONNECT_S,
             graceful_timeout=settings.drain_s,
             error_cb=self._on_error,
             middlewares=tracing(settings.service, settings.trace_file),
@@ -90,12 +91,17 @@ class Bus:
     @property
     def client(self) -> Client:
         """The NATS connection."""
-        return self.broker.config.connection_state.connection
+        client: Client = self.broker.config.connection_state.connection
+        return client
+
+    @property
+    def source(self) -> str:
+        """Our name as a CloudEvents source."""
+        return f"/rekey/{self.settings.env}/{self.settings.service}"
 
     def pack(self, model: Message) -> Packed:
         """Sign a model as this service, with the trace context of the message being handled."""
-        source = f"/rekey/{self.settings.env}/{self.settings.service}"
-        return pack(model, self.signer, source=source, traceparent=TRACEPARENT.get())
+        return pack(model, self.signer, source=self.source, traceparent=TRACEPARENT.get())
 
     async def publish(
         self,
@@ -213,7 +219,7 @@ class Bus:
                 with suppress(nats.errors.Error):  # the connection went away, and the subscription with it
                     await answers.unsubscribe()
         except nats.errors.Error as error:
-            raise StaleReadError(f"read of {stream}: {error or 'no end of the answer'}") from error
+            raise StaleReadError(f"read of {stream}: {str(error) or 'no end of the answer'}") from error
         return _complete(stream, answer, found, paged=paged)
 
     async def _leader(self, stream: Stream, question: Mapping[str, object]) -> BusMessage | None:
@@ -239,7 +245,7 @@ class Bus:
         try:
             return await self.client.request(subject, data, timeout=self.settings.request_timeout_s)
         except nats.errors.Error as error:
-            raise UnavailableError(f"{subject}: {error or 'no answer'}") from error
+            raise UnavailableError(f"{subject}: {str(error) or 'no answer'}") from error
 
     async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
         try:
@@ -247,7 +253,7 @@ class Bus:
                 subject, data, timeout=self.settings.request_timeout_s, headers=headers
             )
         except nats.errors.Error as error:
-            raise UnknownOutcomeError(f"{subject}: {error or 'no answer'}") from error
+            raise UnknownOutcomeError(f"{subject}: {str(error) or 'no answer'}") from error
         return answer.data
 
     async def _send(self, subject: str, data: bytes, headers: dict[str, str]) -> None:

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import Fact
 from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
-from rekey_core.errors import ConflictError, StaleReadError, UnknownOutcomeError
+from rekey_core.errors import (
+    AlreadyDoneError,
+    ConflictError,
+    RefusedError,
+    StaleReadError,
+    UnknownOutcomeError,
+)
 from rekey_core.fold import KeyState, fold
 from rekey_core.readers import open_fact
 from rekey_core.trust import Trust
@@ -60,14 +68,17 @@ class KeyLog:
         """
         for _ in range(TRIES):
             state = await self.state(key)
-            newest = await self._bus.last(Stream.LIFECYCLE, self._bus.subjects.check(key))
-            leader = newest.sequence if newest else 0
-            if leader == state.last_sequence:
+            if await self._is_newest(state):
                 return state
-            if leader < state.last_sequence:
-                self.forget(key)
             await asyncio.sleep(PAUSE_S)
         raise StaleReadError(f"key {key}: reads stay behind the leader")
+
+    async def _is_newest(self, state: KeyState) -> bool:
+        newest = await self._bus.last(Stream.LIFECYCLE, self._bus.subjects.check(state.key))
+        leader = newest.sequence if newest else 0
+        if leader < state.last_sequence:  # the bus was set back: what we remember is not there
+            self.forget(state.key)
+        return leader == state.last_sequence
 
     async def append(self, state: KeyState, fact: Fact) -> Stored[Fact]:
         """Add a fact that was decided on ``state``; the stored fact, also when an earlier try had stored it.
@@ -101,6 +112,33 @@ class KeyLog:
             raise StaleReadError(f"{subject}: stored, but the leader does not show it")
         return stored
 
+    async def decide(self, key: str, decide: Callable[[KeyState], Fact | None]) -> Stored[Fact] | None:
+        """Fold, let ``decide`` say which fact should be next, append it; after a conflict all over again.
+
+        ``None`` from ``decide``, and its ``AlreadyDoneError`` and ``RefusedError`` leaves, add nothing to the log, so they
+        count only on a state that the leader confirms (DESIGN §3).
+
+        Raises:
+            ConflictError: others were first every time.
+            StaleReadError: reads stayed behind the leader.
+            UnknownOutcomeError: as ``append``; and whatever ``decide`` raises.
+        """
+        for attempt in range(TRIES):
+            state = await self.state(key)
+            try:
+                fact = decide(state)
+            except (AlreadyDoneError, RefusedError):
+                if await self._is_newest(state):
+                    raise
+                continue
+            if fact is None and await self._is_newest(state):
+                return None
+            if fact is not None:
+                with suppress(ConflictError):
+                    return await self.append(state, fact)
+            await asyncio.sleep(PAUSE_S * attempt)
+        raise ConflictError(f"key {key}: others were first {TRIES} times")
+
     def forget(self, key: str) -> None:
         """Fold from nothing next time."""
         self._cache.pop(key, None)
@@ -109,7 +147,7 @@ class KeyLog:
         message = await self._bus.last(Stream.LIFECYCLE, subject)
         if message is None:
             return None
-        return await self._bus.trust.with_fresh_trust(lambda trust: open_fact(message, trust))
+        return await self._bus.trust.fresh(lambda trust: open_fact(message, trust))
 
     def _folded(self, key: str, messages: list[BusMessage]) -> tuple[KeyState, bool]:
         trust = self._bus.trust.current

@@ -11,9 +11,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from rekey_core.authority import CONSUMERS, Consumer
 from rekey_core.envelope import BusMessage
@@ -22,7 +22,7 @@ from rekey_core.errors import FatalError, RekeyError
 from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
 from rekey_runtime.log import configure_log, say
-from rekey_runtime.settings import ServiceSettings
+from rekey_runtime.settings import ServiceSettings, load_settings
 from rekey_runtime.subscriptions import Answering, Consuming
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,9 @@ log = logging.getLogger(__name__)
 EXIT_FATAL: Final = 70
 
 Handler = Callable[[BusMessage], Awaitable[None]]
-Answer = Callable[[str, bytes, Mapping[str, str]], Awaitable[tuple[bytes, dict[str, str]]]]
+Answer = Callable[[str, bytes], Awaitable[tuple[bytes, dict[str, str]]]]
 Job = Callable[[], Awaitable[None]]
+S = TypeVar("S", bound=ServiceSettings)
 
 
 class Service:
@@ -43,9 +44,9 @@ class Service:
         self._consuming: list[Consuming] = []
         self._answering: list[Answering] = []
         self._jobs: list[tuple[float, Job]] = []
-        self._on_start: list[Job] = []
+        self._background: list[Job] = []
         self._on_stop: list[Job] = []
-        self._checks: dict[str, Job] = {}
+        self._ready_when: list[Job] = []
         self._stopping = asyncio.Event()
         self._fatal: FatalError | None = None
         self._why: str | None = "starting"
@@ -61,7 +62,7 @@ class Service:
     def answer(self, subject: str, handler: Answer, *, concurrency: int = 64) -> None:
         """Answer core requests on ``subject`` (queue group: the service) with what ``handler`` returns.
 
-        ``handler(subject, data, headers)`` maps its own errors to signed answers; what it raises is logged and not answered.
+        ``handler(subject, data)`` maps its own errors to signed answers; what it raises is logged and not answered.
         """
         self._answering.append(Answering(self.bus, subject, handler, self._fail, concurrency))
 
@@ -69,53 +70,69 @@ class Service:
         """Run ``job`` again and again, ``seconds`` after it ended; its errors are logged."""
         self._jobs.append((seconds, job))
 
-    def on_start(self, job: Job) -> None:
-        """Run ``job`` after trust is loaded and before any consumer; its error ends the process."""
-        self._on_start.append(job)
+    def background(self, job: Job) -> None:
+        """Run ``job`` beside the consumers; its end or error ends the process."""
+        self._background.append(job)
 
     def on_stop(self, job: Job) -> None:
         """Run ``job`` after the last handler has ended."""
         self._on_stop.append(job)
 
-    def check(self, name: str, job: Job) -> None:
+    def ready_when(self, job: Job) -> None:
         """A part of readiness beyond the bus, e.g. the HSM: ``job`` raises while it does not work."""
-        self._checks[name] = job
+        self._ready_when.append(job)
 
     def stop(self) -> None:
         """End ``run`` after what is in flight."""
         self._stopping.set()
 
-    async def run(self) -> int:
-        """Serve until SIGTERM or SIGINT; the exit code."""
+    async def run(self, compose: Callable[[Service], Awaitable[None]]) -> int:
+        """Connect, let ``compose`` register handlers and jobs, serve until SIGTERM or SIGINT; the exit code.
+
+        ``compose`` runs with the bus connected and trust loaded, before any message is handled.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        founded = Founded(self.bus, [c.consumer for c in self._consuming])
         try:
-            await self._start(founded)
-            async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
-                running.append(tasks.create_task(self._watch(founded)))
-                await self._stopping.wait()
-                for task in running:
-                    task.cancel()
+            await self._serve(compose)
         except RekeyError as error:
             self._fail(FatalError(f"{error.code}: {error}", hint=error.hint))
         finally:
-            await self.bus.close()
-            for job in self._on_stop:
-                await job()
+            await self._close()
         return EXIT_FATAL if self._fatal else 0
 
-    async def _start(self, founded: Founded) -> None:
+    async def _serve(self, compose: Callable[[Service], Awaitable[None]]) -> None:
         await self.bus.connect()
         await self.bus.trust.load()
-        await founded.verify()
-        for job in self._on_start:
-            await job()
+        await Founded(self.bus, ()).verify()
+        await compose(self)
+        founded = Founded(self.bus, [c.consumer for c in self._consuming])
+        await founded.watch()
         for subscription in (*self._consuming, *self._answering):
             subscription.bind()
         await self.bus.broker.start()
+        running = [asyncio.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
+        running += [asyncio.create_task(self._beside(job)) for job in self._background]
+        running.append(asyncio.create_task(self._watch(founded)))
+        await self._stopping.wait()
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+    async def _close(self) -> None:
+        await self.bus.close()
+        for job in reversed(self._on_stop):
+            await job()
+
+    async def _beside(self, job: Job) -> None:
+        try:
+            await job()
+        except RekeyError as error:
+            self._fail(FatalError(f"{error.code}: {error}", hint=error.hint))
+        except Exception as error:  # noqa: BLE001 - a boundary of the process: whatever ended the job ends the process
+            log.exception("a background job failed", extra={"event": "unexpected"})
+            self._fail(FatalError(type(error).__name__))
 
     async def _again(self, seconds: float, job: Job) -> None:
         while True:
@@ -125,6 +142,8 @@ class Service:
                 self._fail(error)
             except RekeyError as error:
                 log.warning("job: %s", error, extra={"event": "job-failed", "code": error.code})
+            except Exception:
+                log.exception("a job failed", extra={"event": "unexpected"})
             await asyncio.sleep(seconds)
 
     async def _watch(self, founded: Founded) -> None:
@@ -132,7 +151,7 @@ class Service:
         while True:
             try:
                 await founded.watch()
-                for job in self._checks.values():
+                for job in self._ready_when:
                     await job()
                 self._say(None)
             except FatalError as error:
@@ -165,19 +184,19 @@ def _consumer(settings: ServiceSettings, name: str) -> Consumer:
     return found[0]
 
 
-def main(make_service: Callable[[Path], Service]) -> None:
+def main(model: type[S], compose: Callable[[Service, S], Awaitable[None]]) -> None:
     """The process: ``python -m rekey_<name> --settings FILE``. Exits 0 after a drain, 70 when it had to end."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--settings", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args()
     configure_log()
     try:
-        code = asyncio.run(_serve(make_service, arguments.settings))
-    except FatalError as error:
+        code = asyncio.run(_run(load_settings(arguments.settings, model), compose))
+    except RekeyError as error:
         log.critical("%s", error, extra={"event": "fatal", "code": error.code})
         code = EXIT_FATAL
     sys.exit(code)
 
 
-async def _serve(make_service: Callable[[Path], Service], settings: Path) -> int:
-    return await make_service(settings).run()
+async def _run(settings: S, compose: Callable[[Service, S], Awaitable[None]]) -> int:
+    return await Service(settings).run(lambda service: compose(service, settings))

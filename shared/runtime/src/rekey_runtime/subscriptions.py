@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import nats.errors
@@ -56,7 +56,7 @@ class Consuming:
         subscriber(self._on_message)
 
     async def _on_message(self, msg: NatsMessage) -> None:
-        raw: Msg = msg.raw_message  # type: ignore[assignment]
+        raw: Msg = msg.raw_message
         message, times = wire.delivered(raw)
         TRACEPARENT.set(traceparent_of(dict(message.headers)))
         alive = asyncio.create_task(self._keep_alive(raw))
@@ -124,7 +124,7 @@ class Answering:
         self,
         bus: Bus,
         subject: str,
-        handler: Callable[[str, bytes, Mapping[str, str]], Awaitable[tuple[bytes, dict[str, str]]]],
+        handler: Callable[[str, bytes], Awaitable[tuple[bytes, dict[str, str]]]],
         fail: Callable[[FatalError], None],
         concurrency: int,
     ) -> None:
@@ -142,11 +142,10 @@ class Answering:
         subscriber(self._on_request)
 
     async def _on_request(self, msg: NatsMessage) -> None:
-        raw: Msg = msg.raw_message  # type: ignore[assignment]
-        headers = wire.own_headers(raw.headers or {})
-        TRACEPARENT.set(traceparent_of(headers))
+        raw: Msg = msg.raw_message
+        TRACEPARENT.set(traceparent_of(raw.headers or {}))
         try:
-            data, answer_headers = await self._handler(raw.subject, raw.data, headers)
+            data, answer_headers = await self._handler(raw.subject, raw.data)
             if raw.reply:
                 await self._bus.client.publish(raw.reply, data, headers=answer_headers or None)
         except FatalError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -76,8 +76,8 @@ class TrustStore:
             self._keep(trust)
         return trust
 
-    async def with_fresh_trust(self, use: Callable[[Trust], T]) -> T:
-        """``use(current)``; somebody unknown in it makes one refresh and one more try."""
+    async def fresh(self, use: Callable[[Trust], T]) -> T:
+        """``use(current)``; somebody unknown in it makes one refresh and one more try. Raises what ``use`` raises."""
         try:
             return use(self.current)
         except (AuthorityError, WrongAuthorError, SignatureError):
@@ -85,16 +85,6 @@ class TrustStore:
             if (await self.refresh()).n == before:
                 raise
             return use(self.current)
-
-    async def awaiting_fresh_trust(self, use: Callable[[Trust], Awaitable[T]]) -> T:
-        """As ``with_fresh_trust`` for a coroutine function, which must be safe to run twice."""
-        try:
-            return await use(self.current)
-        except (AuthorityError, WrongAuthorError, SignatureError):
-            before = self.current.n
-            if (await self.refresh()).n == before:
-                raise
-            return await use(self.current)
 
     async def _following(self, n: int) -> list[SignedTrust]:
         found: list[SignedTrust] = []

@@ -1,0 +1,19 @@
+"""Composition of audit: rebuild from the log, then follow it, and answer people."""
+
+from __future__ import annotations
+
+from rekey_audit.handlers import Audit
+from rekey_audit.settings import AuditSettings
+from rekey_runtime.service import Service
+
+
+async def compose(service: Service, settings: AuditSettings) -> None:
+    """Read the whole log once, then bind the tail. Raises StaleReadError when the log cannot be read in full."""
+    audit = Audit(service.bus)
+    await audit.rebuild()
+    service.consume("audit", audit.on_fact)
+    service.consume("audit-reports", audit.on_report)
+    service.consume("audit-advisories", audit.on_advisory)
+    service.answer(f"ask.{settings.env}.>", audit.on_ask)
+    service.every(settings.flush_s, audit.say_alarms)
+    service.ready_when(audit.prove)

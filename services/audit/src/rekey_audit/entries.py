@@ -1,0 +1,116 @@
+"""A fact as one line of a key's history: what, when, who decided, on whose command. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from rekey_core.contracts import (
+    Activated,
+    AnyCommand,
+    Compromised,
+    Count,
+    Deactivated,
+    Delivered,
+    Fact,
+    Generated,
+    Granted,
+    HistoryEntry,
+    Registered,
+    RotationRequested,
+    SignedCommand,
+    Suspended,
+)
+from rekey_core.encoding import b64u_decode
+from rekey_core.envelope import BusMessage, Stored
+from rekey_core.errors import MalformedError
+
+MAX_DETAIL: Final = 500  # HistoryEntry.detail
+_EVENT_TOKEN: Final = 5  # evt.<env>.<key>.<version>.<service>.<event>.<n>
+_SERVICE_TOKEN: Final = 4
+_VERSION_TOKEN: Final = 3
+_COMMAND: Final[TypeAdapter[AnyCommand]] = TypeAdapter(AnyCommand)
+
+
+def fact_entry(stored: Stored[Fact]) -> HistoryEntry:
+    """A valid fact; the fold has verified the command inside."""
+    fact = stored.model
+    command = getattr(fact, "command", None)
+    return HistoryEntry(
+        sequence=stored.sequence,
+        at=stored.stored_at,
+        version=fact.version,
+        event=fact.EVENT,
+        author=fact.author,
+        person=_command(command).author if command else None,
+        detail=_detail(fact)[:MAX_DETAIL],
+    )
+
+
+def delivered_entry(stored: Stored[Delivered]) -> HistoryEntry:
+    """A batch of first deliveries."""
+    batch = stored.model
+    counts: dict[str, int] = {}
+    for delivery in batch.deliveries:
+        counts[delivery.dependent] = counts.get(delivery.dependent, 0) + 1
+    return HistoryEntry(
+        sequence=stored.sequence,
+        at=stored.stored_at,
+        version=batch.version,
+        event="delivered",
+        author=batch.author,
+        person=None,
+        detail=("to " + ", ".join(f"{name} ({n})" for name, n in sorted(counts.items())))[:MAX_DETAIL],
+    )
+
+
+def void_entry(message: BusMessage, error: MalformedError) -> HistoryEntry:
+    """A message without effect. Its subject is all that is believed of it: the bus let only that author write there."""
+    tokens = [*message.subject.split("."), "", "", "", "", "", ""]
+    delivery = tokens[0] == "dlv"
+    return HistoryEntry(
+        sequence=message.sequence,
+        at=message.stored_at,
+        version=_version(tokens[_VERSION_TOKEN]),
+        event="delivered" if delivery else tokens[_EVENT_TOKEN] or "unknown",
+        author="distributor" if delivery else tokens[_SERVICE_TOKEN] or "unknown",
+        person=None,
+        detail="",
+        void=f"{error.code}: {error}"[:MAX_DETAIL],
+    )
+
+
+def command_reason(signed: SignedCommand) -> str:
+    """What the author of a verified command gave as its reason."""
+    return _command(signed).reason
+
+
+def _command(signed: SignedCommand) -> AnyCommand:
+    return _COMMAND.validate_json(b64u_decode(signed.payload))
+
+
+def _version(token: str) -> int:
+    return int(token) if token.isascii() and token.isdigit() and len(token) < 10 else 0  # noqa: PLR2004 - below 2^31
+
+
+def _detail(fact: Fact) -> str:
+    match fact:
+        case Registered():
+            return f"{fact.key_class}, {fact.algorithm}, {fact.release}: {fact.purpose}"
+        case Granted():
+            return f"to {fact.dependent}"
+        case RotationRequested():
+            return f"reason {fact.reason}, every instance should hold it by {fact.deadline:%Y-%m-%d %H:%M:%SZ}"
+        case Generated():
+            return f"key id {fact.key_id}, KEK epoch {fact.epoch}, commitment {fact.commitment[:16]}"
+        case Activated() | Deactivated():
+            return f"proved by {_counts(fact.proved)}"
+        case Suspended() | Compromised():
+            return f"{'every version' if fact.version == 0 else f'version {fact.version}'}: {command_reason(fact.command)}"
+    return ""
+
+
+def _counts(proved: tuple[Count, ...]) -> str:
+    named = [f"{count.dependent} ({len(count.instances)})" for count in proved if count.instances]
+    return ", ".join(named) or "nobody: no instance was live"

@@ -1,0 +1,15 @@
+"""What audit is told at start."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from rekey_runtime.settings import ServiceSettings
+
+
+class AuditSettings(ServiceSettings):
+    """Nothing of its own to hold but limits: it has no token and no authority over any key."""
+
+    flush_s: Annotated[float, Field(gt=0)] = 2.0  # how often alarms that the bus did not take are tried again
