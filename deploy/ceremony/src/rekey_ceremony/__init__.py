@@ -1,4 +1,7 @@
-"""The HSM ceremony: tokens and the two halves of each KEK. It knows the PINs of both tokens and nothing of the bus."""
+"""The HSM ceremony: tokens and the two halves of each KEK.
+
+It knows the PINs of both tokens and nothing of the bus.
+"""
 
 from rekey_ceremony.perform import perform
 from rekey_ceremony.plan import CeremonyPlan, CeremonyReport, FoundedKey, TokenPlan, TokenReport

@@ -1,10 +1,115 @@
-"""The ceremony itself."""
+"""The ceremony: two processes, one per token; this one carries points, check values and probes between them.
+
+For each key, in this order: the generator's half, the distributor's half, equal check values, a probe wrapped
+by the one and opened by the other, the mark on the generator's token. A ceremony that dies anywhere is run
+again and makes anew what has no mark; what has one is never made again, since blobs may lie under it.
+"""
 
 from __future__ import annotations
 
-from rekey_ceremony.plan import CeremonyPlan, CeremonyReport
+from typing import Final
+
+from rekey_ceremony.pipe import SideProcess
+from rekey_ceremony.plan import CeremonyPlan, CeremonyReport, FoundedKey, TokenPlan, TokenReport
+from rekey_ceremony.softhsm import prepare
+from rekey_core.errors import HsmError
+from rekey_core.names import Algorithm, Release
+from rekey_hsm import kek_label, record_mac_label
+
+_CLASSES: Final = (
+    (Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM),
+    (Release.NEVER, Algorithm.EC_P256),
+)
 
 
 def perform(plan: CeremonyPlan) -> CeremonyReport:
-    """Initialise both tokens and give each its half of every key; again is no change."""
-    raise NotImplementedError
+    """Initialise both tokens and give each its half of every key of the epoch; again is no change.
+
+    Raises:
+        HsmError: a token refuses, the sides do not agree, or a half that was founded is gone.
+    """
+    confs = prepare(plan.generator.directory), prepare(plan.distributor.directory)
+    with SideProcess("generator", confs[0]) as generator, SideProcess("distributor", confs[1]) as distributor:
+        opened = _open(generator, plan, plan.generator), _open(distributor, plan, plan.distributor)
+        keys = _found(generator, distributor, _labels(plan))
+    reports = [
+        TokenReport(token.label, answer["serial"], conf, made=bool(answer["made"]))
+        for token, answer, conf in zip((plan.generator, plan.distributor), opened, confs, strict=True)
+    ]
+    return CeremonyReport(reports[0], reports[1], keys)
+
+
+def _labels(plan: CeremonyPlan) -> tuple[str, ...]:
+    keks = (kek_label(plan.env, release, algorithm, plan.epoch) for release, algorithm in _CLASSES)
+    return (*keks, record_mac_label(plan.env, plan.epoch))
+
+
+def _open(side: SideProcess, plan: CeremonyPlan, token: TokenPlan) -> dict[str, str]:
+    return side.ask(
+        "open",
+        role=side.role,
+        module=str(plan.module),
+        label=token.label,
+        user_pin=token.user_pin.reveal().decode(),
+        so_pin=token.so_pin.reveal().decode(),
+    )
+
+
+def _found(
+    generator: SideProcess, distributor: SideProcess, labels: tuple[str, ...]
+) -> tuple[FoundedKey, ...]:
+    kept = {label: _kept(generator, distributor, label) for label in labels}
+    if all(kept.values()):
+        return tuple(FoundedKey(label, value, made=False) for label, value in kept.items())
+    _agree(generator, distributor)
+    keys = tuple(
+        FoundedKey(label, value or _make(generator, distributor, label), made=not value)
+        for label, value in kept.items()
+    )
+    for side in (generator, distributor):
+        side.ask("end")
+    return keys
+
+
+def _kept(generator: SideProcess, distributor: SideProcess, label: str) -> str:
+    """The check value of a key that both tokens hold, proved; empty when it is to be made.
+
+    Raises:
+        HsmError: it was founded, and something of it is gone or different.
+    """
+    one, other = generator.ask("held", label=label), distributor.ask("held", label=label)
+    equal = bool(one["check_value"]) and one["check_value"] == other["check_value"]
+    if equal and other["probe"]:
+        if not one["founded"]:  # died between the proof and the mark
+            generator.ask("mark", label=label, check_value=one["check_value"])
+        return one["check_value"]
+    if one["founded"] or other["probe"]:
+        message = f"{label} was founded and is not whole: generator {_says(one)}, distributor {_says(other)}"
+        raise HsmError(message, hint="a half is lost for good: found the next epoch")
+    return ""
+
+
+def _says(held: dict[str, str]) -> str:
+    return f"check value {held['check_value']}" if held["check_value"] else "has no half"
+
+
+def _agree(generator: SideProcess, distributor: SideProcess) -> None:
+    points = {
+        "generator_point": generator.ask("begin")["point"],
+        "distributor_point": distributor.ask("begin")["point"],
+    }
+    fingerprints = {side.ask("agree", **points)["fingerprint"] for side in (generator, distributor)}
+    if len(fingerprints) != 1:
+        message = f"the sides saw different points: {' and '.join(sorted(fingerprints))}"
+        raise HsmError(message, hint="somebody changed what passed between the tokens")
+
+
+def _make(generator: SideProcess, distributor: SideProcess, label: str) -> str:
+    values = {side.ask("leave_half", label=label)["check_value"] for side in (generator, distributor)}
+    if len(values) != 1:
+        message = f"the halves of {label} have check values {' and '.join(sorted(values))}"
+        raise HsmError(message)
+    value = values.pop()
+    distributor.ask("keep_probe", label=label, probe=generator.ask("make_probe", label=label)["probe"])
+    generator.ask("mark", label=label, check_value=value)
+    return value

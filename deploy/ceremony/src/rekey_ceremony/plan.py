@@ -40,7 +40,7 @@ class FoundedKey:
 
 @dataclass(frozen=True)
 class TokenReport:
-    """One token as it is after the ceremony; ``softhsm_conf`` is what its service has in ``SOFTHSM2_CONF``."""
+    """One token after the ceremony; ``softhsm_conf`` is what its service has in ``SOFTHSM2_CONF``."""
 
     label: str
     serial: str

@@ -1,7 +1,7 @@
 """The only code of rekey that knows PKCS#11.
 
-``GeneratorHsm`` and ``DistributorHsm`` are async facades over the one thread of the process that may talk to the
-module. ``rekey_hsm.officer`` and ``rekey_hsm.founding`` are for enrolment and the ceremony alone.
+``GeneratorHsm`` and ``DistributorHsm`` are async facades over the one thread of the process that may talk to
+the module. ``rekey_hsm.officer`` and ``rekey_hsm.founding`` are for enrolment and the ceremony alone.
 """
 
 from rekey_hsm.distributor import DistributorHsm

@@ -1,35 +1,111 @@
-"""What the generator may do with its token: make versions, wrap them, sign their records. It cannot open one."""
+"""What the generator may do with its token: make versions, wrap them, sign records. It can open none."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from rekey_core.names import Algorithm
+from rekey_hsm import keys
+from rekey_hsm.halves import generator_half
+from rekey_hsm.labels import KEK_PREFIX, MAC_PREFIX
+from rekey_hsm.probes import make_probe
+from rekey_hsm.selftest import prove_locks, prove_wrap
+from rekey_hsm.thread import on_hsm_thread
+from rekey_hsm.token import Token, require_founded
 from rekey_hsm.values import TokenSettings, WrappedKeyPair, WrappedSecret
+
+T = TypeVar("T")
 
 
 class GeneratorHsm:
-    """The generator's token."""
+    """The generator's token. Each call is one hop to the HSM thread; nothing is left on the token afterwards.
+
+    All methods raise ``HsmError`` when the token cannot be used as founded (leave the process) and
+    ``UnavailableError`` when a key is not there yet or the token has no room (try again).
+    """
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
 
     @classmethod
     async def open(cls, settings: TokenSettings) -> GeneratorHsm:
-        """Log in and prove the token."""
-        raise NotImplementedError
+        """Log in once, read every key back against its template and prove the profile by doing.
+
+        Raises:
+            HsmError: not the token, module or templates that were founded, or a wrong PIN.
+        """
+        return await on_hsm_thread(lambda: cls(_open(settings)))
 
     async def make_secret(self, kek: str, commitment_input: bytes) -> WrappedSecret:
-        """Make a 64-byte secret, commit to it, wrap it."""
-        raise NotImplementedError
+        """Make a 64-byte secret inside the token, commit to it (HMAC-SHA256 under all of it), wrap it."""
+
+        def make() -> WrappedSecret:
+            half = self._token.key(kek)
+            secret = keys.new_secret(self._token.session)
+            with keys.destroyed_after(secret):
+                commitment = keys.mac(secret, commitment_input, self._token.profile)
+                return WrappedSecret(keys.wrap(half, secret, self._token.profile), commitment)
+
+        return await self._do("making a secret", make)
 
     async def make_key_pair(self, kek: str, algorithm: Algorithm) -> WrappedKeyPair:
-        """Make a key pair and wrap its private half."""
-        raise NotImplementedError
+        """Make a key pair inside the token, wrap its private half (PKCS#8), read its public half.
+
+        Raises:
+            ValueError: the algorithm is not one of key pairs.
+        """
+        if algorithm is not Algorithm.EC_P256:
+            message = f"{algorithm.value} is not an algorithm of key pairs"
+            raise ValueError(message)
+
+        def make() -> WrappedKeyPair:
+            half = self._token.key(kek)
+            public, private = keys.new_ec_pair(self._token.session)
+            with keys.destroyed_after(public, private):
+                return WrappedKeyPair(keys.wrap(half, private, self._token.profile), keys.ec_spki(public))
+
+        return await self._do("making a key pair", make)
 
     async def record_mac(self, mac_key: str, data: bytes) -> bytes:
-        """HMAC-SHA256 over the record."""
-        raise NotImplementedError
+        """HMAC-SHA256 over a record; this token can make it, only the distributor's can check it."""
+        return await self._do(
+            "signing a record", lambda: keys.mac(self._token.key(mac_key), data, self._token.profile)
+        )
 
     async def prove(self) -> None:
-        """Use every KEK."""
-        raise NotImplementedError
+        """Readiness: the token is the founded one and every key of it works."""
+        await self._do("proving the token", lambda: _prove(self._token))
 
     async def close(self) -> None:
-        """Log out."""
-        raise NotImplementedError
+        """Log the process out of the token."""
+        await on_hsm_thread(self._token.close)
+
+    async def _do(self, doing: str, operation: Callable[[], T]) -> T:
+        return await on_hsm_thread(lambda: self._token.guard(doing, operation))
+
+
+def _open(settings: TokenSettings) -> Token:
+    token = Token.open(settings)
+    with token.closed_on_error():
+        token.guard("reading its keys back", lambda: _read_back(token))
+        token.guard("proving the profile", lambda: _prove_profile(token))
+        token.guard("proving the token", lambda: _prove(token))
+    return token
+
+
+def _read_back(token: Token) -> None:
+    for label in require_founded(token):
+        keys.read_back(token.key(label), generator_half(label), label)
+
+
+def _prove_profile(token: Token) -> None:
+    prove_locks(token.session)
+    for label in token.labels(KEK_PREFIX):
+        prove_wrap(token.session, token.key(label), label, token.profile)
+
+
+def _prove(token: Token) -> None:
+    token.require_same()
+    for label in (*token.labels(KEK_PREFIX), *token.labels(MAC_PREFIX)):
+        make_probe(token.session, token.key(label), label, token.profile)

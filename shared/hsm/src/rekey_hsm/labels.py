@@ -5,16 +5,19 @@ A label says the environment and the epoch, so that a process of one environment
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from rekey_core.names import Algorithm, Release
 
-SECRET: Final = "secret"  # GENERIC_SECRET of 64 bytes
+SECRET: Final = "secret"  # noqa: S105  # a key type: GENERIC_SECRET of 64 bytes
 EC: Final = "ec"  # EC private key
 KEK_PREFIX: Final = "kek-"
 MAC_PREFIX: Final = "rec-mac-"
 
 _KEY_TYPE: Final = {Algorithm.AES_256_GCM: SECRET, Algorithm.EC_P256: EC}
+_SECRET_KEK: Final = re.compile(rf"{KEK_PREFIX}.+-{Release.TRUSTED_RECIPIENT.value}-{SECRET}-\d+")
+_EC_KEK: Final = re.compile(rf"{KEK_PREFIX}.+-{Release.NEVER.value}-{EC}-\d+")
 _RELEASED: Final = {SECRET: Release.TRUSTED_RECIPIENT, EC: Release.NEVER}
 
 
@@ -53,9 +56,9 @@ def founded_label(label: str) -> str:
 
 def is_secret_kek(label: str) -> bool:
     """Whether the label names a KEK for 64-byte secrets."""
-    return label.startswith(KEK_PREFIX) and f"-{Release.TRUSTED_RECIPIENT.value}-{SECRET}-" in label
+    return _SECRET_KEK.fullmatch(label) is not None
 
 
 def is_ec_kek(label: str) -> bool:
     """Whether the label names a KEK for EC private keys."""
-    return label.startswith(KEK_PREFIX) and f"-{Release.NEVER.value}-{EC}-" in label
+    return _EC_KEK.fullmatch(label) is not None

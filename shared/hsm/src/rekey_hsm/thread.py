@@ -1,7 +1,7 @@
 """One thread per process talks to PKCS#11.
 
-python-pkcs11 calls ``C_Initialize(NULL)`` and releases the interpreter lock in every call; SoftHSM reads NULL as
-"this application has one thread" and switches its own locks off. Two threads crash the process within seconds.
+python-pkcs11 calls ``C_Initialize(NULL)`` and releases the interpreter lock in every call; SoftHSM reads NULL
+as "this application has one thread" and switches its own locks off. Two threads crash it within seconds.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from rekey_core.secret import Secret
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Where the token is and which one it must be. ``serial`` is new after each initialisation: it is pinned."""
+    """Where the token is and which one it must be: ``serial`` is new after each initialisation."""
 
     module: Path
     label: str
@@ -20,7 +20,7 @@ class TokenSettings:
 
 @dataclass(frozen=True)
 class WrappedSecret:
-    """A 64-byte secret wrapped under a KEK (RFC 5649) and the HMAC-SHA256 under all of it that commits to it."""
+    """A 64-byte secret wrapped under a KEK (RFC 5649), and the HMAC-SHA256 that commits to all of it."""
 
     blob: bytes
     commitment: bytes
@@ -28,7 +28,7 @@ class WrappedSecret:
 
 @dataclass(frozen=True)
 class WrappedKeyPair:
-    """A private key (PKCS#8) wrapped under a KEK (RFC 5649) and its public half as DER SubjectPublicKeyInfo."""
+    """A private key (PKCS#8) wrapped under a KEK (RFC 5649), and its DER SubjectPublicKeyInfo."""
 
     blob: bytes
     spki: bytes
@@ -36,7 +36,7 @@ class WrappedKeyPair:
 
 @dataclass(frozen=True)
 class Released:
-    """A secret wrapped to a recipient (RSA-OAEP with SHA-1, no label) and one HMAC-SHA256 per input, in order."""
+    """A secret wrapped to a recipient (RSA-OAEP, SHA-1, no label) and one HMAC-SHA256 per input."""
 
     wrapped: bytes
     macs: tuple[bytes, ...]

@@ -1,0 +1,57 @@
+"""The plan as a file: JSON, with every PIN in a file of its own that only the ceremony's people can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rekey_ceremony.plan import CeremonyPlan, TokenPlan
+from rekey_core.errors import ConfigurationError
+from rekey_core.names import Environment
+from rekey_core.secret import Secret
+
+
+class TokenFile(BaseModel):
+    """One token; a relative path starts at the plan's own directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    directory: Path
+    label: str
+    user_pin_file: Path
+    so_pin_file: Path
+
+
+class PlanFile(BaseModel):
+    """The whole plan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: Environment
+    epoch: int
+    module: Path
+    generator: TokenFile
+    distributor: TokenFile
+
+
+def read_plan(path: Path) -> CeremonyPlan:
+    """Read the plan and the PINs that it names.
+
+    Raises:
+        ConfigurationError: a file is missing, or is not a plan.
+    """
+    try:
+        plan = PlanFile.model_validate_json(path.read_bytes())
+        tokens = [_token(path.parent, token) for token in (plan.generator, plan.distributor)]
+    except (OSError, ValidationError) as error:
+        message = f"the ceremony's plan {path.name} cannot be read: {error}"
+        raise ConfigurationError(message) from error
+    return CeremonyPlan(plan.env, plan.epoch, plan.module, tokens[0], tokens[1])
+
+
+def _token(base: Path, token: TokenFile) -> TokenPlan:
+    user_pin, so_pin = (
+        Secret((base / pin).read_bytes().strip()) for pin in (token.user_pin_file, token.so_pin_file)
+    )
+    return TokenPlan(base / token.directory, token.label, user_pin, so_pin)

@@ -1,0 +1,153 @@
+"""One side of the ceremony: a process that holds one token (``python -m rekey_ceremony.side``).
+
+Requests and answers are JSON, one per line, over pipes, so that no PIN is an argument or in the environment.
+Only public points, check values and probes leave it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from rekey_core.errors import HsmError, RekeyError
+from rekey_core.secret import Secret
+from rekey_hsm.founding import Agreement, FoundingToken, TokenObject, during_ceremony
+from rekey_hsm.halves import distributor_half, generator_half
+from rekey_hsm.labels import founded_label, probe_label
+from rekey_hsm.probes import Probe, check_probe, make_probe
+
+Fields = dict[str, str]
+
+
+class Side:
+    """The requests that one side answers."""
+
+    def __init__(self, token: FoundingToken, role: str) -> None:
+        self._token = token
+        self._template = {"generator": generator_half, "distributor": distributor_half}[role]
+        self._agreement: Agreement | None = None
+        self._answers: dict[str, Callable[[Fields], Fields]] = {
+            "held": self.held,
+            "begin": self.begin,
+            "agree": self.agree,
+            "leave_half": self.leave_half,
+            "make_probe": self.make_probe,
+            "keep_probe": self.keep_probe,
+            "mark": self.mark,
+            "end": self.end,
+        }
+
+    @classmethod
+    def open(cls, request: Fields) -> tuple[Side, Fields]:
+        """Open or make the token."""
+        token = FoundingToken.open(
+            Path(request["module"]),
+            request["label"],
+            Secret(request["user_pin"].encode()),
+            Secret(request["so_pin"].encode()),
+        )
+        return cls(token, request["role"]), {"serial": token.serial, "made": "yes" if token.made else ""}
+
+    def held(self, request: Fields) -> Fields:
+        """What this token has of the key: its half's check value, its mark, its probe (proved by use)."""
+        label = request["label"]
+        half = self._token.half(label)
+        mark, probe = self._token.note(founded_label(label)), self._token.note(probe_label(label))
+        if half is not None and probe is not None:
+            check_probe(half, label, Probe.from_json(probe), self._token.profile)
+        return {
+            "check_value": ""
+            if half is None
+            else self._token.check_value(half, label, self._template(label)),
+            "founded": "" if mark is None else mark.decode(),
+            "probe": "" if probe is None else "yes",
+        }
+
+    def begin(self, _: Fields) -> Fields:
+        """Make the ephemeral pair."""
+        return {"point": self._token.begin().hex()}
+
+    def agree(self, request: Fields) -> Fields:
+        """Take both points; the fingerprint that comes back is what the officers compare."""
+        self._agreement = self._token.agree(
+            generator_point=bytes.fromhex(request["generator_point"]),
+            distributor_point=bytes.fromhex(request["distributor_point"]),
+        )
+        return {"fingerprint": self._agreement.context("fingerprint").hex()}
+
+    def leave_half(self, request: Fields) -> Fields:
+        """Derive this token's half, in the place of what an interrupted ceremony left."""
+        label = request["label"]
+        if self._agreement is None:
+            message = "the sides have not agreed yet"
+            raise HsmError(message)
+        for stale in (label, probe_label(label), founded_label(label)):
+            self._token.discard(stale)
+        return {"check_value": self._token.leave_half(self._agreement, label, self._template(label))}
+
+    def make_probe(self, request: Fields) -> Fields:
+        """Wrap something for the other half."""
+        label = request["label"]
+        return {
+            "probe": make_probe(self._token.session, self._half(label), label, self._token.profile).to_json()
+        }
+
+    def keep_probe(self, request: Fields) -> Fields:
+        """Prove the half by the probe, then keep the probe."""
+        label = request["label"]
+        probe = Probe.from_json(request["probe"])
+        check_probe(self._half(label), label, probe, self._token.profile)
+        self._token.leave_note(probe_label(label), probe.to_json().encode())
+        return {}
+
+    def mark(self, request: Fields) -> Fields:
+        """Write down that both halves exist and were proved."""
+        self._token.leave_note(founded_label(request["label"]), request["check_value"].encode())
+        return {}
+
+    def end(self, _: Fields) -> Fields:
+        """Destroy the ephemeral keys."""
+        self._token.end(*([self._agreement] if self._agreement else []))
+        self._agreement = None
+        return {}
+
+    def answer(self, request: Fields) -> Fields:
+        """Answer one request; what the token says is a failure of the ceremony.
+
+        Raises:
+            HsmError: the ceremony cannot go on.
+        """
+        return during_ceremony(lambda: self._answers[request["do"]](request))
+
+    def _half(self, label: str) -> TokenObject:
+        half = self._token.half(label)
+        if half is None:
+            message = f"this token has no half of {label}"
+            raise HsmError(message)
+        return half
+
+
+def serve(requests: TextIO, answers: TextIO) -> int:
+    """Answer requests until the pipe ends; the first failure is the last answer. Returns the exit status."""
+    side: Side | None = None
+    for line in requests:
+        request: Fields = json.loads(line)
+        try:
+            if side is None:
+                side, answer = Side.open(request)
+            else:
+                answer = side.answer(request)
+        except RekeyError as error:
+            answers.write(json.dumps({"error": str(error), "hint": error.hint or ""}) + "\n")
+            answers.flush()
+            return 1
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.stdin, sys.stdout))
