@@ -1,7 +1,7 @@
 """``python -m rekey_distributor --settings FILE``."""
 
+from rekey_distributor.app import compose
+from rekey_distributor.settings import DistributorSettings
 from rekey_runtime.service import main
 
-from rekey_distributor.app import make_service
-
-main(make_service)
+main(DistributorSettings, compose)

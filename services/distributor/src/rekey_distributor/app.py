@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import uvicorn
-from rekey_core.secret import Secret
-from rekey_hsm import DistributorHsm, TokenSettings
-from rekey_runtime.keylog import KeyLog
-from rekey_runtime.service import Service
-from rekey_runtime.settings import load_settings
 
+from rekey_core.secret import Secret
 from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.handlers import Distributor
@@ -21,23 +16,16 @@ from rekey_distributor.records import Records
 from rekey_distributor.releasing import Releasing
 from rekey_distributor.requests import Requests
 from rekey_distributor.settings import DistributorSettings
+from rekey_hsm import DistributorHsm, TokenSettings
+from rekey_runtime.keylog import KeyLog
+from rekey_runtime.service import Service
 
 
-def make_service(path: Path) -> Service:
-    """The process from its settings file. Raises ConfigurationError."""
-    settings = load_settings(path, DistributorSettings)
-    service = Service(settings)
-
-    async def start() -> None:
-        pin = Secret(settings.pin_file.read_bytes().strip())
-        token = TokenSettings(settings.hsm_module, settings.token_label, settings.token_serial, pin)
-        await _compose(service, settings, await DistributorHsm.open(token))
-
-    service.on_start(start)
-    return service
-
-
-async def _compose(service: Service, settings: DistributorSettings, hsm: DistributorHsm) -> None:
+async def compose(service: Service, settings: DistributorSettings) -> None:
+    """Open the token, recall the emergencies, then answer. Raises HsmError for a token that was not founded."""
+    pin = Secret(settings.pin_file.read_bytes().strip())
+    token = TokenSettings(settings.hsm_module, settings.token_label, settings.token_serial, pin)
+    hsm = await DistributorHsm.open(token)
     bus, keylog = service.bus, KeyLog(service.bus)
     records, deliveries, emergencies = Records(bus, hsm), Deliveries(bus), Emergencies()
     distributor = Distributor(bus, keylog, hsm, records, emergencies)
@@ -48,7 +36,7 @@ async def _compose(service: Service, settings: DistributorSettings, hsm: Distrib
     service.consume("distributor", distributor.on_fact)
     service.answer(f"req.{settings.env}.>", requests.on_request)
     service.every(settings.sweep_s, distributor.sweep)
-    service.check("hsm", hsm.prove)
+    service.ready_when(hsm.prove)
     service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state)))
     service.on_stop(hsm.close)
 

@@ -98,7 +98,7 @@ class Distributor:
     async def _heed(self, message: BusMessage) -> Suspend | Revoke:
         signed = open_command_message(message)
         env = self.bus.settings.env
-        command = await self.bus.trust.with_fresh_trust(
+        command = await self.bus.trust.fresh(
             lambda trust: verify_command(signed, trust=trust, env=env, at=message.stored_at)
         )
         if not isinstance(command, Suspend | Revoke):

@@ -46,7 +46,7 @@ class Records:
         if message is None:
             text = f"{fact.key}@{fact.version} has no record in {Stream.MATERIAL}"
             raise UnavailableError(text)
-        record = (await self._bus.trust.with_fresh_trust(lambda trust: open_record(message, trust))).model
+        record = (await self._bus.trust.fresh(lambda trust: open_record(message, trust))).model
         blob = b64u_decode(record.blob)
         self._same(record, blob, fact)
         context = context_of(fact)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -45,11 +44,10 @@ class Requests:
     leasing: Leasing
     _nonces: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
-    async def on_request(self, subject: str, data: bytes, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+    async def on_request(self, subject: str, data: bytes) -> tuple[bytes, dict[str, str]]:
         """Answer one request. Raises MalformedError leaves for what nobody can be told about."""
-        del headers  # nothing in them is signed
         now = datetime.now(UTC)
-        request = await self.bus.trust.with_fresh_trust(lambda trust: open_request(subject, data, trust, now=now))
+        request = await self.bus.trust.fresh(lambda trust: open_request(subject, data, trust, now=now))
         try:
             self._first_time(request)
             answer = await self._answer(request)

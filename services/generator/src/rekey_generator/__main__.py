@@ -1,7 +1,7 @@
 """``python -m rekey_generator --settings FILE``."""
 
+from rekey_generator.app import compose
+from rekey_generator.settings import GeneratorSettings
 from rekey_runtime.service import main
 
-from rekey_generator.app import make_service
-
-main(make_service)
+main(GeneratorSettings, compose)

@@ -35,7 +35,7 @@ class Generator:
 
     async def on_rotation_requested(self, message: BusMessage) -> None:
         """Make the version that the fact asks for. Raises what becomes the message's verdict."""
-        request = await self.bus.trust.with_fresh_trust(lambda trust: open_fact(message, trust))
+        request = await self.bus.trust.fresh(lambda trust: open_fact(message, trust))
         asked = request.model
         if not isinstance(asked, RotationRequested):
             text = f"{message.subject}: expected rotation-requested, found {asked.EVENT}"

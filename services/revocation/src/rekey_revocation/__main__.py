@@ -1,7 +1,7 @@
 """``python -m rekey_revocation --settings FILE``."""
 
+from rekey_revocation.app import compose
+from rekey_revocation.settings import RevocationSettings
 from rekey_runtime.service import main
 
-from rekey_revocation.app import make_service
-
-main(make_service)
+main(RevocationSettings, compose)

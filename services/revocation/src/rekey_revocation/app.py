@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from rekey_runtime.keylog import KeyLog
-from rekey_runtime.service import Service
-from rekey_runtime.settings import load_settings
-
 from rekey_revocation.handlers import Revocation
 from rekey_revocation.settings import RevocationSettings
+from rekey_runtime.keylog import KeyLog
+from rekey_runtime.service import Service
 
 
-def make_service(path: Path) -> Service:
-    """The process from its settings file. Raises ConfigurationError."""
-    settings = load_settings(path, RevocationSettings)
-    service = Service(settings)
+async def compose(service: Service, settings: RevocationSettings) -> None:
+    """Recall what was stopped, then take commands."""
     revocation = Revocation(service.bus, KeyLog(service.bus))
-    service.on_start(revocation.recall)
+    await revocation.recall()
     service.consume("revocation", revocation.on_command)
     service.every(settings.repeat_s, revocation.repeat)
-    return service

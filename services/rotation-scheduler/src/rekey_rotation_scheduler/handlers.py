@@ -41,7 +41,7 @@ class Scheduler:
         """``register`` or ``rotate`` by an owner. Raises what makes the refusal."""
         signed = open_command_message(message)
         env, trust = self.bus.settings.env, self.bus.trust
-        command = await trust.with_fresh_trust(lambda t: verify_command(signed, trust=t, env=env, at=message.stored_at))
+        command = await trust.fresh(lambda t: verify_command(signed, trust=t, env=env, at=message.stored_at))
         match command:
             case Register():
                 await trust.refresh()  # a dependent may have been enrolled a moment ago
@@ -65,7 +65,7 @@ class Scheduler:
 
     async def on_receipt(self, message: BusMessage) -> None:
         """A receipt may be the last one that a step waits for. Raises for one that does not verify."""
-        receipt = (await self.bus.trust.with_fresh_trust(lambda trust: open_receipt(message, trust))).model
+        receipt = (await self.bus.trust.fresh(lambda trust: open_receipt(message, trust))).model
         for key in receipt.keys:
             if key in self._keys:  # nobody makes us read keys that do not exist
                 self.wake(key)
