@@ -1,5 +1,5 @@
-# Sourced by deploy/up and tests/run, which set ROOT. From a clean clone to Python, uv, SoftHSM2 and environments.
-# Everything that it writes lies under $ROOT/.rekey; the one exception is the system package of SoftHSM2.
+# Sourced by deploy/up and tests/run, which set ROOT. From a clean clone to SoftHSM2, Python, uv and environments.
+# Everything that it writes lies under $ROOT/.rekey; the one exception are system packages.
 # shellcheck shell=sh
 
 TOOLS="$ROOT/.rekey/tools"
@@ -21,7 +21,7 @@ stop() { # exit code, message
 
 install_package() { # Debian package; exit 3 with the command when it is not ours to run it
     if ! command -v apt-get >/dev/null 2>&1; then
-        stop 3 "$1 is missing and this system has no apt-get; install SoftHSM2 and python3 with venv, then run again"
+        stop 3 "$1 is missing and this system has no apt-get; install it, then run again"
     fi
     if [ "$(id -u)" = 0 ]; then
         as_root=
@@ -53,6 +53,10 @@ need_softhsm() {
     softhsm_is_there && return
     install_package softhsm2
     softhsm_is_there || stop 3 "softhsm2 is installed, but libsofthsm2.so is not where it is expected"
+}
+
+need_ssh_keygen() { # people sign their commands with SSH keys
+    command -v ssh-keygen >/dev/null 2>&1 || install_package openssh-client
 }
 
 # --- Python and uv ---------------------------------------------------------------------------------------------

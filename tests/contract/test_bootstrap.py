@@ -75,6 +75,13 @@ def test_softhsm_that_is_there_is_not_installed_again(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "there\n"), done.stderr
 
 
+def test_up_without_ssh_keygen_exits_3(tmp_path: Path) -> None:
+    machine = _machine(tmp_path, {"softhsm2-util": SOFTHSM, "apt-get": BROKEN, "id": NOT_ROOT})
+    done = _sh(machine, "need_softhsm; need_ssh_keygen")
+    assert done.returncode == 3
+    assert "hint: sudo apt-get install -y openssh-client" in done.stderr
+
+
 def test_a_machine_with_an_old_python_alone_exits_3(tmp_path: Path) -> None:
     machine = _machine(tmp_path, dict.fromkeys(PYTHONS, TOO_OLD))
     done = _sh(machine, "need_python")
