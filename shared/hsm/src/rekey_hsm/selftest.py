@@ -5,6 +5,7 @@ SoftHSM enforces all of it in software; the same test on another module says whe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -28,11 +29,7 @@ from rekey_hsm.templates import (
 )
 
 _LOCKED_CODE: Final = "0x1b"  # CKR_ACTION_PROHIBITED, which python-pkcs11 does not name
-_ANOTHER: Final[dict[Attribute, object]] = {
-    Attribute.CLASS: ObjectClass.DATA,
-    Attribute.KEY_TYPE: KeyType.AES,
-    Attribute.ALLOWED_MECHANISMS: (Mechanism.SHA512_HMAC,),
-}
+_OTHER_MAC: Final = (Mechanism.SHA512_HMAC,)
 
 
 def prove_locks(session: Session) -> None:
@@ -85,15 +82,28 @@ def prove_unwrap(session: Session, kek: Object, label: str, probe: Probe, profil
         HsmError: the token opens it as something else.
     """
     template = UNWRAP_EC if is_ec_kek(label) else UNWRAP_SECRET
-    for attribute, value in template.items():
-        other = _ANOTHER.get(attribute, not value)
+    for attribute in template:
+        changed = _otherwise(template, attribute)
         _must_refuse(
             f"{label}: opening with another {attribute.name}",
-            lambda changed={**template, attribute: other}: _unwrap(kek, changed, probe, profile),  # type: ignore[misc]  # bound now
+            functools.partial(_unwrap, kek, changed, probe, profile),
             p11.TemplateInconsistent,
         )
     if is_secret_kek(label):
         _prove_trusted_only(session, kek, probe, profile)
+
+
+def _otherwise(template: Template, attribute: Attribute) -> Template:
+    """The template with one attribute as an attacker would have it."""
+    private = template[Attribute.CLASS] is ObjectClass.PRIVATE_KEY
+    if attribute is Attribute.CLASS:  # with a key type that the other class can have
+        kind = ObjectClass.SECRET_KEY if private else ObjectClass.PRIVATE_KEY
+        return {**template, attribute: kind, Attribute.KEY_TYPE: KeyType.AES if private else KeyType.EC}
+    if attribute is Attribute.KEY_TYPE:
+        return {**template, attribute: KeyType.RSA if private else KeyType.AES}
+    if attribute is Attribute.ALLOWED_MECHANISMS:
+        return {**template, attribute: _OTHER_MAC}
+    return {**template, attribute: not template[attribute]}
 
 
 def _prove_trusted_only(session: Session, kek: Object, probe: Probe, profile: HsmProfile) -> None:
