@@ -109,8 +109,10 @@ class Service:
         await compose(self)
         founded = Founded(self.bus, [c.consumer for c in self._consuming])
         await founded.watch()
-        for subscription in (*self._consuming, *self._answering):
-            subscription.bind()
+        for consuming in self._consuming:
+            consuming.bind()
+        for answering in self._answering:
+            answering.bind()
         await self.bus.broker.start()
         running = [asyncio.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
         running += [asyncio.create_task(self._beside(job)) for job in self._background]
