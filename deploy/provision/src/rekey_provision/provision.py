@@ -1,0 +1,142 @@
+"""Streams, consumers and the first trust document: created when missing, compared when there, never altered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Final
+
+import nats.errors
+from nats.aio.client import Client
+from rekey_core.authority import CONSUMERS, STREAMS, Consumer, StreamConfig, Subjects
+from rekey_core.errors import UnavailableError
+from rekey_core.jetstream import consumer_config, differences, stream_config
+
+from rekey_provision.plan import BusPlan
+
+TIMEOUT_S: Final = 5.0
+CLUSTER_TRIES: Final = 60  # a new cluster elects its leader and sees its peers within some seconds
+CLUSTER_PAUSE_S: Final = 0.5
+NOT_FOUND: Final = 404
+NO_PEERS_YET: Final = frozenset({10005, 10008, 10009, 10074, 10118})  # errors.json: no suitable peers, not available yet
+WRONG_LAST_SEQUENCE: Final = 10071
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was made, what was as it should be, and what differs (which a person has to look at)."""
+
+    created: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    drift: tuple[str, ...]
+
+
+async def provision(client: Client, plan: BusPlan, genesis: bytes | None = None, *, dry: bool = False) -> Report:
+    """Create what is missing, as the provisioner in CORE. Again: no change.
+
+    ``genesis``: the first signed trust document (JSON); stored once. ``dry``: only say what would be created.
+
+    Raises:
+        UnavailableError: the bus does not answer or refuses.
+    """
+    created: list[str] = []
+    unchanged: list[str] = []
+    drift: list[str] = []
+    work = [_stream(client, s, plan, dry=dry) for s in STREAMS]
+    work += [_consumer(client, c, plan, dry=dry) for c in CONSUMERS]
+    if genesis is not None:
+        work.append(_genesis(client, plan, genesis, dry=dry))
+    for step in work:
+        what, made, differs = await step
+        (drift if differs else created if made else unchanged).append(f"{what}: {differs}" if differs else what)
+    drift += await _strangers(client)
+    return Report(tuple(created), tuple(unchanged), tuple(drift))
+
+
+Outcome = tuple[str, bool, str]  # what, whether it was (or would be) created, how it differs
+
+
+async def _stream(client: Client, stream: StreamConfig, plan: BusPlan, *, dry: bool) -> Outcome:
+    expected = stream_config(stream, plan.env, plan.replicas)
+    return await _ensure(
+        client, f"stream {stream.name}", f"STREAM.INFO.{stream.name}", f"STREAM.CREATE.{stream.name}", expected, dry=dry
+    )
+
+
+async def _consumer(client: Client, consumer: Consumer, plan: BusPlan, *, dry: bool) -> Outcome:
+    place = f"{consumer.stream}.{consumer.name}"
+    expected = consumer_config(consumer, plan.env)
+    create = f"CONSUMER.DURABLE.CREATE.{place}"
+    what = f"consumer {consumer.name}"
+    return await _ensure(client, what, f"CONSUMER.INFO.{place}", create, expected, dry=dry, stream=consumer.stream)
+
+
+async def _ensure(  # noqa: PLR0913 - what, two subjects and a configuration
+    client: Client, what: str, info: str, create: str, expected: dict[str, object], *, dry: bool, stream: str = ""
+) -> Outcome:
+    found = await _ask(client, info)
+    if _code(found) != NOT_FOUND:
+        return what, False, "; ".join(differences(expected, found.get("config")))
+    if not dry:
+        body = {"stream_name": stream, "config": expected, "action": "create"} if stream else expected
+        await _ask(client, create, body)
+    return what, True, ""
+
+
+async def _genesis(client: Client, plan: BusPlan, genesis: bytes, *, dry: bool) -> Outcome:
+    what, subject = "trust document 1", Subjects(plan.env).trust(1)
+    found = await client.request(f"$JS.API.DIRECT.GET.TRUST.{subject}", b"", timeout=TIMEOUT_S)
+    status = (found.headers or {}).get("Status")
+    if status is None:
+        return what, False, "" if found.data == genesis else "another one is stored"
+    if not dry:
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-Expected-Stream": "TRUST"}
+        answer = json.loads((await client.request(subject, genesis, timeout=TIMEOUT_S, headers=headers)).data)
+        if "error" in answer:
+            raise UnavailableError(f"{what}: {answer['error'].get('description')}")
+    return what, True, ""
+
+
+async def _strangers(client: Client) -> list[str]:
+    """Streams and consumers that the table does not name."""
+    streams = await _ask(client, "STREAM.NAMES")
+    known = {s.name.value for s in STREAMS}
+    found = [f"stream {name}: not in the authority table" for name in _names(streams, "streams") if name not in known]
+    for stream in STREAMS:
+        consumers = await _ask(client, f"CONSUMER.NAMES.{stream.name}")
+        mine = {c.name for c in CONSUMERS if c.stream is stream.name}
+        found += [
+            f"consumer {name} of {stream.name}: not in the authority table"
+            for name in _names(consumers, "consumers")
+            if name not in mine
+        ]
+    return found
+
+
+def _names(answer: dict[str, object], field: str) -> list[str]:
+    names = answer.get(field)
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+async def _ask(client: Client, what: str, body: object = None) -> dict[str, object]:
+    """One request to JetStream's API; tried again while a new cluster has no leader or peers yet."""
+    payload = b"" if body is None else json.dumps(body).encode()
+    for _ in range(CLUSTER_TRIES):
+        try:
+            answer = await client.request(f"$JS.API.{what}", payload, timeout=TIMEOUT_S)
+        except nats.errors.Error as error:
+            raise UnavailableError(f"{what}: {str(error) or 'no answer'}") from error
+        body_found: dict[str, object] = json.loads(answer.data)
+        error = body_found.get("error")
+        if not isinstance(error, dict) or error.get("code") == NOT_FOUND:
+            return body_found
+        if error.get("err_code") not in NO_PEERS_YET:
+            raise UnavailableError(f"{what}: {error.get('description')} ({error.get('err_code')})")
+        await asyncio.sleep(CLUSTER_PAUSE_S)
+    raise UnavailableError(f"{what}: the cluster has no leader after {CLUSTER_TRIES * CLUSTER_PAUSE_S:.0f} s")
+
+
+def _code(answer: dict[str, object]) -> object:
+    error = answer.get("error")
+    return error.get("code") if isinstance(error, dict) else None

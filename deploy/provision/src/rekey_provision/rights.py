@@ -1,0 +1,130 @@
+"""The authority table as rights of identities: what each may publish, hear and be answered by whom.
+
+A right of another account's subject is an export there and an import here; its name here may differ (JetStream's API
+is imported under ``JSC.API``, since unmapped imports of it do not work across accounts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from rekey_core.authority import (
+    APPENDS,
+    CONSUMERS,
+    HEARS,
+    READS,
+    SERVES,
+    STREAMS,
+    Form,
+    Identity,
+    Reads,
+    Stream,
+)
+
+CORE: Final = "CORE"
+MANY: Final = frozenset({Identity.APPLICATION, Identity.PERSON})  # many users under one account each
+SERVICES: Final = tuple(i for i in Identity if i not in MANY | {Identity.PROVISIONER, Identity.ENROLMENT})
+
+
+@dataclass(frozen=True)
+class Right:
+    """One subject that an identity may publish on, and who answers.
+
+    ``theirs`` is the subject in the account of ``server``; ``streamed``: several answers to one request.
+    """
+
+    server: str
+    theirs: str
+    streamed: bool = False
+
+    @property
+    def ours(self) -> str:
+        """The subject as the identity's own account names it."""
+        return self.theirs.replace("$JS.API", "JSC.API", 1) if self.server == CORE else self.theirs
+
+
+def account(identity: Identity) -> str:
+    """The account's name."""
+    many = {Identity.APPLICATION: "APPS", Identity.PERSON: "PEOPLE", Identity.PROVISIONER: CORE}
+    return many.get(identity, identity.upper().replace("-", "_"))
+
+
+def rights(identity: Identity, env: str, name: str = "*") -> list[Right]:
+    """Everything an identity may publish on; ``name`` is the application or person, ``*`` for the whole account."""
+    if identity is Identity.PROVISIONER:
+        raise ValueError("the provisioner is at home in CORE and imports nothing")
+    found = [*_appends(identity), *_reads(identity), *_consumes(identity), *_sees(identity)]
+    return [Right(r.server, r.theirs.format(env=env, self=name), r.streamed) for r in found]
+
+
+def hears(identity: Identity, env: str, name: str = "*") -> list[str]:
+    """The core subjects of CORE that an identity may subscribe to."""
+    return [h.subject.format(env=env, self=name) for h in HEARS if h.listener is identity]
+
+
+def serves(identity: Identity, env: str) -> list[tuple[str, Identity]]:
+    """The subjects that an identity answers, and for whom."""
+    return [(s.subject.format(env=env), s.client) for s in SERVES if s.server is identity]
+
+
+def provisioner_rights(env: str) -> list[str]:
+    """What the provisioner may publish in CORE: look, create what is not there, store the first trust document."""
+    found = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", f"trust.{env}.1", f"$JS.API.DIRECT.GET.TRUST.trust.{env}.1"]
+    for stream in STREAMS:
+        found += [f"$JS.API.{verb}.{stream.name}" for verb in ("STREAM.INFO", "STREAM.CREATE", "CONSUMER.NAMES")]
+    for consumer in CONSUMERS:
+        place = f"{consumer.stream}.{consumer.name}"
+        found += [f"$JS.API.CONSUMER.INFO.{place}", f"$JS.API.CONSUMER.DURABLE.CREATE.{place}"]
+    return found
+
+
+def _appends(identity: Identity) -> Iterator[Right]:
+    for right in (a for a in APPENDS if a.author is identity):
+        server = CORE if right.stream else _server(right.subject, identity)
+        yield Right(server, right.subject)
+
+
+def _server(subject: str, client: Identity) -> str:
+    for served in SERVES:
+        if served.client is client and subject.split(".")[0] == served.subject.split(".")[0]:
+            return account(served.server)
+    raise ValueError(f"nobody serves {subject} for {client}")
+
+
+def _reads(identity: Identity) -> Iterator[Right]:
+    for read in (r for r in READS if r.reader is identity):
+        yield _read(read)
+
+
+def _read(read: Reads) -> Right:
+    match read.form:
+        case Form.BODY:
+            return Right(CORE, f"$JS.API.DIRECT.GET.{read.stream}", streamed=True)
+        case Form.SUBJECT:
+            return Right(CORE, f"$JS.API.DIRECT.GET.{read.stream}.{read.subject}", streamed=True)
+        case Form.LEADER:
+            return Right(CORE, f"$JS.API.STREAM.MSG.GET.{read.stream}")
+
+
+def _consumes(identity: Identity) -> Iterator[Right]:
+    for consumer in (c for c in CONSUMERS if c.identity is identity):
+        place = f"{consumer.stream}.{consumer.name}"
+        yield Right(CORE, f"$JS.API.CONSUMER.INFO.{place}")
+        yield Right(CORE, f"$JS.API.CONSUMER.MSG.NEXT.{place}", streamed=True)
+        yield Right(CORE, f"$JS.ACK.{place}.>")
+
+
+def _sees(identity: Identity) -> Iterator[Right]:
+    """Services compare the effective configuration of the streams that they use (DESIGN §4)."""
+    if identity in SERVICES:
+        for stream in used(identity):
+            yield Right(CORE, f"$JS.API.STREAM.INFO.{stream}")
+
+
+def used(identity: Identity) -> list[Stream]:
+    """The streams whose content an identity reads as a whole."""
+    read: Iterable[Stream] = (r.stream for r in READS if r.reader is identity and r.form is not Form.SUBJECT)
+    consumed = (c.stream for c in CONSUMERS if c.identity is identity)
+    return sorted({*read, *consumed})

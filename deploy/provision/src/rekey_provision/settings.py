@@ -1,0 +1,54 @@
+"""What the provisioner is told: the plan, where the rendered configuration goes, and how to log in."""
+
+from __future__ import annotations
+
+import ssl
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from rekey_core.errors import ConfigurationError
+
+from rekey_provision.plan import BusPlan
+
+
+class ProvisionSettings(BaseModel):
+    """One TOML file; absolute paths."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plan: BusPlan
+    config_file: Path
+    pid_file: Path | None = None  # of nats-server: told to read the configuration again after a render that changed it
+    bus_url: str
+    tls_cert: Path
+    tls_key: Path
+    tls_ca: Path
+    genesis_file: Path | None = None
+
+
+def load(path: Path) -> ProvisionSettings:
+    """The settings in a TOML file.
+
+    Raises:
+        ConfigurationError: the file is missing, not TOML, or not the model; names the field, never a value.
+    """
+    try:
+        return ProvisionSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"settings {path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(f"settings {path}: {field}: {first['msg']}") from error
+
+
+def tls_context(cert: Path, key: Path, ca: Path) -> ssl.SSLContext:
+    """Mutual TLS 1.3 with one identity's certificate. Raises ConfigurationError when a file cannot be used."""
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(cert, key)
+    except OSError as error:
+        raise ConfigurationError(f"certificate {cert}: {error}") from error
+    return context
