@@ -34,6 +34,7 @@ FORBIDDEN = [
     ),
     pytest.param("rekey_core.fresh", "", "core", id="a core module without a place"),
     pytest.param("rekey_core.errors", "import rekey_core.contracts", "core", id="errors imports contracts"),
+    pytest.param("rekey_generator.settings", "import rekey_generator.app", "service", id="settings composes"),
     pytest.param("rekey_core.names", "import asyncio", "pure", id="the core does input and output"),
 ]
 
