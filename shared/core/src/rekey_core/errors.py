@@ -17,6 +17,7 @@
     │   ├── AlreadyExistsError      a key of this name is registered
     │   ├── NotInstalledError       a lease was asked without proof of every version to hold
     │   ├── UsageRefusedError       the operation is not what the key is for
+    │   ├── CiphertextError         not a ciphertext of this key and associated data
     │   └── NotEnrolledError        the dependent's transport key is not trusted in the HSM
     ├── MalformedError          set aside with an alarm, then terminated: not a message of ours
     │   ├── SchemaError             not the model that its type names
@@ -136,6 +137,10 @@ class NotInstalledError(RefusedError):
 
 class UsageRefusedError(RefusedError):
     """The operation is not what the key or class is for."""
+
+
+class CiphertextError(RefusedError):
+    """Another format, another key, altered, or made with other associated data."""
 
 
 class NotEnrolledError(RefusedError):

@@ -1,0 +1,93 @@
+"""AES-256-GCM (NIST SP 800-38D) in Tink's output format: a Tink keyset in any language reads what we write.
+
+``0x01 ‖ key id, 4 bytes big-endian ‖ nonce, 12 bytes ‖ ciphertext ‖ tag, 16 bytes``. The associated data is exactly
+the caller's; the prefix is not in it (as in Tink), so opening checks the prefix against the key that it will use.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from rekey_core.errors import CiphertextError
+from rekey_core.secret import Secret
+
+OVERHEAD_BYTES: Final = 33  # what a ciphertext is longer than its plaintext
+
+_TINK_START: Final = b"\x01"  # Tink's output prefix type TINK, also the version of the format
+_PREFIX_BYTES: Final = 5
+_NONCE_BYTES: Final = 12  # SP 800-38D §8.2.2: random, so at most 2^32 under one key
+_NONCE_END: Final = _PREFIX_BYTES + _NONCE_BYTES
+_VERSION_SECRET_BYTES: Final = 64  # an exportable version (DESIGN §5)
+_AES_KEY_BYTES: Final = 32
+_MAX_KEY_ID: Final = 0xFFFF_FFFF
+
+
+def aead_of(version: Secret) -> AESGCM:
+    """The cipher of an exportable version: bytes 0-31 of its 64. Make it once and keep it.
+
+    Raises:
+        ValueError: not 64 bytes.
+    """
+    if len(version) != _VERSION_SECRET_BYTES:
+        raise ValueError(f"expected a secret of {_VERSION_SECRET_BYTES} bytes, found {len(version)}")
+    return AESGCM(version.reveal()[:_AES_KEY_BYTES])
+
+
+def prefix_of(key_id: int) -> bytes:
+    """The 5 bytes that every ciphertext under this key id starts with.
+
+    Raises:
+        ValueError: not in 1 … 2^32-1.
+    """
+    if not 0 < key_id <= _MAX_KEY_ID:
+        raise ValueError(f"expected a key id from 1 to {_MAX_KEY_ID}, found {key_id}")
+    return _TINK_START + key_id.to_bytes(4, "big")
+
+
+def parse_key_id(ciphertext: bytes) -> int:
+    """Which key a ciphertext says that it is under. Nothing vouches for it until the ciphertext is opened.
+
+    Raises:
+        CiphertextError: too short, of another format, or of key id 0.
+    """
+    if len(ciphertext) < OVERHEAD_BYTES:
+        raise CiphertextError(
+            f"expected a ciphertext of at least {OVERHEAD_BYTES} bytes, found {len(ciphertext)}"
+        )
+    if ciphertext[:1] != _TINK_START:
+        raise CiphertextError(f"expected a ciphertext that starts with 0x01, found 0x{ciphertext[0]:02x}")
+    if (key_id := int.from_bytes(ciphertext[1:_PREFIX_BYTES], "big")) == 0:
+        raise CiphertextError("expected a key id from 1, found 0")
+    return key_id
+
+
+def encrypt(aead: AESGCM, key_id: int, plaintext: bytes, aad: bytes) -> bytes:
+    """A ciphertext under a fresh random nonce.
+
+    Raises:
+        ValueError: the key id is not in 1 … 2^32-1.
+    """
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return prefix_of(key_id) + nonce + aead.encrypt(nonce, plaintext, aad)
+
+
+def decrypt(aead: AESGCM, key_id: int, ciphertext: bytes, aad: bytes) -> bytes:
+    """The plaintext of a ciphertext under this key.
+
+    Raises:
+        CiphertextError: under another key id, with other associated data, or altered.
+    """
+    if (found := parse_key_id(ciphertext)) != key_id:
+        raise CiphertextError(f"expected a ciphertext under key id {key_id}, found {found}")
+    view = memoryview(ciphertext)
+    try:
+        return aead.decrypt(view[_PREFIX_BYTES:_NONCE_END], view[_NONCE_END:], aad)
+    except InvalidTag as error:
+        raise CiphertextError(
+            f"the ciphertext under key id {key_id} is altered or was made with other associated data",
+            hint="pass exactly the associated data that it was encrypted with",
+        ) from error
