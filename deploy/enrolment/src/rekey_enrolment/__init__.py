@@ -8,4 +8,12 @@ from rekey_enrolment.enrol import Enrolment, Outcome
 from rekey_enrolment.proposal import Applicant, check_proposal, propose
 from rekey_enrolment.settings import EnrolmentSettings, load_settings
 
-__all__ = ["Applicant", "Enrolment", "EnrolmentSettings", "Outcome", "check_proposal", "load_settings", "propose"]
+__all__ = [
+    "Applicant",
+    "Enrolment",
+    "EnrolmentSettings",
+    "Outcome",
+    "check_proposal",
+    "load_settings",
+    "propose",
+]

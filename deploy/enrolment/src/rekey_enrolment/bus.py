@@ -11,11 +11,11 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
+from rekey_core.trust import Trust
 
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import SignedTrust
 from rekey_core.errors import ConflictError, SchemaError, UnavailableError, UnknownOutcomeError
-from rekey_core.trust import Trust
 from rekey_enrolment.settings import EnrolmentSettings
 
 API_PREFIX: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
@@ -58,7 +58,9 @@ class TrustBus:
             await stream.publish(self._subjects.trust(n), data, stream=Stream.TRUST.value, headers=headers)
         except APIError as error:
             message = f"trust document {n} was not stored: {error.description}"
-            raise (ConflictError if error.err_code == _WRONG_LAST_SEQUENCE else UnknownOutcomeError)(message) from error
+            raise (ConflictError if error.err_code == _WRONG_LAST_SEQUENCE else UnknownOutcomeError)(
+                message
+            ) from error
         except NatsError as error:
             message = f"trust document {n}: the bus did not confirm within {REQUEST_S:.0f} s"
             raise UnknownOutcomeError(message) from error
@@ -69,7 +71,9 @@ class TrustBus:
             answer = await self._client.request(subject, b"", timeout=REQUEST_S)
         except NatsError as error:
             message = f"the bus does not answer for trust document {n}"
-            raise UnavailableError(message, hint="is the bus running, and may this identity read it?") from error
+            raise UnavailableError(
+                message, hint="is the bus running, and may this identity read it?"
+            ) from error
         status = (answer.headers or {}).get("Status")
         if status == _NOT_FOUND:
             return None

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rekey_core.trust import Trust
+
 from rekey_core.contracts import OfficerSignature, SignedTrust
 from rekey_core.encoding import b64u_encode
 from rekey_core.secret import Secret
-from rekey_core.trust import Trust
 from rekey_enrolment.bus import TrustBus
 from rekey_enrolment.proposal import Applicant, check_proposal, is_enrolled
 from rekey_enrolment.settings import EnrolmentSettings

@@ -6,11 +6,12 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from rekey_core.trust import Trust
+
 from rekey_core.contracts import TrustDocument
 from rekey_core.contracts.trust import Dependent
 from rekey_core.encoding import b64u_encode, canonical_json
 from rekey_core.errors import AlreadyExistsError, TrustError
-from rekey_core.trust import Trust
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,9 @@ def is_enrolled(trust: Trust, applicant: Applicant) -> bool:
             f"{applicant.name}: trust document {trust.n} names it with transport key {present.transport_key[:16]} "
             f"and owner {present.owner}, found {applicant.entry.transport_key[:16]} and {applicant.owner}"
         )
-        raise AlreadyExistsError(message, hint="enrol it under another name, or with the keys that are enrolled")
+        raise AlreadyExistsError(
+            message, hint="enrol it under another name, or with the keys that are enrolled"
+        )
     return True
 
 
@@ -72,9 +75,7 @@ def check_proposal(payload: bytes, trust: Trust, applicant: Applicant) -> None:
         message = f"the proposal to enrol {applicant.name} is not a trust document"
         raise TrustError(message) from error
     if payload != propose(trust, applicant, issued_at=issued_at):
-        message = (
-            f"expected the proposal to be trust document {trust.n} with {applicant.name} added, found something else"
-        )
+        message = f"expected the proposal to be trust document {trust.n} with {applicant.name} added, found something else"
         raise TrustError(message, hint="make a new proposal and have it signed again")
 
 

@@ -40,7 +40,9 @@ class DevelopmentCa:
         if not crt.exists():
             made = _self_signed(env)
             write_private(key, _pem(made.key))
-            write_private(crt, made.certificate.public_bytes(Encoding.PEM))  # last: its presence says complete
+            write_private(
+                crt, made.certificate.public_bytes(Encoding.PEM)
+            )  # last: its presence says complete
         private = load_pem_private_key(key.read_bytes(), None)
         if not isinstance(private, ec.EllipticCurvePrivateKey):
             message = f"{key}: expected an EC private key"
@@ -63,7 +65,11 @@ class DevelopmentCa:
         self._issue(directory, "bus", names, ExtendedKeyUsageOID.SERVER_AUTH)
 
     def _issue(
-        self, directory: Path, common_name: str, names: x509.SubjectAlternativeName, usage: x509.ObjectIdentifier
+        self,
+        directory: Path,
+        common_name: str,
+        names: x509.SubjectAlternativeName,
+        usage: x509.ObjectIdentifier,
     ) -> None:
         if (directory / "tls.crt").exists():
             return
@@ -94,7 +100,10 @@ def _self_signed(env: str) -> DevelopmentCa:
 
 
 def _builder(
-    common_name: str, issuer: x509.Name, subject_key: ec.EllipticCurvePublicKey, issuer_key: ec.EllipticCurvePublicKey
+    common_name: str,
+    issuer: x509.Name,
+    subject_key: ec.EllipticCurvePublicKey,
+    issuer_key: ec.EllipticCurvePublicKey,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (

@@ -51,7 +51,8 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(plan.environment),
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
+                | dict(plan.environment),
                 limit=LINE_LIMIT,
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops the others in order
                 preexec_fn=_die_with(os.getpid()),
@@ -99,7 +100,9 @@ async def _read(process: asyncio.subprocess.Process, log: IO[bytes], on_line: Ca
             return
         async for raw in process.stdout:
             line = _parsed(raw)
-            if line is None or line.get("event") != "counts":  # counts come twice a second: they would fill the log
+            if (
+                line is None or line.get("event") != "counts"
+            ):  # counts come twice a second: they would fill the log
                 log.write(raw)
             if line is not None:
                 on_line(line)

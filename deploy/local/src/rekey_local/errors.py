@@ -1,10 +1,11 @@
 """What can be wrong with a local stack, each with the next step.
 
-    LocalError
-    ├── RunningError    another supervisor has the state directory
-    ├── MissingError    something that has to be installed is not there
-    ├── NotReadyError   a process or the bus did not become ready in time
-    └── StoryError      the story missed one of its goals
+LocalError
+├── RunningError    another supervisor has the state directory
+├── MissingError    something that has to be installed is not there
+├── NotReadyError   a process or the bus did not become ready in time
+├── DriftError      the bus is not as it was founded
+└── StoryError      the story missed one of its goals
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ class MissingError(LocalError):
 
 class NotReadyError(LocalError):
     """A process did not say that it is ready in time."""
+
+
+class DriftError(LocalError):
+    """Streams, consumers or the first trust document differ from what was founded."""
 
 
 class StoryError(LocalError):

@@ -71,7 +71,9 @@ def _certificates(layout: Layout, ca: DevelopmentCa) -> None:
 
 def _ssh_keys(layout: Layout) -> Mapping[str, str]:
     with ThreadPoolExecutor() as pool:
-        return dict(zip(PEOPLE, pool.map(lambda name: found_ssh_key(layout.person(name), name), PEOPLE), strict=True))
+        return dict(
+            zip(PEOPLE, pool.map(lambda name: found_ssh_key(layout.person(name), name), PEOPLE), strict=True)
+        )
 
 
 def _token(layout: Layout, service: Service, so_pin: Path) -> TokenPlan:

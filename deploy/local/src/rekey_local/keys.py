@@ -35,7 +35,9 @@ def found_signing_key(directory: Path) -> bytes:
     if not isinstance(public, ed25519.Ed25519PublicKey):
         message = f"{file}: expected an Ed25519 private key"
         raise TypeError(message)
-    write_private(directory / "signing.pub", public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    write_private(
+        directory / "signing.pub", public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
     return public.public_bytes_raw()
 
 
@@ -45,7 +47,9 @@ def found_transport_key(directory: Path) -> None:
     if file.exists():
         return
     key = rsa.generate_private_key(_RSA_EXPONENT, TRANSPORT_KEY_BITS)
-    write_private(directory / "transport.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_private(
+        directory / "transport.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
     write_private(file, key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 

@@ -26,7 +26,9 @@ def exclusively(layout: Layout) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             message = f"{layout.root} is in use by process {file.read().strip() or 'unknown'}"
-            raise RunningError(message, hint="stop it with Ctrl-C, or give another directory with --state") from None
+            raise RunningError(
+                message, hint="stop it with Ctrl-C, or give another directory with --state"
+            ) from None
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -33,7 +33,9 @@ def write_settings(founded: Founded) -> None:
         _write(service_settings(founded.layout, service), _service(founded, service))
     for dependent in DEPENDENTS:
         for number in range(1, INSTANCES + 1):
-            _write(instance_settings(founded.layout, dependent, number), _instance(founded, dependent, number))
+            _write(
+                instance_settings(founded.layout, dependent, number), _instance(founded, dependent, number)
+            )
     for person in PEOPLE:
         _write(context(founded.layout, person), _person(founded, person))
     _write(founded.layout.enrolment / SETTINGS_FILE, _enrolment(founded))

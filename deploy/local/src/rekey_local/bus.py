@@ -1,0 +1,97 @@
+"""The bus of a local stack: its configuration, its encryption key, whether it answers, its streams."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import nats
+
+from rekey_core.authority import Identity
+from rekey_core.contracts import SignedTrust
+from rekey_local.errors import DriftError
+from rekey_local.keys import found_pin
+from rekey_local.layout import Layout, private_directory, write_private
+from rekey_local.plan import DEPENDENTS, HOST, PEOPLE, SERVER_NAME, Plan
+from rekey_provision import BusPlan, Report, inbox, render_config
+from rekey_provision import provision as provision_bus
+from rekey_provision.settings import tls_context
+
+STORE_KEY: Final = (
+    "JSKEY"  # the environment variable with the key under which the server encrypts its streams
+)
+_POLL_S: Final = 0.02
+_CONNECT_S: Final = 5
+
+
+def bus_plan(layout: Layout, plan: Plan) -> BusPlan:
+    """What the provisioner is to make of this environment."""
+    return BusPlan(
+        env=plan.env,
+        host=HOST,
+        port=plan.bus_port,
+        store_dir=private_directory(layout.bus / "store"),
+        tls_cert=layout.bus / "tls.crt",
+        tls_key=layout.bus / "tls.key",
+        tls_ca=layout.bus / "ca.crt",
+        dependents=tuple(DEPENDENTS),
+        people=tuple(PEOPLE),
+    )
+
+
+def render(layout: Layout, plan: Plan) -> Path:
+    """Write the server's configuration; returns its path."""
+    file = layout.bus / "server.conf"
+    write_private(file, render_config(bus_plan(layout, plan)))
+    return file
+
+
+def store_key(layout: Layout) -> str:
+    """The random key under which streams are encrypted at rest."""
+    return found_pin(layout.bus / "store.key").decode()
+
+
+async def answers(plan: Plan) -> None:
+    """Return once the server greets a client; it does so after its streams are recovered."""
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection(HOST, plan.bus_port)
+            greeting = await reader.read(4)
+        except OSError:
+            greeting = b""
+        else:
+            writer.close()
+        if greeting == b"INFO":
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+async def provision(layout: Layout, plan: Plan, genesis: SignedTrust) -> None:
+    """Make streams and consumers, store the first trust document; again is no change.
+
+    Raises:
+        UnavailableError: the bus does not answer or refuses.
+        DriftError: something on the bus is not as the authority table says; nothing was altered.
+    """
+    report = await _provision(layout, plan, genesis.model_dump_json().encode())
+    if report.drift:
+        message = f"the bus differs from what was founded: {'; '.join(report.drift)}"
+        raise DriftError(message, hint="--fresh founds a new environment and forgets this one")
+
+
+async def _provision(layout: Layout, plan: Plan, genesis: bytes) -> Report:
+    directory = layout.provisioner
+    context = tls_context(directory / "tls.crt", directory / "tls.key", directory / "ca.crt")
+    client = await nats.connect(
+        plan.bus_url,
+        tls=context,
+        tls_hostname=SERVER_NAME,
+        inbox_prefix=inbox(Identity.PROVISIONER),
+        allow_reconnect=False,
+        connect_timeout=_CONNECT_S,
+    )
+    try:
+        return await provision_bus(client, bus_plan(layout, plan), genesis)
+    finally:
+        await client.close()
