@@ -1,7 +1,7 @@
 """AES-256-GCM (NIST SP 800-38D) in Tink's output format: a Tink keyset in any language reads what we write.
 
-``0x01 ‖ key id, 4 bytes big-endian ‖ nonce, 12 bytes ‖ ciphertext ‖ tag, 16 bytes``. The associated data is exactly
-the caller's; the prefix is not in it (as in Tink), so opening checks the prefix against the key that it will use.
+``0x01 ‖ key id, 4 bytes big-endian ‖ nonce, 12 bytes ‖ ciphertext ‖ tag, 16 bytes``. The associated data is
+exactly the caller's; the prefix is not in it (as in Tink), so opening checks it against the key in hand.
 """
 
 from __future__ import annotations

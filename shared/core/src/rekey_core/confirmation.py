@@ -1,7 +1,7 @@
-"""What commitments, confirmations, probes and record MACs are computed over: always length-prefixed, always bound.
+"""What commitments, confirmations, probes and record MACs are computed over.
 
-Every input starts with its own label and names environment, key, version, algorithm, release and epoch, so that no
-value of one kind or version can stand for another (DESIGN §5).
+Every input is length-prefixed, starts with its own label and names environment, key, version, algorithm,
+release and epoch, so that no value of one kind or version can stand for another (DESIGN §5).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rekey_core.errors import SignatureError
 from rekey_core.names import Algorithm, Release
 from rekey_core.secret import Secret
 
-SECRET_BYTES: Final = 64  # an exportable version: MAC under all 64, the application's key is bytes 0-31 (DESIGN §5)
+SECRET_BYTES: Final = 64  # an exportable version: the MAC is under all 64, applications use 0-31 (DESIGN §5)
 PROBE_PREFIX: Final = lp("rekey-probe@v1")  # nothing that starts with it is signed on a dependent's request
 
 Phase = Literal["installed", "switched"]
@@ -53,13 +53,21 @@ def probe_message(context: VersionContext, phase: Phase, instance: str, nonce: s
     return PROBE_PREFIX + lp(*context.parts(), phase, instance, nonce)
 
 
-def record_mac_input(context: VersionContext, key_id: int, blob_sha256: str, commitment: str, cause: str) -> bytes:
-    """What the record MAC is over: AES-KW has no associated data, so this binds the blob to its version."""
+def record_mac_input(
+    context: VersionContext, key_id: int, blob_sha256: str, commitment: str, cause: str
+) -> bytes:
+    """What the record MAC is over: AES-KWP has no associated data, so this binds the blob to its version."""
     return lp("rekey-record@v1", *context.parts(), key_id, blob_sha256, commitment, cause)
 
 
 def commit(key: Secret, data: bytes) -> bytes:
-    """HMAC-SHA256 under all bytes of a secret (FIPS 198-1)."""
+    """HMAC-SHA256 under all 64 bytes of a version (FIPS 198-1).
+
+    Raises:
+        ValueError: not 64 bytes; a shorter key would commit to less than what was made.
+    """
+    if len(key) != SECRET_BYTES:
+        raise ValueError(f"expected a secret of {SECRET_BYTES} bytes, found {len(key)}")
     return hmac.digest(key.reveal(), data, "sha256")
 
 
@@ -70,8 +78,7 @@ def check(value: bytes, expected_sha256: str) -> None:
         SignatureError: it is not.
     """
     if not hmac.compare_digest(hashlib.sha256(value).hexdigest(), expected_sha256):
-        message = "the confirmation value does not hash to the delivered one"
-        raise SignatureError(message)
+        raise SignatureError("the confirmation value does not hash to the delivered one")
 
 
 def spki_commitment(spki: bytes) -> str:

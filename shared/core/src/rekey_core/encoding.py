@@ -1,4 +1,4 @@
-"""Bytes and JSON that two sides must agree on to the bit: length prefixes, base64url, canonical and strict JSON."""
+"""Bytes that two sides must agree on to the bit: length prefixes, base64url, canonical and strict JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import json
 import re
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from rekey_core.errors import OversizedError, SchemaError
 
@@ -17,11 +17,14 @@ _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
 def lp(*parts: bytes | str | int) -> bytes:
     """Each part with its length before it (4 bytes, big-endian), so that no two lists give the same bytes.
 
-    Text is UTF-8, a number 8 bytes big-endian. An empty list is a misuse (ValueError).
+    Text is UTF-8, a number 8 bytes big-endian. One part is at the same time a string of SSH (RFC 4251 §5).
+
+    Raises:
+        ValueError: no part.
+        OverflowError: a number below 0 or above 2^64-1.
     """
     if not parts:
-        message = "expected at least one part"
-        raise ValueError(message)
+        raise ValueError("expected at least one part, found none")
     return b"".join(len(raw).to_bytes(4, "big") + raw for raw in map(_raw, parts))
 
 
@@ -37,77 +40,80 @@ def b64u_encode(data: bytes) -> str:
 
 
 def b64u_decode(text: str) -> bytes:
-    """Strict inverse of ``b64u_encode``.
+    """Strict inverse of ``b64u_encode``: one spelling of the same bytes.
 
     Raises:
         SchemaError: another alphabet, padding, or bits that do not belong to a byte.
     """
-    if _BASE64URL.fullmatch(text) is None or len(text) % 4 == 1:
-        message = "expected base64url without padding"
-        raise SchemaError(message)
+    if _BASE64URL.fullmatch(text) is None:
+        raise SchemaError("expected base64url without padding")
     try:
         data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except binascii.Error as error:
-        message = "expected base64url without padding"
-        raise SchemaError(message) from error
+        raise SchemaError("expected base64url without padding") from error
     if b64u_encode(data) != text:
-        message = "expected canonical base64url, found stray bits at the end"
-        raise SchemaError(message)
+        raise SchemaError("expected canonical base64url, found stray bits at the end")
     return data
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    """JSON with sorted keys, no spaces, UTF-8: the part of RFC 8785 without fractions.
+    """JSON in one spelling: RFC 8785 without fractions, and with whole numbers exact beyond 2^53.
 
     Raises:
         TypeError: a value that is not text, whole number, truth value, null, list or dict.
+        ValueError: text that UTF-8 cannot hold.
     """
-    _only_json(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(_sorted(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
-def _only_json(value: object) -> None:
+def _sorted(value: object) -> object:
     if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                message = f"expected text as name, found {type(key).__name__}"
-                raise TypeError(message)
-            _only_json(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _only_json(item)
-    elif value is not None and not isinstance(value, str | int):
-        message = f"expected text, whole number, truth value, null, list or dict, found {type(value).__name__}"
-        raise TypeError(message)
+        return {name: _sorted(value[name]) for name in sorted(value, key=_utf16)}
+    if isinstance(value, list | tuple):
+        return [_sorted(item) for item in value]
+    if value is not None and not isinstance(value, str | int):
+        expected = "text, whole number, truth value, null, list or dict"
+        raise TypeError(f"expected {expected}, found {type(value).__name__}")
+    return value
+
+
+def _utf16(name: object) -> bytes:
+    """RFC 8785 §3.2.3 sorts names by UTF-16 code units."""
+    if not isinstance(name, str):
+        raise TypeError(f"expected text as a name, found {type(name).__name__}")
+    return name.encode("utf-16-be")
 
 
 def parse_json_strict(data: bytes, *, limit: int) -> dict[str, Any]:
-    """A JSON object of at most ``limit`` bytes; a name that stands twice is refused.
+    """A JSON object of at most ``limit`` bytes that ``canonical_json`` can write.
 
     Raises:
         OversizedError: longer than the limit.
-        SchemaError: not UTF-8, not JSON, not an object, or ambiguous.
+        SchemaError: not UTF-8, not JSON, not an object; a name twice, a fraction, half a character.
     """
     if len(data) > limit:
-        message = f"expected at most {limit} bytes, found {len(data)}"
-        raise OversizedError(message)
+        raise OversizedError(f"expected at most {limit} bytes, found {len(data)}")
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        message = "expected a JSON object in UTF-8"
-        raise SchemaError(message) from error
+        value = json.loads(
+            data.decode(), object_pairs_hook=_unique, parse_float=_no_fraction, parse_constant=_no_fraction
+        )
+        _ = canonical_json(value) if b"\\u" in data else b""  # escapes can spell what UTF-8 cannot hold
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4,300 digits
+        raise SchemaError("expected a JSON object in UTF-8") from error
     if not isinstance(value, dict):
-        message = f"expected a JSON object, found {type(value).__name__}"
-        raise SchemaError(message)
+        raise SchemaError(f"expected a JSON object, found {type(value).__name__}")
     return value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) != len(names):
-        message = "a name stands twice in one JSON object"
-        raise SchemaError(message)
+        raise SchemaError("expected each name once in a JSON object, found one twice")
     return dict(pairs)
+
+
+def _no_fraction(text: str) -> NoReturn:
+    raise SchemaError(f"expected whole numbers only, found {text[:20]!r}")
 
 
 def sha256_hex(data: bytes) -> str:

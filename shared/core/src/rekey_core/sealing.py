@@ -1,4 +1,7 @@
-"""HPKE (RFC 9180) base mode with ML-KEM-768+X25519, HKDF-SHA256, AES-256-GCM: answers that only the asker opens."""
+"""Answers that only the asker opens: HPKE (RFC 9180 §5.1.1), ML-KEM-768+X25519, HKDF-SHA256, AES-256-GCM.
+
+Who recorded the traffic must break both encapsulations; ``info`` binds an answer to exactly one request.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from rekey_core.errors import SchemaError, SignatureError
 
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _MLKEM_BYTES: Final = 1184  # ML-KEM-768 encapsulation key (FIPS 203 §8)
-_X25519_BYTES: Final = 32  # RFC 7748 §5
+PUBLIC_BYTES: Final = _MLKEM_BYTES + 32  # and an X25519 public key (RFC 7748 §5)
 
 
 def seal_info(env: str, dependent: str, instance: str, nonce: str) -> bytes:
@@ -39,7 +42,7 @@ class SealingKey:
 
     @classmethod
     def generate(cls) -> SealingKey:
-        """A fresh pair."""
+        """A fresh pair; it lives as long as its request."""
         return cls(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
 
     def public_bytes(self) -> bytes:
@@ -56,8 +59,7 @@ class SealingKey:
         try:
             return _SUITE.decrypt(sealed, private, info=info)
         except (InvalidTag, ValueError) as error:
-            message = "the answer is not sealed to this request"
-            raise SignatureError(message) from error
+            raise SignatureError("the answer is not sealed to this request, or is altered") from error
 
     def __repr__(self) -> str:
         return "SealingKey(…)"
@@ -67,15 +69,13 @@ def seal(public_bytes: bytes, plaintext: bytes, info: bytes) -> bytes:
     """Seal to the key of a request.
 
     Raises:
-        SchemaError: the key is not 1216 bytes of two public keys.
+        SchemaError: the key is not 1216 bytes of two usable public keys.
     """
-    if len(public_bytes) != _MLKEM_BYTES + _X25519_BYTES:
-        message = f"expected a sealing key of {_MLKEM_BYTES + _X25519_BYTES} bytes, found {len(public_bytes)}"
-        raise SchemaError(message)
+    if len(public_bytes) != PUBLIC_BYTES:
+        raise SchemaError(f"expected a sealing key of {PUBLIC_BYTES} bytes, found {len(public_bytes)}")
     try:
         mlkem = MLKEM768PublicKey.from_public_bytes(public_bytes[:_MLKEM_BYTES])
         x25519 = X25519PublicKey.from_public_bytes(public_bytes[_MLKEM_BYTES:])
-    except ValueError as error:
-        message = "the sealing key is not a pair of ML-KEM-768 and X25519 public keys"
-        raise SchemaError(message) from error
-    return _SUITE.encrypt(plaintext, MLKEM768X25519PublicKey(mlkem, x25519), info=info)
+        return _SUITE.encrypt(plaintext, MLKEM768X25519PublicKey(mlkem, x25519), info=info)
+    except ValueError as error:  # sealing too: a point of small order is found out only by using it
+        raise SchemaError("the sealing key is not a pair of ML-KEM-768 and X25519 public keys") from error

@@ -1,4 +1,7 @@
-"""Ed25519 (RFC 8032) over the DSSE pre-authentication encoding (DSSE protocol 1.0): the type is under the signature."""
+"""Ed25519 (RFC 8032) over the pre-authentication encoding of DSSE (protocol 1.0).
+
+The type is under the signature, so that bytes signed as one kind of message are never taken for another.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def key_id(public_raw: bytes) -> str:
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """What is signed: ``DSSEv1 SP len SP type SP len SP payload``, lengths in bytes as decimal text."""
+    """What is signed: ``DSSEv1 SP len SP type SP len SP payload``, lengths in bytes, in decimal."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
@@ -39,11 +42,17 @@ class SigningKey:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> SigningKey:
-        """A key from unencrypted PKCS#8 PEM. Raises ValueError for anything else."""
-        private = serialization.load_pem_private_key(pem, password=None)
+        """A key from unencrypted PKCS#8 PEM.
+
+        Raises:
+            ValueError: anything else.
+        """
+        try:
+            private = serialization.load_pem_private_key(pem, password=None)
+        except TypeError as error:  # what the library raises when a passphrase is needed
+            raise ValueError("expected a key without a passphrase, found an encrypted one") from error
         if not isinstance(private, Ed25519PrivateKey):
-            message = f"expected an Ed25519 private key, found {type(private).__name__}"
-            raise ValueError(message)
+            raise ValueError(f"expected an Ed25519 private key, found {type(private).__name__}")  # noqa: TRY004
         return cls(private)
 
     def to_pem(self) -> bytes:
@@ -69,5 +78,6 @@ def verify(public_raw: bytes, payload_type: str, payload: bytes, signature: byte
     try:
         Ed25519PublicKey.from_public_bytes(public_raw).verify(signature, pae(payload_type, payload))
     except (InvalidSignature, ValueError) as error:
-        message = f"expected a signature by {key_id(public_raw)} over {payload_type}, found another"
-        raise SignatureError(message) from error
+        raise SignatureError(
+            f"the signature by {key_id(public_raw)} over {payload_type} does not verify"
+        ) from error

@@ -1,7 +1,7 @@
 """SSHSIG (OpenSSH PROTOCOL.sshsig): what people sign with the SSH keys that they have, FIDO keys included.
 
-A signature is good for one namespace, one message and one key. Verifying is stricter than the format asks for: one
-spelling of the armor's content, no reserved data, no byte left over, and a FIDO key only with a touch.
+A signature is good for one namespace, one message and one key. Verifying is stricter than the format asks for:
+one spelling of what the armor holds, no reserved data, no byte left over, a FIDO key only with a touch.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _load_private(pem: bytes) -> Ed25519PrivateKey:
     try:
         private = serialization.load_ssh_private_key(pem, password=None)
     except TypeError as error:  # what the library raises when a passphrase is needed
-        raise ValueError("expected an unencrypted key file, found an encrypted one") from error
+        raise ValueError("expected a key without a passphrase, found an encrypted one") from error
     if not isinstance(private, Ed25519PrivateKey):
         raise ValueError(f"expected an ssh-ed25519 private key, found {type(private).__name__}")  # noqa: TRY004
     return private
