@@ -105,6 +105,12 @@ def test_every_member_is_typed() -> None:
     assert untyped == []
 
 
+def test_every_service_has_a_page_that_names_its_atomic_point() -> None:
+    pages = {f.parent.name: f.parent / "README.md" for f in ROOT.glob("services/*/pyproject.toml")}
+    assert [name for name, page in pages.items() if not page.is_file()] == []
+    assert [name for name, page in pages.items() if "atomic" not in page.read_text().lower()] == []
+
+
 def test_licence_is_the_one_that_every_member_names() -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text()
     projects = [f for f in _tracked() if f.name == "pyproject.toml"]
