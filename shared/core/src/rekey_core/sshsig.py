@@ -1,7 +1,7 @@
 """SSHSIG (OpenSSH PROTOCOL.sshsig): what people sign with the SSH keys that they have, FIDO keys included.
 
-A signature is good for one namespace, one message and one key. Verifying is stricter than the format asks for:
-one spelling of what the armor holds, no reserved data, no byte left over, a FIDO key only with a touch.
+A signature is good for one namespace, message and key. Verifying is stricter than the format asks for:
+one spelling of what the armor holds, nothing reserved, no byte left over, no FIDO key without a touch.
 """
 
 from __future__ import annotations
