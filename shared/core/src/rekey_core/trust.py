@@ -1,0 +1,176 @@
+"""Who is who: a chain of documents from a pinned genesis, each signed by a quorum of the officers in the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pydantic import ValidationError
+
+from rekey_core.contracts import TRUST_NAMESPACE, Dependent, OfficerSignature, Person, SignedTrust, TrustDocument
+from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json, sha256_hex
+from rekey_core.errors import AuthorityError, RekeyError, SignatureError, TrustError
+from rekey_core.names import Role, Service
+from rekey_core.sshsig import verify
+
+
+@dataclass(frozen=True)
+class Trust:
+    """A verified chain's newest document and its hash."""
+
+    document: TrustDocument
+    digest: str
+
+    @classmethod
+    def from_chain(cls, chain: Sequence[SignedTrust], *, genesis: str, env: str) -> Trust:
+        """Verify documents 1..n.
+
+        Args:
+            chain: every version, oldest first.
+            genesis: SHA-256 (hex) of the first payload, pinned out of band.
+            env: the environment that the documents must be for.
+
+        Raises:
+            TrustError: empty, another genesis, a gap, or a version without its quorum.
+        """
+        if not chain:
+            message = f"expected the trust document with genesis {genesis[:16]}, found none"
+            raise TrustError(message)
+        payload = _payload(chain[0])
+        found = sha256_hex(payload)
+        if found != genesis:
+            message = f"expected genesis {genesis[:16]}, found {found[:16]}"
+            raise TrustError(message)
+        document = _parse(payload)
+        if (document.n, document.previous, document.env) != (1, None, env):
+            message = f"expected version 1 for {env}, found {document.n} for {document.env}"
+            raise TrustError(message)
+        trust = cls(_sound(document), found)
+        for signed in chain[1:]:
+            trust = trust.extended(signed)
+        return trust
+
+    def extended(self, signed: SignedTrust) -> Trust:
+        """The next version.
+
+        Raises:
+            TrustError: not the next one, or not signed by a quorum of this document's officers.
+        """
+        payload = _payload(signed)
+        document = _parse(payload)
+        place = (document.env, document.n, document.previous)
+        if place != (self.env, self.n + 1, self.digest):
+            message = f"expected version {self.n + 1} after {self.digest[:16]}, found {document.n} after {str(document.previous)[:16]}"
+            raise TrustError(message)
+        officers = self._officers_who_signed(payload, signed.signatures)
+        if len(officers) < self.document.quorum:
+            message = f"version {document.n}: expected {self.document.quorum} officers, found {len(officers)}"
+            raise TrustError(message)
+        return Trust(_sound(document), sha256_hex(payload))
+
+    @property
+    def n(self) -> int:
+        """The document's version."""
+        return self.document.n
+
+    @property
+    def env(self) -> str:
+        """The environment it is for."""
+        return self.document.env
+
+    def service_keys(self, service: Service) -> tuple[bytes, ...]:
+        """The raw Ed25519 public keys of a service; none if it is not in the document."""
+        return tuple(b64u_decode(key) for key in self.document.services.get(service, ()))
+
+    def person(self, name: str) -> Person:
+        """A person. Raises AuthorityError for a stranger."""
+        try:
+            return self.document.people[name]
+        except KeyError:
+            message = f"{name} is not in the trust document (version {self.n})"
+            raise AuthorityError(message) from None
+
+    def dependent(self, name: str) -> Dependent:
+        """An enrolled dependent. Raises AuthorityError for one that is not."""
+        try:
+            return self.document.dependents[name]
+        except KeyError:
+            message = f"dependent {name} is not enrolled (trust document version {self.n})"
+            raise AuthorityError(message, hint="enrol it first") from None
+
+    def in_scope(self, person: str, key: str) -> bool:
+        """Whether one of the person's scopes (case-sensitive globs) covers the key."""
+        return any(fnmatchcase(key, scope) for scope in self.person(person).scopes)
+
+    def has_role(self, person: str, role: Role) -> bool:
+        """Whether the person has the role."""
+        return role in self.person(person).roles
+
+    def _officers_who_signed(self, payload: bytes, signatures: Sequence[OfficerSignature]) -> frozenset[str]:
+        signed = set()
+        for signature in signatures:
+            person = self.document.people.get(signature.person)
+            if person is None or Role.TRUST_OFFICER not in person.roles:
+                message = f"{signature.person} is not a trust officer of version {self.n}"
+                raise TrustError(message)
+            verify_person(person, signature.sshsig, payload, namespace=TRUST_NAMESPACE, name=signature.person)
+            signed.add(signature.person)
+        return frozenset(signed)
+
+
+def verify_person(person: Person, sshsig: str, message: bytes, *, namespace: str, name: str) -> None:
+    """Return if one of the person's keys made the signature.
+
+    Raises:
+        SignatureError: none did.
+    """
+    first: SignatureError | None = None
+    for key in person.ssh_keys:
+        try:
+            verify(sshsig, message, namespace=namespace, public_key=key)
+        except SignatureError as error:
+            first = first or error
+        else:
+            return
+    text = f"expected a signature by {name}: {first}"
+    raise SignatureError(text)
+
+
+def payload_of(document: TrustDocument) -> bytes:
+    """The bytes that officers sign."""
+    return canonical_json(document.model_dump(mode="json"))
+
+
+def issue(document: TrustDocument, signatures: Sequence[OfficerSignature]) -> SignedTrust:
+    """A document with its signatures; nothing is verified here."""
+    return SignedTrust(payload=b64u_encode(payload_of(document)), signatures=tuple(signatures))
+
+
+def _payload(signed: SignedTrust) -> bytes:
+    try:
+        return b64u_decode(signed.payload)
+    except RekeyError as error:
+        message = f"trust document: {error}"
+        raise TrustError(message) from error
+
+
+def _parse(payload: bytes) -> TrustDocument:
+    try:
+        document = TrustDocument.model_validate_json(payload)
+    except ValidationError as error:
+        message = f"trust document: {error.errors(include_input=False)[0]['msg']}"
+        raise TrustError(message) from error
+    if payload_of(document) != payload:
+        message = "trust document: expected canonical JSON"
+        raise TrustError(message)
+    return document
+
+
+def _sound(document: TrustDocument) -> TrustDocument:
+    """A document that nobody could follow is refused: its quorum must be within its officers."""
+    officers = [name for name, person in document.people.items() if Role.TRUST_OFFICER in person.roles]
+    if document.quorum > len(officers):
+        message = f"version {document.n}: quorum {document.quorum} of {len(officers)} officers can never be reached"
+        raise TrustError(message)
+    return document
