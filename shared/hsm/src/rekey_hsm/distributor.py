@@ -20,6 +20,7 @@ from rekey_hsm.labels import (
     KEK_PREFIX,
     MAC_PREFIX,
     probe_label,
+    require_kek,
     transport_label,
 )
 from rekey_hsm.probes import Probe, check_probe
@@ -102,6 +103,7 @@ class DistributorHsm:
             RecordError: the blob is not a 64-byte secret wrapped under that KEK.
             NotEnrolledError: the token has no trusted transport key of that recipient and hash.
         """
+        require_kek(kek, Algorithm.AES_256_GCM)
         _require_secret_blob(kek, blob)
 
         def release() -> Released:
@@ -124,6 +126,7 @@ class DistributorHsm:
         if algorithm is not Algorithm.EC_P256:
             error = f"{algorithm.value} is not an algorithm of signatures"
             raise ValueError(error)
+        require_kek(kek, algorithm)
 
         def sign() -> bytes:
             key = self._handles.get(kek, blob, lambda: self._unwrap(kek, blob, keys.unwrap_ec))

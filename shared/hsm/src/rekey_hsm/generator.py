@@ -8,7 +8,7 @@ from typing import TypeVar
 from rekey_core.names import Algorithm
 from rekey_hsm import keys
 from rekey_hsm.halves import generator_half
-from rekey_hsm.labels import KEK_PREFIX, MAC_PREFIX
+from rekey_hsm.labels import KEK_PREFIX, MAC_PREFIX, require_kek
 from rekey_hsm.probes import make_probe
 from rekey_hsm.selftest import prove_locks, prove_wrap
 from rekey_hsm.thread import on_hsm_thread
@@ -39,6 +39,7 @@ class GeneratorHsm:
 
     async def make_secret(self, kek: str, commitment_input: bytes) -> WrappedSecret:
         """Make a 64-byte secret inside the token, commit to it (HMAC-SHA256 under all of it), wrap it."""
+        require_kek(kek, Algorithm.AES_256_GCM)
 
         def make() -> WrappedSecret:
             half = self._token.key(kek)
@@ -58,6 +59,7 @@ class GeneratorHsm:
         if algorithm is not Algorithm.EC_P256:
             message = f"{algorithm.value} is not an algorithm of key pairs"
             raise ValueError(message)
+        require_kek(kek, algorithm)
 
         def make() -> WrappedKeyPair:
             half = self._token.key(kek)

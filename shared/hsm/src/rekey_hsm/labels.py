@@ -62,3 +62,14 @@ def is_secret_kek(label: str) -> bool:
 def is_ec_kek(label: str) -> bool:
     """Whether the label names a KEK for EC private keys."""
     return _EC_KEK.fullmatch(label) is not None
+
+
+def require_kek(label: str, algorithm: Algorithm) -> None:
+    """Make sure that a KEK is used for the keys that it is for.
+
+    Raises:
+        ValueError: it is not (a misuse by our own code; the token would refuse as well).
+    """
+    if not {SECRET: is_secret_kek, EC: is_ec_kek}[_KEY_TYPE[algorithm]](label):
+        message = f"{label} is not a kek for {algorithm.value}"
+        raise ValueError(message)

@@ -1,0 +1,432 @@
+"""Attacks on the HSM's programming interface, by somebody who has a service's PIN and a writable session.
+
+After Clulow (2003), Delaune, Kremer and Steel (2008), and the Tookan table (2010). Each row is one forbidden
+call on the keys that the ceremony really leaves; the token must refuse it, not our code: calls that
+python-pkcs11 would not even offer are forced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pkcs11
+import pytest
+from pkcs11 import _pkcs11 as _stubbed
+from pkcs11 import exceptions as p11
+from pkcs11.constants import Attribute as Attr
+from pkcs11.constants import MechanismFlag, ObjectClass
+from pkcs11.mechanisms import KDF, KeyType, Mechanism
+
+from rekey_core.errors import HsmError
+from rekey_core.names import Algorithm
+from rekey_hsm import DistributorHsm, GeneratorHsm, TokenSettings, WrappedKeyPair, WrappedSecret
+from rekey_hsm.attributes import TemplateMapper
+from rekey_hsm.labels import transport_label
+from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY, UNWRAP_EC, UNWRAP_SECRET
+from tests.hsm_tokens import EC_KEK, MAC_KEY, MODULE, RECIPIENT, SECRET_KEK, Tokens
+
+_pkcs11: Any = _stubbed  # its stub names almost nothing
+KWP = Mechanism.AES_KEY_WRAP_PAD
+NO_FLAGS = MechanismFlag(0)
+Key = Any  # forced objects have whatever methods the attack wants
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the attacker has: a session with the service's login, and what lies on the bus."""
+
+    session: pkcs11.Session
+    secret: WrappedSecret
+    pair: WrappedKeyPair
+
+    def key(self, label: str, kind: ObjectClass = ObjectClass.SECRET_KEY) -> Key:
+        (found,) = self.session.get_objects({Attr.CLASS: kind, Attr.LABEL: label})
+        return found
+
+    def force(self, key: Key, *mixins: type) -> Key:
+        """The object with methods that its attributes do not allow: the call goes to the token anyway."""
+        return type("Forced", (type(key).__mro__[1], *mixins, _pkcs11.Object), {})(key.wrapper)
+
+    def open_secret(self, **changes: object) -> Key:
+        template = {**UNWRAP_SECRET, **{Attr[name]: value for name, value in changes.items()}}
+        return self.key(SECRET_KEK).unwrap_key(
+            template[Attr.CLASS],
+            template[Attr.KEY_TYPE],
+            self.secret.blob,
+            mechanism=KWP,
+            capabilities=NO_FLAGS,
+            template=template,
+        )
+
+    def open_private(self, **changes: object) -> Key:
+        template = {
+            **NOT_OF_A_PRIVATE_KEY,
+            **UNWRAP_EC,
+            **{Attr[name]: value for name, value in changes.items()},
+        }
+        return self.key(EC_KEK).unwrap_key(
+            template[Attr.CLASS],
+            template[Attr.KEY_TYPE],
+            self.pair.blob,
+            mechanism=KWP,
+            capabilities=NO_FLAGS,
+            template=template,
+        )
+
+    def bring(self, **attributes: object) -> Key:
+        """An AES key whose value the attacker knows, with every right."""
+        rights = {Attr.WRAP: True, Attr.UNWRAP: True, Attr.ENCRYPT: True, Attr.DECRYPT: True}
+        return self.session.create_object(
+            {
+                Attr.CLASS: ObjectClass.SECRET_KEY,
+                Attr.KEY_TYPE: KeyType.AES,
+                Attr.TOKEN: False,
+                Attr.VALUE: bytes(32),
+                **rights,
+                **{Attr[name]: value for name, value in attributes.items()},
+            }
+        )
+
+    def bring_rsa(self, **attributes: object) -> Key:
+        """An RSA public key whose private half the attacker has."""
+        return self.session.create_object(
+            {
+                Attr.CLASS: ObjectClass.PUBLIC_KEY,
+                Attr.KEY_TYPE: KeyType.RSA,
+                Attr.TOKEN: False,
+                Attr.WRAP: True,
+                Attr.LABEL: "mine",
+                Attr.MODULUS: b"\xc5" * 383 + b"\x01",
+                Attr.PUBLIC_EXPONENT: b"\x01\x00\x01",
+                **{Attr[name]: value for name, value in attributes.items()},
+            }
+        )
+
+    def flip(self, key: Key, attribute: Attr, *, to: object) -> None:
+        key[attribute] = to
+
+
+REFUSALS = {
+    "AttributeReadOnly",
+    "AttributeSensitive",
+    "KeyNotWrappable",
+    "KeyUnextractable",
+    "MechanismInvalid",
+    "TemplateInconsistent",
+    "Unmapped error code 0x1b",  # CKR_ACTION_PROHIBITED
+    "Unmapped error code 0x68",  # CKR_KEY_FUNCTION_NOT_PERMITTED
+}
+
+Attack = Callable[[Scene], object]
+
+
+def oaep(key: Key, victim: Key) -> bytes:
+    return bytes(key.wrap_key(victim, mechanism=Mechanism.RSA_PKCS_OAEP))
+
+
+def on_kek(name: str, label: str, *, half: str) -> list[Any]:
+    """Attacks that make a KEK's half do what the other half does, or more."""
+    rights = {"generator": Attr.UNWRAP, "distributor": Attr.WRAP}[half]
+    decrypt, encrypt = (_pkcs11.DecryptMixin,), (_pkcs11.EncryptMixin,)
+    return [
+        pytest.param(attack, id=f"{half}: {name} kek: {what}")
+        for what, attack in {
+            "decrypt a blob by ECB (A1)": lambda s: s.force(s.key(label), *decrypt).decrypt(
+                bytes(80), mechanism=Mechanism.AES_ECB
+            ),
+            "decrypt a blob by CBC (A1)": lambda s: s.force(s.key(label), *decrypt).decrypt(
+                bytes(80), mechanism=Mechanism.AES_CBC, mechanism_param=bytes(16)
+            ),
+            "encrypt a chosen key (A1)": lambda s: s.force(s.key(label), *encrypt).encrypt(
+                bytes(80), mechanism=Mechanism.AES_ECB
+            ),
+            "allow decrypt later (A1b)": lambda s: s.flip(s.key(label), Attr.DECRYPT, to=True),
+            "allow the other half's right": lambda s: s.flip(s.key(label), rights, to=True),
+            "copy with decrypt (A1b)": lambda s: s.key(label).copy({Attr.DECRYPT: True}),
+            "copy with the other half's right": lambda s: s.key(label).copy({rights: True}),
+            "unlock": lambda s: s.flip(s.key(label), Attr.MODIFIABLE, to=True),
+            "read its value": lambda s: s.key(label)[Attr.VALUE],
+            "make it extractable": lambda s: s.flip(s.key(label), Attr.EXTRACTABLE, to=True),
+            "make it not sensitive": lambda s: s.flip(s.key(label), Attr.SENSITIVE, to=False),
+            "wrap it under a brought key": lambda s: s.bring().wrap_key(s.key(label), mechanism=KWP),
+            "derive a readable child (A6)": lambda s: s.force(s.key(label), _pkcs11.DeriveMixin).derive_key(
+                KeyType.AES,
+                256,
+                capabilities=NO_FLAGS,
+                mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+                mechanism_param=bytes(32),
+                template={Attr.SENSITIVE: False, Attr.EXTRACTABLE: True},
+            ),
+        }.items()
+    ]
+
+
+DISTRIBUTOR: list[Any] = [
+    *on_kek("secret", SECRET_KEK, half="distributor"),
+    *on_kek("ec", EC_KEK, half="distributor"),
+    *(
+        pytest.param(attack, id=f"distributor: {what}")
+        for what, attack in {
+            "wrap under the unwrap half": lambda s: s.force(s.key(SECRET_KEK), _pkcs11.WrapMixin).wrap_key(
+                s.open_secret(), mechanism=KWP
+            ),
+            "open a secret readable (A2)": lambda s: s.open_secret(SENSITIVE=False),
+            "open a secret without WRAP_WITH_TRUSTED (A3)": lambda s: s.open_secret(WRAP_WITH_TRUSTED=False),
+            "open a secret onto the token": lambda s: s.open_secret(TOKEN=True),
+            "open a secret as public object": lambda s: s.open_secret(PRIVATE=False),
+            "open a secret that decrypts (A5)": lambda s: s.open_secret(DECRYPT=True),
+            "open a secret that encrypts (A5)": lambda s: s.open_secret(ENCRYPT=True),
+            "open a secret that wraps (A5)": lambda s: s.open_secret(WRAP=True),
+            "open a secret that unwraps (A5)": lambda s: s.open_secret(UNWRAP=True),
+            "open a secret that derives (A6)": lambda s: s.open_secret(DERIVE=True),
+            "open a secret that verifies": lambda s: s.open_secret(VERIFY=True),
+            "open a secret modifiable": lambda s: s.open_secret(MODIFIABLE=True),
+            "open a secret copyable": lambda s: s.open_secret(COPYABLE=True),
+            "open a secret for any mechanism": lambda s: s.open_secret(
+                ALLOWED_MECHANISMS=(Mechanism.SHA_1_HMAC,)
+            ),
+            "open a secret as AES key (A5)": lambda s: s.open_secret(KEY_TYPE=KeyType.AES),
+            "open a secret with the library's defaults (A2)": lambda s: s.key(SECRET_KEK).unwrap_key(
+                ObjectClass.SECRET_KEY, KeyType.GENERIC_SECRET, s.secret.blob, mechanism=KWP
+            ),
+            "open a secret by another mechanism": lambda s: s.key(SECRET_KEK).unwrap_key(
+                ObjectClass.SECRET_KEY,
+                KeyType.GENERIC_SECRET,
+                s.secret.blob,
+                mechanism=Mechanism.AES_KEY_WRAP,
+                capabilities=NO_FLAGS,
+                template=dict(UNWRAP_SECRET),
+            ),
+            "read an opened secret": lambda s: s.open_secret()[Attr.VALUE],
+            "make an opened secret not sensitive (A4)": lambda s: s.flip(
+                s.open_secret(), Attr.SENSITIVE, to=False
+            ),
+            "lift WRAP_WITH_TRUSTED (A4)": lambda s: s.flip(
+                s.open_secret(), Attr.WRAP_WITH_TRUSTED, to=False
+            ),
+            "copy an opened secret (A4)": lambda s: s.open_secret().copy({Attr.WRAP_WITH_TRUSTED: False}),
+            "wrap an opened secret under a brought AES key (A3)": lambda s: s.bring().wrap_key(
+                s.open_secret(), mechanism=KWP
+            ),
+            "wrap an opened secret under a brought RSA key (A3)": lambda s: oaep(
+                s.bring_rsa(), s.open_secret()
+            ),
+            "bring an AES key that says it is trusted": lambda s: s.bring(TRUSTED=True),
+            "bring an RSA key that says it is trusted": lambda s: s.bring_rsa(TRUSTED=True),
+            "trust a brought key later": lambda s: s.flip(s.bring(), Attr.TRUSTED, to=True),
+            "copy a brought key as trusted": lambda s: s.bring().copy({Attr.TRUSTED: True}),
+            "change the trusted key's modulus": lambda s: s.flip(
+                s.key(transport_label(RECIPIENT), ObjectClass.PUBLIC_KEY), Attr.MODULUS, to=bytes(384)
+            ),
+            "copy the trusted key": lambda s: s.key(transport_label(RECIPIENT), ObjectClass.PUBLIC_KEY).copy(
+                {Attr.LABEL: "mine"}
+            ),
+            "HMAC an opened secret by SHA-1": lambda s: s.open_secret().sign(
+                b"", mechanism=Mechanism.SHA_1_HMAC
+            ),
+            "open a private key extractable (A2)": lambda s: s.open_private(EXTRACTABLE=True),
+            "open a private key readable (A2)": lambda s: s.open_private(SENSITIVE=False),
+            "open a private key onto the token": lambda s: s.open_private(TOKEN=True),
+            "open a private key that derives (A6)": lambda s: s.open_private(DERIVE=True),
+            "open a private key that decrypts": lambda s: s.open_private(DECRYPT=True),
+            "open a private key that unwraps": lambda s: s.open_private(UNWRAP=True),
+            "open a private key modifiable": lambda s: s.open_private(MODIFIABLE=True),
+            "open a private key copyable": lambda s: s.open_private(COPYABLE=True),
+            "open a private key as a secret (A5)": lambda s: s.key(EC_KEK).unwrap_key(
+                ObjectClass.SECRET_KEY,
+                KeyType.GENERIC_SECRET,
+                s.pair.blob,
+                mechanism=KWP,
+                capabilities=NO_FLAGS,
+                template={Attr.SENSITIVE: False, Attr.EXTRACTABLE: True},
+            ),
+            "read an opened private key": lambda s: s.open_private()[Attr.VALUE],
+            "wrap an opened private key under a brought key": lambda s: s.bring().wrap_key(
+                s.open_private(), mechanism=KWP
+            ),
+            "derive from an opened private key (A6)": lambda s: s.force(
+                s.open_private(), _pkcs11.DeriveMixin
+            ).derive_key(
+                KeyType.AES,
+                256,
+                mechanism=Mechanism.ECDH1_DERIVE,
+                mechanism_param=(KDF.NULL, None, s.pair.spki[-65:]),
+            ),
+            "forge a record MAC": lambda s: s.force(s.key(MAC_KEY), _pkcs11.SignMixin).sign(
+                b"", mechanism=Mechanism.SHA256_HMAC
+            ),
+            "allow the MAC key to sign": lambda s: s.flip(s.key(MAC_KEY), Attr.SIGN, to=True),
+            "open a secret under the other KEK": lambda s: s.key(EC_KEK).unwrap_key(
+                ObjectClass.SECRET_KEY,
+                KeyType.GENERIC_SECRET,
+                s.secret.blob,
+                mechanism=KWP,
+                capabilities=NO_FLAGS,
+                template=dict(UNWRAP_SECRET),
+            ),
+        }.items()
+    ),
+]
+
+GENERATOR: list[Any] = [
+    *on_kek("secret", SECRET_KEK, half="generator"),
+    *on_kek("ec", EC_KEK, half="generator"),
+    *(
+        pytest.param(attack, id=f"generator: {what}")
+        for what, attack in {
+            "open an earlier secret": lambda s: s.force(s.key(SECRET_KEK), _pkcs11.UnwrapMixin).unwrap_key(
+                ObjectClass.SECRET_KEY,
+                KeyType.GENERIC_SECRET,
+                s.secret.blob,
+                mechanism=KWP,
+                template={Attr.SENSITIVE: False, Attr.EXTRACTABLE: True},
+            ),
+            "open an earlier private key": lambda s: s.force(s.key(EC_KEK), _pkcs11.UnwrapMixin).unwrap_key(
+                ObjectClass.PRIVATE_KEY,
+                KeyType.EC,
+                s.pair.blob,
+                mechanism=KWP,
+                capabilities=NO_FLAGS,
+                template={**NOT_OF_A_PRIVATE_KEY, Attr.SENSITIVE: False},
+            ),
+            "wrap by CBC, which nobody authenticates": lambda s: s.key(SECRET_KEK).wrap_key(
+                s.bring(), mechanism=Mechanism.AES_CBC, mechanism_param=bytes(16)
+            ),
+            "wrap by AES-KW": lambda s: s.key(SECRET_KEK).wrap_key(
+                s.bring(), mechanism=Mechanism.AES_KEY_WRAP
+            ),
+            "check a record MAC like the distributor": lambda s: s.force(
+                s.key(MAC_KEY), _pkcs11.VerifyMixin
+            ).verify(b"", bytes(32), mechanism=Mechanism.SHA256_HMAC),
+            "MAC by another hash": lambda s: s.key(MAC_KEY).sign(b"", mechanism=Mechanism.SHA_1_HMAC),
+        }.items()
+    ),
+]
+
+
+async def make_both(settings: TokenSettings) -> tuple[WrappedSecret, WrappedKeyPair]:
+    hsm = await GeneratorHsm.open(settings)
+    secret = await hsm.make_secret(SECRET_KEK, b"")
+    pair = await hsm.make_key_pair(EC_KEK, Algorithm.EC_P256)
+    await hsm.close()
+    return secret, pair
+
+
+@pytest.fixture(scope="module")
+def wrapped(tokens: Tokens) -> tuple[WrappedSecret, WrappedKeyPair]:
+    return asyncio.run(make_both(tokens.generator))
+
+
+@contextlib.contextmanager
+def attacker(settings: TokenSettings, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
+    library = pkcs11.lib(os.fspath(MODULE))
+    (token,) = [t for t in (slot.get_token() for slot in library.get_slots()) if t.label == settings.label]
+    pin = settings.pin.reveal().decode()
+    session = token.open(rw=True, user_pin=pin, attribute_mapper=TemplateMapper())
+    try:
+        yield Scene(session, *wrapped)
+    finally:
+        session.close()
+
+
+@pytest.fixture
+def as_distributor(tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
+    with attacker(tokens.distributor, wrapped) as scene:
+        yield scene
+
+
+@pytest.fixture
+def as_generator(tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
+    with attacker(tokens.generator, wrapped) as scene:
+        yield scene
+
+
+def refused(scene: Scene, attack: Attack) -> str:
+    """What the token answers; python-pkcs11 has no name for some refusals, and numbers them."""
+    with pytest.raises(p11.PKCS11Error) as caught:
+        attack(scene)
+    answer = type(caught.value).__name__
+    return str(caught.value) if answer == "PKCS11Error" else answer
+
+
+@pytest.mark.parametrize("attack", DISTRIBUTOR)
+def test_the_distributors_token_refuses(as_distributor: Scene, attack: Attack) -> None:
+    assert refused(as_distributor, attack) in REFUSALS
+
+
+@pytest.mark.parametrize("attack", GENERATOR)
+def test_the_generators_token_refuses(as_generator: Scene, attack: Attack) -> None:
+    assert refused(as_generator, attack) in REFUSALS
+
+
+def test_the_forbidden_calls_fail_for_their_rights_and_not_for_their_form(as_distributor: Scene) -> None:
+    """The controls: the same calls with keys that have the right succeed."""
+    scene = as_distributor
+    mine = scene.bring()
+    assert len(scene.force(mine, _pkcs11.DecryptMixin).decrypt(bytes(80), mechanism=Mechanism.AES_ECB)) == 80
+    assert len(mine.wrap_key(scene.bring(EXTRACTABLE=True), mechanism=KWP)) == 40
+    assert (
+        len(oaep(scene.key(transport_label(RECIPIENT), ObjectClass.PUBLIC_KEY), scene.open_secret())) == 384
+    )
+    assert len(scene.open_secret().sign(b"", mechanism=Mechanism.SHA256_HMAC)) == 32
+    assert len(scene.open_private().sign(bytes(32), mechanism=Mechanism.ECDSA)) == 64
+
+
+def test_no_random_blob_opens(as_distributor: Scene) -> None:
+    """Key conjuring: with CBC every second try would give a key."""
+    opened = 0
+    for _ in range(2000):
+        with contextlib.suppress(p11.GeneralError):
+            guess = dataclasses.replace(as_distributor.secret, blob=secrets.token_bytes(72))
+            dataclasses.replace(as_distributor, secret=guess).open_secret()
+            opened += 1
+    assert opened == 0
+
+
+async def test_a_brought_key_under_a_dependents_name_is_never_wrapped_to(
+    tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]
+) -> None:
+    label = transport_label(RECIPIENT)
+    with attacker(tokens.distributor, wrapped) as scene:
+        scene.bring_rsa(LABEL=label, TOKEN=True)
+    hsm = await DistributorHsm.open(tokens.distributor)
+    released = await hsm.release_secret(
+        SECRET_KEK,
+        wrapped[0].blob,
+        recipient=RECIPIENT,
+        recipient_spki_sha256=tokens.spki_sha256,
+        mac_inputs=(),
+    )
+    await hsm.close()
+    assert len(tokens.open_released(released.wrapped)) == 64
+    with attacker(tokens.distributor, wrapped) as scene:
+        brought = scene.session.get_objects(
+            {Attr.CLASS: ObjectClass.PUBLIC_KEY, Attr.LABEL: label, Attr.TRUSTED: False}
+        )
+        for key in list(brought):
+            key.destroy()
+
+
+async def test_a_second_key_under_a_keks_name_stops_the_service(
+    tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]
+) -> None:
+    with attacker(tokens.distributor, wrapped) as scene:
+        scene.bring(LABEL=SECRET_KEK, TOKEN=True, PRIVATE=True, ID=b"brought")
+    try:
+        with pytest.raises(HsmError, match="2 objects are labelled"):
+            await DistributorHsm.open(tokens.distributor)
+    finally:
+        with attacker(tokens.distributor, wrapped) as scene:
+            for key in list(
+                scene.session.get_objects({Attr.CLASS: ObjectClass.SECRET_KEY, Attr.ID: b"brought"})
+            ):
+                key.destroy()
+    hsm = await DistributorHsm.open(tokens.distributor)
+    await hsm.close()
