@@ -38,4 +38,4 @@ class BusPlan(BaseModel):
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
     cluster: ClusterPlan | None = None
     max_store_bytes: Annotated[int, Field(gt=0)] = 16 << 30  # streams reserve 12 GiB of it when they are made
-    encrypted: bool = True  # at rest, under the key in the environment variable JSKEY
+    encrypted: bool = True  # at rest, under $JSKEY; it must start with a letter, or the server reads a number

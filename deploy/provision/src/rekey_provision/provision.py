@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +16,12 @@ from rekey_core.jetstream import consumer_config, differences, stream_config
 
 from rekey_provision.plan import BusPlan
 
-TIMEOUT_S: Final = 5.0
-CLUSTER_TRIES: Final = 60  # a new cluster elects its leader and sees its peers within some seconds
-CLUSTER_PAUSE_S: Final = 0.5
+TIMEOUT_S: Final = 2.0  # a stream is made within 0.1 s; a cluster without leader does not answer at all
+CLUSTER_WAIT_S: Final = 30.0  # a new cluster elects its leader and sees its peers within some seconds
+CLUSTER_PAUSE_S: Final = 0.1
 NOT_FOUND: Final = 404
-NO_PEERS_YET: Final = frozenset({10005, 10008, 10009, 10074, 10118})  # errors.json: no suitable peers, not available yet
-WRONG_LAST_SEQUENCE: Final = 10071
+NO_LEADER: Final = 10008  # errors.json: JetStream system temporarily unavailable
+NO_PEERS_YET: Final = frozenset({10005, NO_LEADER, 10009, 10074, 10118})  # errors.json: peers not there yet
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,23 @@ async def provision(client: Client, plan: BusPlan, genesis: bytes | None = None,
     created: list[str] = []
     unchanged: list[str] = []
     drift: list[str] = []
-    work = [_stream(client, s, plan, dry=dry) for s in STREAMS]
-    work += [_consumer(client, c, plan, dry=dry) for c in CONSUMERS]
-    if genesis is not None:
-        work.append(_genesis(client, plan, genesis, dry=dry))
-    for step in work:
-        what, made, differs = await step
+    outcomes = _outcomes(client, plan, genesis, dry=dry)
+    async for what, made, differs in outcomes:
         (drift if differs else created if made else unchanged).append(f"{what}: {differs}" if differs else what)
     drift += await _strangers(client)
     return Report(tuple(created), tuple(unchanged), tuple(drift))
 
 
 Outcome = tuple[str, bool, str]  # what, whether it was (or would be) created, how it differs
+
+
+async def _outcomes(client: Client, plan: BusPlan, genesis: bytes | None, *, dry: bool) -> AsyncIterator[Outcome]:
+    for stream in STREAMS:
+        yield await _stream(client, stream, plan, dry=dry)
+    for consumer in CONSUMERS:
+        yield await _consumer(client, consumer, plan, dry=dry)
+    if genesis is not None:
+        yield await _genesis(client, plan, genesis, dry=dry)
 
 
 async def _stream(client: Client, stream: StreamConfig, plan: BusPlan, *, dry: bool) -> Outcome:
@@ -122,19 +128,27 @@ def _names(answer: dict[str, object], field: str) -> list[str]:
 async def _ask(client: Client, what: str, body: object = None) -> dict[str, object]:
     """One request to JetStream's API; tried again while a new cluster has no leader or peers yet."""
     payload = b"" if body is None else json.dumps(body).encode()
-    for _ in range(CLUSTER_TRIES):
-        try:
-            answer = await client.request(f"$JS.API.{what}", payload, timeout=TIMEOUT_S)
-        except nats.errors.Error as error:
-            raise UnavailableError(f"{what}: {str(error) or 'no answer'}") from error
-        body_found: dict[str, object] = json.loads(answer.data)
-        error = body_found.get("error")
-        if not isinstance(error, dict) or error.get("code") == NOT_FOUND:
-            return body_found
-        if error.get("err_code") not in NO_PEERS_YET:
-            raise UnavailableError(f"{what}: {error.get('description')} ({error.get('err_code')})")
+    until = asyncio.get_running_loop().time() + CLUSTER_WAIT_S
+    while True:
+        found = await _answer(client, what, payload)
+        refused = found.get("error")
+        if not isinstance(refused, dict) or refused.get("code") == NOT_FOUND:
+            return found
+        if refused.get("err_code") not in NO_PEERS_YET or asyncio.get_running_loop().time() > until:
+            raise UnavailableError(f"{what}: {refused.get('description')} ({refused.get('err_code')})")
         await asyncio.sleep(CLUSTER_PAUSE_S)
-    raise UnavailableError(f"{what}: the cluster has no leader after {CLUSTER_TRIES * CLUSTER_PAUSE_S:.0f} s")
+
+
+async def _answer(client: Client, what: str, payload: bytes) -> dict[str, object]:
+    """The answer; one that does not come is one of a cluster without a leader."""
+    try:
+        answer = await client.request(f"$JS.API.{what}", payload, timeout=TIMEOUT_S)
+    except nats.errors.TimeoutError:
+        return {"error": {"err_code": NO_LEADER, "description": "no answer"}}
+    except nats.errors.Error as error:
+        raise UnavailableError(f"{what}: {error}") from error
+    found: dict[str, object] = json.loads(answer.data)
+    return found
 
 
 def _code(answer: dict[str, object]) -> object:

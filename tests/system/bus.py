@@ -1,0 +1,367 @@
+"""A real bus for tests: a CA, one certificate per identity, the rendered configuration, nats-server, the provisioner.
+
+    with running_bus(tmp_path, dependents=("orders",), people=("alice",)) as bus:
+        client = await bus.connect(Identity.GENERATOR)
+        settings = bus.settings(Service.GENERATOR)
+
+Everything comes from ``rekey_provision`` and ``rekey_core.authority``; nothing of the bus is written here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import hashlib
+import ipaddress
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sysconfig
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nats
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from nats.aio.client import Client
+from rekey_core.authority import Identity
+from rekey_core.contracts import SignedTrust, TrustDocument
+from rekey_core.contracts.trust import Dependent, Person
+from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json
+from rekey_core.names import Role, Service
+from rekey_core.signing import SigningKey
+from rekey_provision import BusPlan, ClusterPlan, Report, inbox, provision, render_config, spiffe_id
+from rekey_runtime.settings import ServiceSettings
+
+NATS_SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
+ENV = "dev"
+_NOW = datetime.datetime.now(datetime.UTC)
+_SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqVJ0ZVqE8vXo8V6d4gq3zqYk3Qh0v1m0o0y1fJ0p5c"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files of one identity."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+    def context(self) -> ssl.SSLContext:
+        """Mutual TLS 1.3 as this identity."""
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(self.cert, self.key)
+        return context
+
+
+class Authority:
+    """A certificate authority that lives as long as the test."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "rekey test CA")])
+        builder = self._builder(self._name, self._key.public_key())
+        self._cert = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(
+            self._key, hashes.SHA256()
+        )
+        self.ca = directory / "ca.crt"
+        self.ca.write_bytes(self._cert.public_bytes(serialization.Encoding.PEM))
+
+    def _builder(self, subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(_NOW - datetime.timedelta(minutes=5))
+            .not_valid_after(_NOW + datetime.timedelta(days=1))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
+        )
+
+    def issue(self, file: str, names: Sequence[x509.GeneralName]) -> Certificate:
+        """A certificate for client and server use with these subject alternative names."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
+        cert = (
+            self._builder(x509.Name([]), key.public_key())
+            .add_extension(x509.SubjectAlternativeName(names), critical=True)
+            .add_extension(usage, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+        files = Certificate(self._directory / f"{file}.crt", self._directory / f"{file}.key", self.ca)
+        files.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+        files.key.write_bytes(pem(key))
+        return files
+
+    def server(self) -> Certificate:
+        """For nats-server on this machine."""
+        return self.issue("server", [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+
+    def identity(self, identity: Identity, name: str = "", *, env: str = ENV) -> Certificate:
+        """For one identity, named by its SPIFFE URI."""
+        uri = x509.UniformResourceIdentifier(spiffe_id(env, identity, name))
+        return self.issue(f"{identity}-{name}-{env}", [uri])
+
+
+def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """PKCS #8, not encrypted: a throw-away key."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def free_port() -> int:
+    """A port that nobody had a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Node:
+    """One nats-server process."""
+
+    plan: BusPlan
+    directory: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def config(self) -> Path:
+        """The rendered configuration."""
+        return self.directory / "nats.conf"
+
+    @property
+    def log(self) -> Path:
+        """What the server wrote."""
+        return self.directory / "nats.log"
+
+    def start(self) -> None:
+        """Start and wait until it listens."""
+        self.config.write_text(render_config(self.plan), encoding="utf-8")
+        environment = {**os.environ, "JSKEY": "storage-key-of-a-test"}
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [NATS_SERVER, "-c", self.config], stdout=out, stderr=subprocess.STDOUT, env=environment
+            )
+        wait_until(self._listens, f"nats-server on {self.plan.port}; its log: {self.log}")
+
+    def _listens(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            raise AssertionError(f"nats-server ended: {self.log.read_text(encoding='utf-8')[-2000:]}")
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.plan.port)) == 0
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(timeout=15)
+            self.process = None
+
+    def reload(self, plan: BusPlan) -> None:
+        """Render again and have the server read it."""
+        self.plan = plan
+        self.config.write_text(render_config(plan), encoding="utf-8")
+        reloads = self.log.read_text(encoding="utf-8").count("Reloaded server configuration")
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: self.log.read_text(encoding="utf-8").count("Reloaded server configuration") > reloads, "reload")
+
+
+@dataclass
+class RunningBus:
+    """One environment's bus, running and provisioned."""
+
+    directory: Path
+    authority: Authority
+    nodes: list[Node]
+    services: dict[Service, SigningKey]
+    genesis: bytes
+    report: Report | None = None
+    dependents: dict[str, SigningKey] = field(default_factory=dict)
+    _certificates: dict[tuple[Identity, str], Certificate] = field(default_factory=dict)
+
+    @property
+    def plan(self) -> BusPlan:
+        """The first node's plan."""
+        return self.nodes[0].plan
+
+    @property
+    def url(self) -> str:
+        """All nodes, separated by commas."""
+        return ",".join(f"tls://127.0.0.1:{node.plan.port}" for node in self.nodes)
+
+    def certificate(self, identity: Identity, name: str = "") -> Certificate:
+        """The identity's certificate, issued when first asked for."""
+        place = (identity, name)
+        if place not in self._certificates:
+            self._certificates[place] = self.authority.identity(identity, name)
+        return self._certificates[place]
+
+    async def connect(
+        self,
+        identity: Identity,
+        name: str = "",
+        *,
+        on_error: Callable[[Exception], Awaitable[None]] | None = None,
+        node: int | None = None,
+    ) -> Client:
+        """Log in with the identity's real certificate and its own inbox."""
+        nodes = self.nodes if node is None else [self.nodes[node]]
+        return await nats.connect(
+            [f"tls://127.0.0.1:{n.plan.port}" for n in nodes],
+            tls=self.certificate(identity, name).context(),
+            tls_hostname="localhost",
+            inbox_prefix=inbox(identity, name),
+            error_cb=on_error or _quiet,
+            allow_reconnect=False,
+        )
+
+    async def provision(self, *, dry: bool = False) -> Report:
+        """Run the provisioner."""
+        client = await self.connect(Identity.PROVISIONER)
+        try:
+            return await provision(client, self.plan, self.genesis, dry=dry)
+        finally:
+            await client.close()
+
+    def fields(self, service: Service) -> dict[str, object]:
+        """The fields that every service's settings have; a service's own come on top."""
+        home = self.directory / service.value
+        home.mkdir(exist_ok=True)
+        signing_key = home / "signing.key"
+        signing_key.write_bytes(self.services[service].to_pem())
+        files = self.certificate(Identity(service.value))
+        return {
+            "env": ENV,
+            "service": service,
+            "bus_url": self.url,
+            "tls_cert": files.cert,
+            "tls_key": files.key,
+            "tls_ca": files.ca,
+            "signing_key": signing_key,
+            "trust_genesis": hashlib.sha256(self.genesis_payload).hexdigest(),
+            "state_dir": home / "state",
+        }
+
+    @property
+    def genesis_payload(self) -> bytes:
+        """The first trust document as it was signed."""
+        return b64u_decode(SignedTrust.model_validate_json(self.genesis).payload)
+
+    def settings(self, service: Service) -> ServiceSettings:
+        """Settings of a service as its file would say them."""
+        return ServiceSettings.model_validate(self.fields(service))
+
+
+async def _quiet(_: Exception) -> None:
+    """Violations are looked at where they are expected."""
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = 10.0) -> None:
+    """Wait for something that must come.
+
+    Raises:
+        AssertionError: it did not.
+    """
+    until = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > until:
+            raise AssertionError(f"not within {within_s} s: {what}")
+        time.sleep(0.01)
+
+
+def first_trust(
+    services: dict[Service, SigningKey], dependents: dict[str, SigningKey], people: dict[str, Person]
+) -> bytes:
+    """Trust document 1 as JSON: its hash is what is pinned, so it needs no signature."""
+    officer = Person(ssh_keys=(_SSH_KEY,), roles=(Role.TRUST_OFFICER,), scopes=())
+    document = TrustDocument(
+        env=ENV,
+        n=1,
+        previous=None,
+        issued_at=_NOW,
+        quorum=1,
+        services={service: (b64u_encode(key.public_raw),) for service, key in services.items()},
+        people={"oliver": officer} | people,
+        dependents={
+            name: Dependent(signing_key=b64u_encode(key.public_raw), transport_key="0" * 64, owner="oliver")
+            for name, key in dependents.items()
+        },
+    )
+    payload = canonical_json(document.model_dump(mode="json"))
+    return SignedTrust(payload=b64u_encode(payload), signatures=()).model_dump_json().encode()
+
+
+@contextlib.contextmanager
+def running_bus(
+    directory: Path,
+    *,
+    dependents: Sequence[str] = ("orders", "billing"),
+    people: Sequence[str] = ("alice", "rita"),
+    trusted: dict[str, Person] | None = None,
+    nodes: int = 1,
+) -> Iterator[RunningBus]:
+    """Found an environment's bus and run it; three nodes make a cluster with three replicas."""
+    authority = Authority(directory)
+    server = authority.server()
+    plans = _plans(directory, server, tuple(dependents), tuple(people), nodes)
+    services = {service: SigningKey.generate() for service in Service}
+    keys = {name: SigningKey.generate() for name in dependents}
+    genesis = first_trust(services, keys, trusted or {})
+    bus = RunningBus(directory, authority, [], services, genesis, dependents=keys)
+    try:
+        for plan in plans:
+            home = directory / plan.server_name
+            home.mkdir()
+            bus.nodes.append(Node(plan, home))
+            bus.nodes[-1].start()
+        bus.report = asyncio.run(bus.provision())
+        yield bus
+    finally:
+        for node in bus.nodes:
+            node.stop()
+
+
+def _plans(
+    directory: Path, server: Certificate, dependents: tuple[str, ...], people: tuple[str, ...], nodes: int
+) -> list[BusPlan]:
+    ports = [(free_port(), free_port()) for _ in range(nodes)]
+    routes = tuple(f"nats-route://127.0.0.1:{route}" for _, route in ports)
+    return [
+        BusPlan(
+            env=ENV,
+            port=port,
+            server_name=f"node{number}",
+            store_dir=directory / f"node{number}" / "store",
+            tls_cert=server.cert,
+            tls_key=server.key,
+            tls_ca=server.ca,
+            dependents=dependents,
+            people=people,
+            replicas=nodes,
+            cluster=ClusterPlan(name=ENV, port=route, routes=routes) if nodes > 1 else None,
+        )
+        for number, (port, route) in enumerate(ports, start=1)
+    ]
