@@ -1,7 +1,7 @@
 """Enrolment: an identity of its own that makes a dependent known, with the officers' consent.
 
-It holds the security officer's PIN of the distributor's token and a bus certificate for trust documents; no service's
-key, no user PIN, no right to any other subject.
+It holds the security officer's PIN of the distributor's token and a bus certificate for trust documents;
+no service's key, no user PIN, no right to any other subject.
 """
 
 from rekey_enrolment.enrol import Enrolment, Outcome

@@ -52,7 +52,7 @@ async def _propose(enrolment: Enrolment, applicant: Applicant, out: Path | None)
         sys.stderr.write(f"{applicant.name} is enrolled; nothing would change\n")
         return
     if out is not None:
-        out.write_bytes(propose(trust, applicant, issued_at=datetime.now(UTC)))
+        await asyncio.to_thread(out.write_bytes, propose(trust, applicant, issued_at=datetime.now(UTC)))
     said = {
         "dependent": applicant.name,
         "owner": applicant.owner,

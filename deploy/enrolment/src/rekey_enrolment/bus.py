@@ -1,4 +1,4 @@
-"""Enrolment's bus: trust documents, read one by one and appended write-once; nothing else is permitted to it."""
+"""Enrolment's bus: trust documents, read one by one and appended write-once; it may do nothing else."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
-from rekey_core.trust import Trust
 
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import SignedTrust
 from rekey_core.errors import ConflictError, SchemaError, UnavailableError, UnknownOutcomeError
+from rekey_core.trust import Trust
 from rekey_enrolment.settings import EnrolmentSettings
 
 API_PREFIX: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)

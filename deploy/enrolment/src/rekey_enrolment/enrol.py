@@ -1,7 +1,7 @@
 """Enrol a dependent: first the token trusts its transport key, then the trust document names it.
 
-The order matters: a dependent that the document names must be able to receive. Each step done twice is no change, so
-after a crash the same command is run again.
+The order matters: a dependent that the document names must be able to receive. Each step done twice is no
+change, so after a crash the same command is run again.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rekey_core.trust import Trust
-
 from rekey_core.contracts import OfficerSignature, SignedTrust
 from rekey_core.encoding import b64u_encode
 from rekey_core.secret import Secret
+from rekey_core.trust import Trust
 from rekey_enrolment.bus import TrustBus
 from rekey_enrolment.proposal import Applicant, check_proposal, is_enrolled
 from rekey_enrolment.settings import EnrolmentSettings
@@ -50,7 +49,7 @@ class Enrolment:
 
         Raises:
             AlreadyExistsError: another dependent has the name.
-            TrustError: the proposal is not the present document with this dependent, or the quorum is missing.
+            TrustError: the proposal is not the present document and this dependent, or the quorum is missing.
             HsmError: the token is not the one that was founded, or has another key under the name.
         """
         trust, enrolled = await self.plan(applicant)

@@ -1,4 +1,4 @@
-"""The next trust document: the present one and exactly one dependent more. Pure, so that officers can check it offline."""
+"""The next trust document: the present one and one dependent more. Pure: officers can check it offline."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
-from rekey_core.trust import Trust
-
 from rekey_core.contracts import TrustDocument
 from rekey_core.contracts.trust import Dependent
-from rekey_core.encoding import b64u_encode, canonical_json
+from rekey_core.encoding import b64u_encode
 from rekey_core.errors import AlreadyExistsError, TrustError
+from rekey_core.trust import Trust, payload_of
 
 
 @dataclass(frozen=True)
 class Applicant:
-    """A dependent that asks to be enrolled: raw Ed25519 public key and DER SubjectPublicKeyInfo of its RSA key."""
+    """A dependent that asks: raw Ed25519 public key, DER SubjectPublicKeyInfo of its RSA transport key."""
 
     name: str
     owner: str
@@ -44,7 +43,7 @@ def is_enrolled(trust: Trust, applicant: Applicant) -> bool:
         return False
     if present != applicant.entry:
         message = (
-            f"{applicant.name}: trust document {trust.n} names it with transport key {present.transport_key[:16]} "
+            f"{applicant.name}: trust document {trust.n} names transport key {present.transport_key[:16]} "
             f"and owner {present.owner}, found {applicant.entry.transport_key[:16]} and {applicant.owner}"
         )
         raise AlreadyExistsError(
@@ -60,7 +59,7 @@ def propose(trust: Trust, applicant: Applicant, *, issued_at: datetime) -> bytes
         AlreadyExistsError: as ``is_enrolled``.
     """
     is_enrolled(trust, applicant)
-    return _payload(_next(trust, applicant, issued_at))
+    return payload_of(_next(trust, applicant, issued_at))
 
 
 def check_proposal(payload: bytes, trust: Trust, applicant: Applicant) -> None:
@@ -75,7 +74,7 @@ def check_proposal(payload: bytes, trust: Trust, applicant: Applicant) -> None:
         message = f"the proposal to enrol {applicant.name} is not a trust document"
         raise TrustError(message) from error
     if payload != propose(trust, applicant, issued_at=issued_at):
-        message = f"expected the proposal to be trust document {trust.n} with {applicant.name} added, found something else"
+        message = f"expected trust document {trust.n} with {applicant.name} added, found another proposal"
         raise TrustError(message, hint="make a new proposal and have it signed again")
 
 
@@ -88,7 +87,3 @@ def _next(trust: Trust, applicant: Applicant, issued_at: datetime) -> TrustDocum
             "dependents": {**trust.document.dependents, applicant.name: applicant.entry},
         }
     )
-
-
-def _payload(document: TrustDocument) -> bytes:
-    return canonical_json(document.model_dump(mode="json"))

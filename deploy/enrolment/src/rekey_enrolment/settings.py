@@ -12,7 +12,7 @@ from rekey_core.names import Digest, Environment
 
 
 class EnrolmentSettings(BaseModel):
-    """Its bus identity and the token on which it is the security officer; the PIN lies in a file of its own."""
+    """Its bus identity and the token on which it is the security officer; the PIN has a file of its own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The development CA: one certificate per identity, named by its SPIFFE URI. For development only: its key lies here."""
+"""The development CA: one certificate per identity, named by its SPIFFE URI. Its key lies here in clear."""
 
 from __future__ import annotations
 

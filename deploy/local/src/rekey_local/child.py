@@ -34,7 +34,7 @@ class ChildPlan:
 
 
 class Child:
-    """A running process whose JSON lines on stdout are handed on; everything that it writes goes to its log."""
+    """A running process whose JSON lines on stdout are handed on; all that it writes goes to its log."""
 
     def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.Task[None]) -> None:
         self._process = process
@@ -54,7 +54,7 @@ class Child:
                 env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
                 | dict(plan.environment),
                 limit=LINE_LIMIT,
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops the others in order
+                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
                 preexec_fn=_die_with(os.getpid()),
             )
         except OSError:

@@ -1,4 +1,4 @@
-"""The development environment's dependents are enrolled by the real program; only the officers are played by us."""
+"""The story's dependents are enrolled by the real program; only the officers are played by us."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from rekey_core.trust import Trust
 
 from rekey_core.contracts import SignedTrust
 from rekey_core.encoding import b64u_decode
+from rekey_core.trust import Trust
 from rekey_enrolment import Applicant, propose
 from rekey_local.child import PASSED_ON
 from rekey_local.environments import STACK, Environments

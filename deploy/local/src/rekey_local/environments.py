@@ -1,4 +1,4 @@
-"""Where programs are found: one Python environment per service, the NATS server's wheel, SoftHSM's library."""
+"""Where programs are: one Python environment per service, the NATS server's wheel, SoftHSM's library."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SOFTHSM: Final = (
 
 @dataclass(frozen=True)
 class Environments:
-    """``root/<name>/bin/python`` for each name; without a root this very interpreter runs everything (tests)."""
+    """``root/<name>/bin/python`` for each name; without a root this interpreter runs everything (tests)."""
 
     root: Path | None
 

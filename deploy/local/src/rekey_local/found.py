@@ -20,7 +20,7 @@ from rekey_local.trust import found_genesis
 
 
 def found_identities(layout: Layout, env: str) -> SignedTrust:
-    """CA, certificates, signing keys, people's SSH keys, and the trust document that names them; returns the latter."""
+    """CA, certificates, signing keys, SSH keys; returns the trust document that names them."""
     _certificates(layout, DevelopmentCa.found(layout.ca, env))
     services = {service: found_signing_key(layout.service(service)) for service in Service}
     for dependent in DEPENDENTS:

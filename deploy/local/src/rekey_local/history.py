@@ -77,11 +77,8 @@ class History:
         ]
 
     def _at(self, event: str, version: int) -> float | None:
-        times = [
-            e.at.timestamp()
-            for e in self.entries
-            if (e.event, e.version) == (event, version) and e.void is None
-        ]
+        valid = (entry for entry in self.entries if entry.void is None)
+        times = [e.at.timestamp() for e in valid if (e.event, e.version) == (event, version)]
         return min(times) if times else None
 
 

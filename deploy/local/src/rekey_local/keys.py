@@ -1,4 +1,4 @@
-"""The keys of the identities themselves: signing keys, transport keys, people's SSH keys, PINs. Each is made once."""
+"""The identities' own keys: signing keys, transport keys, people's SSH keys, PINs. Each is made once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SSH_KEYGEN_S: Final = 30
 
 
 def found_signing_key(directory: Path) -> bytes:
-    """Raw Ed25519 public key of ``signing.key``; also as ``signing.pub`` (base64url is the reader's affair)."""
+    """Raw Ed25519 public key of ``signing.key``, which is made if absent; ``signing.pub`` is its PEM."""
     file = directory / "signing.key"
     if not file.exists():
         made = ed25519.Ed25519PrivateKey.generate()
@@ -54,7 +54,7 @@ def found_transport_key(directory: Path) -> None:
 
 
 def found_ssh_key(directory: Path, name: str) -> str:
-    """The person's public key as the trust document has it (``ssh-ed25519 AAAA…``); made by the real ssh-keygen.
+    """The person's public key as the trust document has it (``ssh-ed25519 AAAA…``); made by ssh-keygen.
 
     Raises:
         subprocess.CalledProcessError: ssh-keygen failed; its message is in ``stderr``.

@@ -83,7 +83,7 @@ def private_directory(path: Path) -> Path:
 
 
 def write_private(path: Path, data: bytes | str) -> None:
-    """Replace the file in one step, readable by its owner alone: a crash leaves the old or the new content."""
+    """Replace the file in one step, for its owner alone: a crash leaves the old or the new content."""
     private_directory(path.parent)
     content = data.encode() if isinstance(data, str) else data
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

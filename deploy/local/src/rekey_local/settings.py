@@ -1,4 +1,4 @@
-"""The settings file of each process. Written at every start: ports and token serials are what they are now."""
+"""The settings file of each process; written at every start, with the ports and token serials of now."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Value = str | int | float | bool | Path
 
 
 def to_toml(values: Mapping[str, Value]) -> str:
-    """One ``key = value`` line each. JSON's string escapes are all valid in a TOML basic string (TOML 1.0)."""
+    """One ``key = value`` line each. JSON's string escapes are valid in a TOML basic string (TOML 1.0)."""
     return "".join(f"{key} = {_literal(value)}\n" for key, value in values.items())
 
 

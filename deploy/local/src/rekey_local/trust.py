@@ -10,9 +10,10 @@ from typing import Final
 
 from rekey_core.contracts import TRUST_NAMESPACE, OfficerSignature, SignedTrust, TrustDocument
 from rekey_core.contracts.trust import Person
-from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json
+from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.names import Service
 from rekey_core.sshsig import sign
+from rekey_core.trust import payload_of
 from rekey_local.layout import Layout, write_private
 from rekey_local.plan import OFFICERS, PEOPLE, QUORUM
 
@@ -25,7 +26,7 @@ def found_genesis(
     """Version 1, signed by every officer: services and people, no dependents. Made once."""
     file = layout.provisioner / _GENESIS_FILE
     if not file.exists():
-        signed = sign_as_officers(layout, _payload(_document(env, services, ssh_keys)))
+        signed = sign_as_officers(layout, payload_of(_document(env, services, ssh_keys)))
         write_private(file, signed.model_dump_json())
     return SignedTrust.model_validate_json(file.read_bytes())
 
@@ -63,7 +64,3 @@ def _document(env: str, services: Mapping[Service, bytes], ssh_keys: Mapping[str
         },
         dependents={},
     )
-
-
-def _payload(document: TrustDocument) -> bytes:
-    return canonical_json(document.model_dump(mode="json"))

@@ -1,8 +1,8 @@
 """One instance of a dependent, as any application would be: it uses the public SDK and nothing else of rekey.
 
-It encrypts and decrypts (its own ciphertexts and those of the other instances), has tokens signed and verifies everybody's,
-at a steady rate, and counts. Run by path in the SDK's environment:
-``python worker.py --settings FILE --name orders-1 --exchange DIRECTORY``. Every half second it writes one JSON line.
+It encrypts and decrypts (its own ciphertexts and those of the other instances), has tokens signed and
+verifies everybody's, at a steady rate, and counts: twice a second it writes a JSON line. Run by path in the
+SDK's environment: ``python worker.py --settings FILE --name orders-1 --exchange DIRECTORY``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 import rekey
 
 DATA_KEY: Final = "orders-db"
-TOKEN_KEY: Final = "token-signer"
+TOKEN_KEY: Final = "token-signer"  # noqa: S105  the name of a key
 LOCAL_PER_S: Final = 200
 REMOTE_PER_S: Final = 20
 TICK_S: Final = 0.05
