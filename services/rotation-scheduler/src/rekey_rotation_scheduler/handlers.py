@@ -16,8 +16,7 @@ from rekey_core.commands import verify_command
 from rekey_core.contracts import Register, Rotate
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import NotInScopeError, RefusedError, RetryableError, UnknownTypeError
-from rekey_core.fold import KeyState
-from rekey_core.policy import rotation_due
+from rekey_core.fold import KeyState, rotation_due
 from rekey_core.readers import open_command_message, open_receipt
 from rekey_rotation_scheduler import planner
 from rekey_rotation_scheduler.proofs import adopted

@@ -27,10 +27,10 @@ from rekey_core.contracts import (
     event_id,
 )
 from rekey_core.errors import AlreadyDoneError, AlreadyExistsError, NotFoundError, StateRefusedError
-from rekey_core.fold import KeyState
+from rekey_core.fold import KeyState, rotation_due
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST, check_registration, class_named, rotation_due
+from rekey_core.policy import POLICY_DIGEST, check_registration, class_named
 from rekey_core.trust import Trust
 
 _PHASE_OF_ACTIVATION = "installed"

@@ -147,6 +147,10 @@ class NotEnrolledError(RefusedError):
     """The HSM holds no trusted transport key of this dependent and hash."""
 
 
+class PolicyError(RefusedError):
+    """The policy of the key's class does not allow it."""
+
+
 class MalformedError(RekeyError):
     """Not a message of ours."""
 

@@ -1,0 +1,360 @@
+"""State is a pure fold of verified facts (DESIGN §3).
+
+``apply`` takes the next message of a key and gives the next state. A message whose author, check, authority or transition
+is wrong is *void*: it has no effect, it is kept by name, and the fact after it must have seen it. A validly signed fact of a
+type that this program does not know makes the key undecidable for everything but stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Final, TypeVar
+
+from rekey_core.commands import command_id, read_command, verify_command
+from rekey_core.contracts import (
+    Activated,
+    Command,
+    Compromised,
+    Deactivated,
+    Fact,
+    Generated,
+    Granted,
+    Register,
+    Registered,
+    Revoke,
+    Rotate,
+    RotationRequested,
+    SignedCommand,
+    Suspend,
+    Suspended,
+)
+from rekey_core.envelope import Stored, Void
+from rekey_core.errors import (
+    AuthorityError,
+    CheckSequenceError,
+    IllegalTransitionError,
+    MalformedError,
+    PolicyError,
+    RefusedError,
+    SchemaError,
+)
+from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, transition
+from rekey_core.names import Algorithm, Release
+from rekey_core.policy import check_registration, class_named, same_policy
+from rekey_core.trust import Trust
+
+F = TypeVar("F", bound=Fact)
+C = TypeVar("C", bound=Command)
+
+_TO_HOLD: Final = RESUMABLE  # pre-activation, active, deactivated: everything that may still be used
+
+
+@dataclass(frozen=True)
+class VersionFacts:
+    """One version: its state, and the facts that made it so."""
+
+    number: int
+    state: VersionState
+    requested: Stored[RotationRequested]
+    state_since: datetime
+    generated: Stored[Generated] | None = None
+    activated: Stored[Activated] | None = None
+    deactivated: Stored[Deactivated] | None = None
+    stopped_by: tuple[SignedCommand, ...] = ()
+    resume_to: VersionState | None = None
+
+
+@dataclass(frozen=True)
+class KeyState:
+    """A key as its facts up to ``last_sequence`` make it."""
+
+    env: str
+    key: str
+    registered: Stored[Registered] | None = None
+    grants: frozenset[str] = frozenset()
+    versions: Mapping[int, VersionFacts] = field(default_factory=dict)
+    current: int | None = None
+    last_sequence: int = 0
+    events_of: Mapping[str, tuple[Stored[Fact], ...]] = field(default_factory=dict)  # cause → facts that name it
+    voids: tuple[Void, ...] = ()
+    undecidable: str | None = None
+
+    @property
+    def causes(self) -> frozenset[str]:
+        """Commands and facts that a fact names as its cause: they are done."""
+        return frozenset(self.events_of)
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether the key exists."""
+        return self.registered is not None
+
+    @property
+    def owner(self) -> str | None:
+        """Who owns the key."""
+        return self.registered.model.owner if self.registered else None
+
+    @property
+    def key_class(self) -> str | None:
+        """The name of its class."""
+        return self.registered.model.key_class if self.registered else None
+
+    @property
+    def algorithm(self) -> Algorithm | None:
+        """What its versions are."""
+        return self.registered.model.algorithm if self.registered else None
+
+    @property
+    def release(self) -> Release | None:
+        """How its versions leave the HSM."""
+        return self.registered.model.release if self.registered else None
+
+    @property
+    def cryptoperiod_s(self) -> int | None:
+        """How long a version may be current, in seconds."""
+        return self.registered.model.cryptoperiod_s if self.registered else None
+
+    def versions_to_hold(self) -> tuple[int, ...]:
+        """Generated versions in a state in which they may be used, ascending."""
+        return tuple(n for n, v in sorted(self.versions.items()) if v.generated and v.state in _TO_HOLD)
+
+    def in_motion(self) -> int | None:
+        """The newest version in pre-activation."""
+        moving = [n for n, v in self.versions.items() if v.state is VersionState.PRE_ACTIVATION]
+        return max(moving, default=None)
+
+    def next_version(self) -> int:
+        """The number that the next version gets."""
+        return max(self.versions, default=0) + 1
+
+    def rotates_by(self) -> datetime | None:
+        """When the current version's cryptoperiod ends; nothing without a current version."""
+        if self.current is None or self.cryptoperiod_s is None:
+            return None
+        activated = self.versions[self.current].activated
+        return activated.stored_at + timedelta(seconds=self.cryptoperiod_s) if activated else None
+
+    def apply(self, item: Stored[Fact] | Void, trust: Trust) -> KeyState:
+        """The state after the next message of the key. Never raises for what the message says."""
+        if isinstance(item, Void):
+            return self._void(item)
+        try:
+            after = _checked(self, item, trust)
+        except MalformedError as error:
+            return self._void(Void(item.sequence, item.subject, error))
+        except RefusedError as error:
+            return self._void(Void(item.sequence, item.subject, SchemaError(f"{error.code}: {error}")))
+        done = {**self.events_of, item.model.cause: (*self.events_of.get(item.model.cause, ()), item)}
+        return replace(after, last_sequence=item.sequence, events_of=MappingProxyType(done))
+
+    def _void(self, void: Void) -> KeyState:
+        unknown = str(void.error) if void.validly_signed else None
+        return replace(
+            self,
+            last_sequence=max(void.sequence, self.last_sequence),
+            voids=(*self.voids, void),
+            undecidable=self.undecidable or unknown,
+        )
+
+
+def fold(env: str, key: str, items: Iterable[Stored[Fact] | Void], trust: Trust) -> KeyState:
+    """The state of a key from its messages in stream order."""
+    state = KeyState(env=env, key=key)
+    for item in items:
+        state = state.apply(item, trust)
+    return state
+
+
+def rotation_due(state: KeyState, now: datetime) -> bool:
+    """Whether the cryptoperiod of the current version is over."""
+    due = state.rotates_by()
+    return due is not None and due <= now
+
+
+def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
+    fact = item.model
+    if (fact.env, fact.key) != (state.env, state.key):
+        raise SchemaError(f"fact of {fact.env}/{fact.key} in the log of {state.env}/{state.key}")
+    if item.sequence <= state.last_sequence:
+        raise CheckSequenceError(f"{item.subject}: stands at {item.sequence}, before {state.last_sequence}")
+    if fact.checked != state.last_sequence:
+        raise CheckSequenceError(f"{item.subject}: expected checked sequence {state.last_sequence}, found {fact.checked}")
+    if not same_policy(fact.policy):
+        raise PolicyError(f"{item.subject}: policy {fact.policy[:16]} is not known")
+    if isinstance(fact, Suspended | Compromised):
+        return _stopped(state, item, trust)
+    if state.undecidable:
+        raise SchemaError(f"{item.subject}: decided although the key is undecidable: {state.undecidable}")
+    match fact:
+        case Registered():
+            return _registered(state, _as(item, Registered), trust)
+        case Granted():
+            return _granted(state, _as(item, Granted), trust)
+        case RotationRequested():
+            return _requested(state, _as(item, RotationRequested), trust)
+        case Generated():
+            return _generated(state, _as(item, Generated))
+        case Activated():
+            return _activated(state, _as(item, Activated))
+        case Deactivated():
+            return _deactivated(state, _as(item, Deactivated))
+    raise SchemaError(f"{item.subject}: no rule for {fact.EVENT}")
+
+
+def _as(item: Stored[Fact], kind: type[F]) -> Stored[F]:
+    if not isinstance(item.model, kind):
+        raise TypeError(f"expected {kind.__name__}")
+    return Stored(item.model, item.sequence, item.stored_at, item.subject, item.signed)
+
+
+def _commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: Trust) -> C:
+    """The command inside a fact: verified as of its own time (the log had accepted it then), of the right kind and key."""
+    fact = item.model
+    command = verify_command(signed, trust=trust, env=fact.env, at=_accepted(signed, item.stored_at))
+    if not isinstance(command, kind) or command.key != fact.key:
+        raise AuthorityError(f"{fact.EVENT} of {fact.key} carries a command {command.VERB} of {command.key}")
+    if fact.cause != command_id(signed):
+        raise AuthorityError(f"{fact.EVENT} of {fact.key} names cause {fact.cause[:16]}, its command is another")
+    return command
+
+
+def _accepted(signed: SignedCommand, stored_at: datetime) -> datetime:
+    """When the log accepted the command.
+
+    ``COMMANDS`` judges expiry on its own time stamp, in the acting service; a fact may be appended long after, when that
+    service was down. In the fold only "not from the future" can be held against the fact's own time.
+    """
+    return min(stored_at, read_command(signed).issued_at)
+
+
+def _registered(state: KeyState, item: Stored[Registered], trust: Trust) -> KeyState:
+    fact = item.model
+    if state.registered is not None:
+        raise IllegalTransitionError(f"key {state.key} is registered twice")
+    command = _commanded(item, fact.command, Register, trust)
+    key_class = class_named(fact.key_class)
+    said = (fact.owner, fact.key_class, fact.purpose, fact.algorithm, fact.release, fact.cryptoperiod_s, fact.version)
+    meant = (
+        command.author,
+        command.key_class,
+        command.purpose,
+        key_class.algorithm,
+        key_class.release,
+        check_registration(command),
+        0,
+    )
+    if said != meant:
+        raise AuthorityError(f"registered of {state.key} says something else than its command")
+    return replace(state, registered=item)
+
+
+def _granted(state: KeyState, item: Stored[Granted], trust: Trust) -> KeyState:
+    fact = item.model
+    _must_be_registered(state)
+    command = _commanded(item, fact.command, Register, trust)
+    if command.author != state.owner or fact.dependent not in command.dependents or fact.version != 0:
+        raise AuthorityError(f"granted of {state.key} to {fact.dependent} is not what its command says")
+    return replace(state, grants=state.grants | {fact.dependent})
+
+
+def _requested(state: KeyState, item: Stored[RotationRequested], trust: Trust) -> KeyState:
+    fact = item.model
+    _must_be_registered(state)
+    if fact.version != state.next_version():
+        raise IllegalTransitionError(f"{state.key}: expected a request for version {state.next_version()}, found {fact.version}")
+    if state.in_motion() is not None:
+        raise IllegalTransitionError(f"{state.key}@{state.in_motion()} is still in pre-activation")
+    if fact.reason == "person":
+        if fact.command is None:
+            raise AuthorityError(f"{state.key}@{fact.version}: requested by a person, but no command inside")
+        command = _commanded(item, fact.command, Rotate, trust)
+        if command.author != state.owner:
+            raise AuthorityError(f"{state.key} belongs to {state.owner}, not to {command.author}")
+    made = VersionFacts(fact.version, VersionState.PRE_ACTIVATION, item, item.stored_at)
+    return _with(state, made)
+
+
+def _generated(state: KeyState, item: Stored[Generated]) -> KeyState:
+    fact = item.model
+    version = _version(state, fact.version)
+    if version.generated is not None or version.state is not VersionState.PRE_ACTIVATION:
+        raise IllegalTransitionError(f"{state.key}@{fact.version} is {version.state} and cannot be generated (again)")
+    if fact.cause != str(version.requested.model.id):
+        raise IllegalTransitionError(f"{state.key}@{fact.version}: generated for another request")
+    if (fact.algorithm, fact.release) != (state.algorithm, state.release):
+        raise SchemaError(f"{state.key}@{fact.version}: expected {state.algorithm}, {state.release}, found another")
+    if (fact.spki is None) is not (fact.algorithm is Algorithm.AES_256_GCM):
+        raise SchemaError(f"{state.key}@{fact.version}: a public key belongs to asymmetric versions, and only to them")
+    used = {v.generated.model.key_id for v in state.versions.values() if v.generated}
+    if fact.key_id in used:
+        raise SchemaError(f"{state.key}@{fact.version}: key id {fact.key_id} is used before")
+    return _with(state, replace(version, generated=item, state_since=item.stored_at))
+
+
+def _activated(state: KeyState, item: Stored[Activated]) -> KeyState:
+    version = _version(state, item.model.version)
+    if version.generated is None:
+        raise IllegalTransitionError(f"{state.key}@{version.number} is not generated and cannot be activated")
+    after = transition(version.state, Trigger.ACTIVATE)
+    changed = replace(version, state=after, activated=item, state_since=item.stored_at)
+    return replace(_with(state, changed), current=version.number)
+
+
+def _deactivated(state: KeyState, item: Stored[Deactivated]) -> KeyState:
+    version = _version(state, item.model.version)
+    if version.number == state.current:
+        raise IllegalTransitionError(f"{state.key}@{version.number} is current and cannot be deactivated")
+    after = transition(version.state, Trigger.DEACTIVATE)
+    return _with(state, replace(version, state=after, deactivated=item, state_since=item.stored_at))
+
+
+def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
+    """Suspended or compromised, one version or (0) all that the table lets."""
+    fact = item.model
+    if not isinstance(fact, Suspended | Compromised):
+        raise TypeError(fact.EVENT)
+    _must_be_registered(state)
+    is_suspension = isinstance(fact, Suspended)
+    command: Suspend | Revoke = (
+        _commanded(item, fact.command, Suspend, trust) if is_suspension else _commanded(item, fact.command, Revoke, trust)
+    )
+    if command.version != fact.version:
+        raise AuthorityError(f"{fact.EVENT} of {state.key}@{fact.version}: the command says version {command.version}")
+    trigger = Trigger.SUSPEND if is_suspension else Trigger.COMPROMISE
+    numbers = sorted(state.versions) if fact.version == 0 else [_version(state, fact.version).number]
+    legal = [n for n in numbers if is_legal(state.versions[n].state, trigger)]
+    if not legal:
+        raise IllegalTransitionError(f"{state.key}@{fact.version}: there is nothing to {trigger}")
+    for number in legal:
+        state = _with(state, _stop(state.versions[number], trigger, fact.command, item.stored_at))
+    return replace(state, current=None) if state.current in legal else state
+
+
+def _stop(version: VersionFacts, trigger: Trigger, command: SignedCommand, at: datetime) -> VersionFacts:
+    origin = version.state if trigger is Trigger.SUSPEND else None
+    return replace(
+        version,
+        state=transition(version.state, trigger),
+        resume_to=origin,
+        state_since=at,
+        stopped_by=(*version.stopped_by, command),
+    )
+
+
+def _must_be_registered(state: KeyState) -> None:
+    if state.registered is None:
+        raise IllegalTransitionError(f"key {state.key} is not registered")
+
+
+def _version(state: KeyState, number: int) -> VersionFacts:
+    found = state.versions.get(number)
+    if found is None:
+        raise IllegalTransitionError(f"{state.key}@{number} was never requested")
+    return found
+
+
+def _with(state: KeyState, version: VersionFacts) -> KeyState:
+    return replace(state, versions=MappingProxyType({**state.versions, version.number: version}))

@@ -1,0 +1,83 @@
+"""The two built-in classes, and what policy says about time.
+
+Cryptoperiods follow NIST SP 800-57 part 1 Rev 5 §5.3.6, table 1 (symmetric data-encryption key: originator usage at most
+2 years; private signature key: 1 to 3 years) and stay far below them, since a rotation costs nobody a request.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from rekey_core.contracts import Model, Register
+from rekey_core.encoding import canonical_json, sha256_hex
+from rekey_core.errors import NotFoundError, PolicyError
+from rekey_core.names import Algorithm, Release
+
+_DAY_S: Final = 24 * 3600
+
+
+class KeyClass(Model):
+    """How the keys of a class are protected and how often they change. Times in seconds."""
+
+    name: str
+    algorithm: Algorithm
+    release: Release
+    cryptoperiod_s: int  # originator usage: at most this long current
+    rotation_deadline_s: int  # until when every live instance should hold a new version
+    deadline_outcome: Literal["wait"]
+    lease_s: int  # what a cut-off instance can still do
+
+
+CLASSES: Final[tuple[KeyClass, ...]] = (
+    KeyClass(
+        name="application-data",
+        algorithm=Algorithm.AES_256_GCM,
+        release=Release.TRUSTED_RECIPIENT,
+        cryptoperiod_s=90 * _DAY_S,
+        rotation_deadline_s=3600,
+        deadline_outcome="wait",
+        lease_s=30,
+    ),
+    KeyClass(
+        name="token-signing",
+        algorithm=Algorithm.EC_P256,
+        release=Release.NEVER,
+        cryptoperiod_s=30 * _DAY_S,
+        rotation_deadline_s=3600,
+        deadline_outcome="wait",
+        lease_s=30,
+    ),
+)
+
+POLICY_DIGEST: Final = sha256_hex(canonical_json([c.model_dump(mode="json") for c in CLASSES]))
+
+
+def same_policy(digest: str) -> bool:
+    """Whether a fact was decided under a policy bundle that this program knows."""
+    return digest == POLICY_DIGEST
+
+
+def class_named(name: str) -> KeyClass:
+    """The class. Raises NotFoundError that names the known ones."""
+    found = next((c for c in CLASSES if c.name == name), None)
+    if found is None:
+        message = f"class {name!r} does not exist; classes: {', '.join(c.name for c in CLASSES)}"
+        raise NotFoundError(message)
+    return found
+
+
+def check_registration(command: Register) -> int:
+    """The cryptoperiod (seconds) that the key gets.
+
+    Raises:
+        NotFoundError: no such class.
+        PolicyError: a longer cryptoperiod than the class allows.
+    """
+    key_class = class_named(command.key_class)
+    if command.cryptoperiod_s is not None and command.cryptoperiod_s > key_class.cryptoperiod_s:
+        message = (
+            f"key {command.key}: class {key_class.name} allows a cryptoperiod of at most {key_class.cryptoperiod_s} s, "
+            f"found {command.cryptoperiod_s} s"
+        )
+        raise PolicyError(message)
+    return command.cryptoperiod_s or key_class.cryptoperiod_s
