@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import TypeAdapter
-
+from rekey_core.commands import read_command
 from rekey_core.contracts import (
     Activated,
-    AnyCommand,
     Compromised,
     Count,
     Deactivated,
@@ -22,7 +20,6 @@ from rekey_core.contracts import (
     SignedCommand,
     Suspended,
 )
-from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import MalformedError
 
@@ -30,7 +27,6 @@ MAX_DETAIL: Final = 500  # HistoryEntry.detail
 _EVENT_TOKEN: Final = 5  # evt.<env>.<key>.<version>.<service>.<event>.<n>
 _SERVICE_TOKEN: Final = 4
 _VERSION_TOKEN: Final = 3
-_COMMAND: Final[TypeAdapter[AnyCommand]] = TypeAdapter(AnyCommand)
 
 
 def fact_entry(stored: Stored[Fact]) -> HistoryEntry:
@@ -43,7 +39,7 @@ def fact_entry(stored: Stored[Fact]) -> HistoryEntry:
         version=fact.version,
         event=fact.EVENT,
         author=fact.author,
-        person=_command(command).author if command else None,
+        person=read_command(command).author if command else None,
         detail=_detail(fact)[:MAX_DETAIL],
     )
 
@@ -83,11 +79,7 @@ def void_entry(message: BusMessage, error: MalformedError) -> HistoryEntry:
 
 def command_reason(signed: SignedCommand) -> str:
     """What the author of a verified command gave as its reason."""
-    return _command(signed).reason
-
-
-def _command(signed: SignedCommand) -> AnyCommand:
-    return _COMMAND.validate_json(b64u_decode(signed.payload))
+    return read_command(signed).reason
 
 
 def _version(token: str) -> int:

@@ -7,7 +7,7 @@ fact is a *finding*: it has no effect on the key beyond its place in the log, an
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from rekey_audit.entries import delivered_entry, fact_entry, void_entry
@@ -23,23 +23,25 @@ MAX_REFUSALS: Final = 100_000  # of commands, newest kept; one has some 0.5 kB
 HOLDABLE: Final = frozenset({"pre-activation", "active", "deactivated"})  # states in which a version may be given out
 
 
-@dataclass(frozen=True)
+@dataclass
 class KeyRecord:
     """One key: its folded state, its history, its deliveries."""
 
     state: KeyState
-    entries: tuple[HistoryEntry, ...] = ()
-    deliveries: tuple[Stored[Delivered], ...] = ()
+    entries: list[HistoryEntry] = field(default_factory=list)
+    deliveries: list[Stored[Delivered]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What one message of the log is: the key's record after it, and what is wrong with it."""
+    """What one message of the log is: the key's state after it, its line in the history, what is wrong with it."""
 
     message: BusMessage
-    record: KeyRecord | None  # none: the subject names no key
+    state: KeyState | None  # none: the subject names no key
+    entry: HistoryEntry | None
     finding: MalformedError | None
     cause: str | None = None
+    delivery: Stored[Delivered] | None = None
 
 
 @dataclass
@@ -53,23 +55,27 @@ class Ledger:
     refusals: OrderedDict[str, Refusal] = field(default_factory=OrderedDict)
 
     def judge(self, message: BusMessage, trust: Trust) -> Judged:
-        """What the message is, under this trust. Never raises for what a message says: all of it may be hostile."""
+        """What the message is, under this trust. Raises nothing for what a message says: all of it may be hostile."""
         kind, key = _kind_and_key(message.subject)
         if key is None:
-            error = ReplayedError(f"{message.subject}: expected a subject that names a key")
-            return Judged(message, None, error)
-        record = self.keys.get(key) or KeyRecord(fold(self.env, key, (), trust))
-        if kind == "dlv":
-            return _judge_delivered(message, record, trust)
-        return _judge_fact(message, record, trust)
+            text = f"{message.subject}: expected a subject that names a key"
+            return Judged(message, None, None, ReplayedError(text))
+        record = self.keys.get(key)
+        state = record.state if record else fold(self.env, key, (), trust)
+        return (_judge_delivered if kind == "dlv" else _judge_fact)(message, state, trust)
 
     def keep(self, judged: Judged) -> None:
         """Take a judgement over; the message is applied from here on."""
-        if judged.record is not None:
-            self.keys[judged.record.state.key] = judged.record
-            if judged.cause is not None:
-                self.by_cause.setdefault(judged.cause, []).append(judged.record.entries[-1])
         self.applied = judged.message.sequence
+        if judged.state is None or judged.entry is None:
+            return
+        record = self.keys.setdefault(judged.state.key, KeyRecord(judged.state))
+        record.state = judged.state
+        record.entries.append(judged.entry)
+        if judged.delivery is not None:
+            record.deliveries.append(judged.delivery)
+        if judged.cause is not None:
+            self.by_cause.setdefault(judged.cause, []).append(judged.entry)
 
     def refused(self, refusal: Refusal) -> None:
         """Remember what a service said about a command; the newest word counts."""
@@ -77,38 +83,6 @@ class Ledger:
         self.refusals.move_to_end(refusal.cause)
         if len(self.refusals) > MAX_REFUSALS:
             self.refusals.popitem(last=False)
-
-
-def _judge_fact(message: BusMessage, record: KeyRecord, trust: Trust) -> Judged:
-    item: Stored[Fact] | Void = unpack_or_void(message, lambda m: open_fact(m, trust))
-    state = record.state.apply(item, trust)
-    finding = _finding(item, record.state, state)
-    if finding is not None or isinstance(item, Void):
-        entry = void_entry(message, finding or MalformedError("void"))
-        return Judged(message, replace(record, state=state, entries=(*record.entries, entry)), finding)
-    entries = (*record.entries, fact_entry(item))
-    return Judged(message, replace(record, state=state, entries=entries), None, item.model.cause)
-
-
-def _finding(item: Stored[Fact] | Void, before: KeyState, after: KeyState) -> MalformedError | None:
-    if isinstance(item, Void):
-        return item.error
-    return after.voids[-1].error if len(after.voids) > len(before.voids) else None
-
-
-def _judge_delivered(message: BusMessage, record: KeyRecord, trust: Trust) -> Judged:
-    item: Stored[Delivered] | Void = unpack_or_void(message, lambda m: open_delivered(m, trust))
-    if isinstance(item, Void):
-        finding: MalformedError = item.error
-    else:
-        try:
-            check_delivered(record.state, item.model)
-        except MalformedError as error:
-            finding = error
-        else:
-            entries = (*record.entries, delivered_entry(item))
-            return Judged(message, replace(record, entries=entries, deliveries=(*record.deliveries, item)), None)
-    return Judged(message, replace(record, entries=(*record.entries, void_entry(message, finding))), finding)
 
 
 def check_delivered(state: KeyState, batch: Delivered) -> None:
@@ -131,6 +105,26 @@ def check_delivered(state: KeyState, batch: Delivered) -> None:
     if foreign:
         text = f"{where} to {', '.join(foreign)}, expected only dependents with a grant"
         raise IllegalTransitionError(text)
+
+
+def _judge_fact(message: BusMessage, before: KeyState, trust: Trust) -> Judged:
+    item: Stored[Fact] | Void = unpack_or_void(message, lambda m: open_fact(m, trust))
+    after = before.apply(item, trust)
+    if isinstance(item, Void):
+        return Judged(message, after, void_entry(message, item.error), item.error)
+    if len(after.voids) > len(before.voids):
+        finding = after.voids[-1].error
+        return Judged(message, after, void_entry(message, finding), finding)
+    return Judged(message, after, fact_entry(item), None, cause=item.model.cause)
+
+
+def _judge_delivered(message: BusMessage, state: KeyState, trust: Trust) -> Judged:
+    try:
+        item = open_delivered(message, trust)
+        check_delivered(state, item.model)
+    except MalformedError as error:
+        return Judged(message, state, void_entry(message, error), error)
+    return Judged(message, state, delivered_entry(item), None, delivery=item)
 
 
 def _kind_and_key(subject: str) -> tuple[str, str | None]:

@@ -1,0 +1,217 @@
+"""From a person's question to audit's answer. Who asks is who the bus let publish on the subject."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from rekey_audit import questions
+from rekey_audit.ledger import KeyRecord, Ledger
+from rekey_core.authority import Stream
+from rekey_core.commands import command_id, read_command
+from rekey_core.contracts import (
+    AdoptionAnswer,
+    Ask,
+    AskAnswer,
+    AskRefused,
+    Command,
+    CommandAnswer,
+    HistoryAnswer,
+    Lease,
+    ListAnswer,
+    Message,
+    Receipt,
+    ShowAnswer,
+)
+from rekey_core.envelope import BusMessage, Stored
+from rekey_core.errors import (
+    MalformedError,
+    NotFoundError,
+    OversizedError,
+    RefusedError,
+    RekeyError,
+    ReplayedError,
+    SchemaError,
+    UsageRefusedError,
+)
+from rekey_core.names import is_token
+from rekey_core.readers import open_command_message, open_lease, open_receipt
+from rekey_core.trust import Trust
+from rekey_runtime.bus import Bus
+
+MAX_ASK_BYTES: Final = 4096
+M = TypeVar("M", bound=Message)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A question with what every answer repeats."""
+
+    person: str
+    verb: str
+    ask: Ask
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers from the ledger; leases, receipts and commands are read as they are now."""
+
+    bus: Bus
+    ledger: Ledger
+
+    async def to(self, subject: str, data: bytes) -> AskAnswer:
+        """The answer, or the refusal with its reason.
+
+        Raises:
+            MalformedError: the subject or the question is none, so nobody can be answered.
+        """
+        question = parse_question(subject, data, self.bus.settings.env)
+        try:
+            return await self._answer(question)
+        except RekeyError as error:
+            return AskRefused(**self._common(question, AskRefused), code=error.code, message=str(error), hint=error.hint)
+
+    async def _answer(self, question: _Question) -> AskAnswer:
+        await self.bus.trust.fresh(lambda trust: trust.person(question.person))
+        match question.verb:
+            case ListAnswer.VERB:
+                keys = questions.page(self.ledger, self.bus.trust.current, question.person, question.ask.key)
+                return ListAnswer(**self._common(question, ListAnswer), keys=keys)
+            case ShowAnswer.VERB:
+                summary = questions.summary(self._known(question).state)
+                return ShowAnswer(**self._common(question, ShowAnswer), key=summary)
+            case HistoryAnswer.VERB:
+                return self._history(question)
+            case AdoptionAnswer.VERB:
+                return await self._adoption(question)
+            case CommandAnswer.VERB:
+                return await self._command(question)
+        text = f"audit does not know the question {question.verb}"
+        raise UsageRefusedError(text, hint="ask ls, show, history, adoption or command")
+
+    def _history(self, question: _Question) -> HistoryAnswer:
+        record = self._known(question)
+        entries, truncated = questions.history(record)
+        common = self._common(question, HistoryAnswer)
+        return HistoryAnswer(**common, key=record.state.key, entries=entries, truncated=truncated)
+
+    async def _adoption(self, question: _Question) -> AdoptionAnswer:
+        record = self._known(question)
+        state = record.state
+        number = questions.adoption_version(state, question.ask.version)
+        found = state.versions.get(number) if number is not None else None
+        common = self._common(question, AdoptionAnswer)
+        if found is None:
+            return AdoptionAnswer(**common, key=state.key, version=None, state=None, deadline=None, dependents=())
+        leases, receipts = await self._leases(state.grants), await self._receipts(state.grants)
+        return AdoptionAnswer(
+            **common,
+            key=state.key,
+            version=number,
+            state=found.state.value,
+            deadline=found.requested.model.deadline if found.requested else None,
+            dependents=questions.dependents(state, found.number, leases, receipts, record.deliveries, datetime.now(UTC)),
+        )
+
+    async def _command(self, question: _Question) -> CommandAnswer:
+        identity = question.ask.command
+        if identity is None:
+            text = "expected the id of a command"
+            raise UsageRefusedError(text)
+        command = await self._stored_command(identity)
+        questions.may_see_command(self.ledger, self.bus.trust.current, question.person, command)
+        facts = tuple(self.ledger.by_cause.get(identity, ()))
+        refusal = None if facts else self.ledger.refusals.get(identity)
+        return CommandAnswer(
+            **self._common(question, CommandAnswer),
+            command=identity,
+            status="done" if facts else "refused" if refusal else "pending",
+            facts=facts,
+            code=refusal.code if refusal else None,
+            message=refusal.message if refusal else None,
+            hint=refusal.hint if refusal else None,
+        )
+
+    async def _stored_command(self, identity: str) -> Command:
+        pattern = f"cmd.*.{self.bus.settings.env}.*.{identity[:16]}"
+        for message in await self.bus.read_many(Stream.COMMANDS, [pattern]):
+            try:
+                signed = open_command_message(message)
+                if command_id(signed) == identity:
+                    return read_command(signed)
+            except MalformedError:
+                continue  # something hostile on the same subject token: not the command that was asked for
+        text = f"command {identity[:16]}: the log has no such command"
+        raise NotFoundError(text, hint="it may not have been accepted; publish it again")
+
+    def _known(self, question: _Question) -> KeyRecord:
+        if question.ask.key is None:
+            text = f"{question.verb}: expected the name of a key"
+            raise UsageRefusedError(text)
+        return questions.known(self.ledger, self.bus.trust.current, question.person, question.ask.key)
+
+    async def _leases(self, grants: frozenset[str]) -> list[Stored[Lease]]:
+        filters = [f"lse.{self.bus.settings.env}.{dependent}.*" for dependent in sorted(grants)]
+        return _opened(await self._read(Stream.LEASES, filters), open_lease, self.bus.trust.current)
+
+    async def _receipts(self, grants: frozenset[str]) -> list[Stored[Receipt]]:
+        filters = [f"rcpt.{self.bus.settings.env}.{dependent}.*" for dependent in sorted(grants)]
+        return _opened(await self._read(Stream.RECEIPTS, filters), open_receipt, self.bus.trust.current)
+
+    async def _read(self, stream: Stream, filters: Sequence[str]) -> list[BusMessage]:
+        return await self.bus.read_many(stream, filters) if filters else []
+
+    def _common(self, question: _Question, model: type[AskAnswer]) -> dict[str, Any]:
+        return {
+            "type": model.TYPE,
+            "env": self.bus.settings.env,
+            "person": question.person,
+            "nonce": question.ask.nonce,
+            "as_of": self.ledger.applied,
+            "at": datetime.now(UTC),
+        }
+
+
+def parse_question(subject: str, data: bytes, env: str) -> _Question:
+    """Who asks what.
+
+    Raises:
+        ReplayedError: not a subject on which people ask.
+        OversizedError: longer than any question.
+        SchemaError: not a question.
+    """
+    tokens = subject.split(".")
+    if len(tokens) != 4 or tokens[:2] != ["ask", env] or not is_token(tokens[2]):  # noqa: PLR2004 - ask.<env>.<person>.<verb>
+        text = f"{subject}: expected ask.{env}.<person>.<verb>"
+        raise ReplayedError(text)
+    if len(data) > MAX_ASK_BYTES:
+        text = f"{subject}: {len(data)} bytes, expected at most {MAX_ASK_BYTES}"
+        raise OversizedError(text)
+    try:
+        return _Question(tokens[2], tokens[3], Ask.model_validate_json(data))
+    except ValidationError as error:
+        text = f"{subject}: expected a question, found something else"
+        raise SchemaError(text) from error
+
+
+def _opened(
+    messages: Sequence[BusMessage], open_message: Callable[[BusMessage, Trust], Stored[M]], trust: Trust
+) -> list[Stored[M]]:
+    """The valid ones. What is not valid proves nothing, so leaving it out can only show less adoption, never more."""
+    opened = []
+    for message in messages:
+        try:
+            opened.append(open_message(message, trust))
+        except (MalformedError, RefusedError) as error:
+            _log.warning(
+                "not counted: %s", error,
+                extra={"event": "not-counted", "code": error.code, "subject": message.subject, "sequence": message.sequence},
+            )  # fmt: skip
+    return opened

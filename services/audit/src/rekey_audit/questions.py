@@ -1,0 +1,152 @@
+"""Who may know what, and the answers from what audit knows. Pure: the ledger and the trust document decide.
+
+A person sees a key that is theirs, or that is in their scope while they are owner, responder or auditor. Outside of
+that a key that does not exist is refused like one that does, so that names cannot be found out by asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from rekey_audit.ledger import KeyRecord, Ledger
+from rekey_core.adoption import Adoption
+from rekey_core.contracts import (
+    Command,
+    DependentAdoption,
+    HistoryEntry,
+    InstanceAdoption,
+    KeySummary,
+    VersionSummary,
+)
+from rekey_core.contracts.commands import SignedCommand
+from rekey_core.errors import NotFoundError, NotInScopeError
+from rekey_core.fold import KeyState
+from rekey_core.names import Role
+from rekey_core.trust import Trust
+
+PAGE_KEYS: Final = 200  # of ls; with PAGE_VERSIONS each some 150 kB at most, the bus takes 1 MB
+PAGE_VERSIONS: Final = 5  # of each key in ls
+MAX_VERSIONS: Final = 500  # of show, newest
+MAX_ENTRIES: Final = 400  # of history, newest; one has at most some 900 bytes
+READERS: Final = frozenset({Role.OWNER, Role.RESPONDER, Role.AUDITOR})
+
+
+def may_see(trust: Trust, person: str, key: str, owner: str | None) -> bool:
+    """Whether this person may know about the key.
+
+    Raises:
+        AuthorityError: the trust document does not know the person.
+    """
+    roles = READERS & set(trust.person(person).roles)
+    return bool(roles) and (owner == person or trust.in_scope(person, key))
+
+
+def known(ledger: Ledger, trust: Trust, person: str, key: str) -> KeyRecord:
+    """The key's record, for somebody who may see it.
+
+    Raises:
+        AuthorityError: the trust document does not know the person.
+        NotInScopeError: the key is not the person's to see, whether it exists or not.
+        NotFoundError: it is in the person's scope and nobody registered it.
+    """
+    record = ledger.keys.get(key)
+    registered = record is not None and record.state.is_registered
+    if not may_see(trust, person, key, record.state.owner if record and registered else None):
+        text = f"{key}: not in the scope of {person}"
+        raise NotInScopeError(text, hint="ask its owner, or a trust officer for the scope; rekey key ls shows your keys")
+    if record is None or not registered:
+        text = f"{key}: no key of this name is registered in {ledger.env}"
+        raise NotFoundError(text, hint="rekey key ls")
+    return record
+
+
+def page(ledger: Ledger, trust: Trust, person: str, after: str | None) -> tuple[KeySummary, ...]:
+    """The next keys that the person may see, by name."""
+    names = sorted(name for name in ledger.keys if after is None or name > after)
+    records = (ledger.keys[name] for name in names)
+    seen = (r for r in records if r.state.is_registered and may_see(trust, person, r.state.key, r.state.owner))
+    return tuple(summary(record.state, PAGE_VERSIONS) for record, _ in zip(seen, range(PAGE_KEYS), strict=False))
+
+
+def summary(state: KeyState, newest: int = MAX_VERSIONS) -> KeySummary:
+    """The key as it is, with its newest versions."""
+    if state.registered is None:
+        text = f"{state.key} is not registered"
+        raise ValueError(text)
+    registered = state.registered.model
+    return KeySummary(
+        key=state.key,
+        owner=registered.owner,
+        key_class=registered.key_class,
+        algorithm=registered.algorithm,
+        release=registered.release,
+        purpose=registered.purpose,
+        dependents=tuple(sorted(state.grants)),
+        current=state.current,
+        rotates_by=_rotates_by(state, registered.cryptoperiod_s),
+        versions=tuple(_versions(state))[-newest:],
+        as_of=state.last_sequence,
+    )
+
+
+def history(record: KeyRecord) -> tuple[tuple[HistoryEntry, ...], bool]:
+    """The newest entries, oldest first, and whether older ones are left out."""
+    return tuple(record.entries[-MAX_ENTRIES:]), len(record.entries) > MAX_ENTRIES
+
+
+def may_see_command(ledger: Ledger, trust: Trust, person: str, command: Command) -> None:
+    """A command is for its author, and for whoever may see the key.
+
+    Raises:
+        AuthorityError: the trust document does not know the person.
+        NotInScopeError: neither.
+    """
+    record = ledger.keys.get(command.key)
+    owner = record.state.owner if record else None
+    if command.author != person and not may_see(trust, person, command.key, owner):
+        text = f"{command.key}: not in the scope of {person}"
+        raise NotInScopeError(text)
+
+
+def adoption_version(state: KeyState, asked: int | None) -> int | None:
+    """The version that the question is about: the one asked for, in motion, or current.
+
+    Raises:
+        NotFoundError: the key has no such version.
+    """
+    if asked is None:
+        return state.in_motion() or state.current
+    if asked not in state.versions:
+        newest = max(state.versions, default=0)
+        text = f"{state.key}: no version {asked}, the newest is {newest}"
+        raise NotFoundError(text, hint=f"rekey key show {state.key}")
+    return asked
+
+
+def dependents(adoption: Adoption) -> tuple[DependentAdoption, ...]:
+    """Every dependent with a grant, those without a live instance too."""
+    return tuple(
+        DependentAdoption(dependent=dependent.dependent, instances=tuple(_instances(dependent.instances)))
+        for dependent in adoption.dependents
+    )
+
+
+def _instances(instances: Iterable[object]) -> Iterable[InstanceAdoption]:
+    raise NotImplementedError
+
+
+def _rotates_by(state: KeyState, cryptoperiod_s: int) -> datetime | None:
+    current = state.versions[state.current].activated if state.current is not None else None
+    return current.stored_at + timedelta(seconds=cryptoperiod_s) if current else None
+
+
+def _versions(state: KeyState) -> Iterable[VersionSummary]:
+    for number, version in sorted(state.versions.items()):
+        yield VersionSummary(
+            version=number,
+            state=version.state.value,
+            since=version.state_since,
+            key_id=version.generated.model.key_id if version.generated else None,
+        )

@@ -1,0 +1,216 @@
+"""The verbs of ``rekey``: each parses, asks or commands, and shows. What is typed stands here, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from rekey.cli import commanding, views
+from rekey.cli.context import Context, load_context
+from rekey.cli.output import Format, show, tell
+from rekey.cli.session import connected
+from rekey.cli.target import Target, parse_name, parse_target
+from rekey_core.contracts import (
+    AdoptionAnswer,
+    CommandAnswer,
+    HistoryAnswer,
+    KeySummary,
+    ListAnswer,
+    ShowAnswer,
+)
+
+app = App(
+    name="rekey",
+    help="Keys that rotate without being noticed: register, rotate, stop and watch them.",
+    help_epilogue=(
+        "Exit codes: 0 done, 1 failure, 2 usage, 3 not found, 4 denied, 5 precondition, 6 accepted but not complete "
+        "in time, 7 backend unreachable, 8 verification failed, 130 interrupted."
+    ),
+    version_flags=["--version"],
+)
+key_app = App(name="key", help="Keys: register, ls, show, history, rotate.")
+app.command(key_app)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """What every command takes.
+
+    Args:
+        context: TOML file: env, person, bus_url, server_name, tls_cert, tls_key, tls_ca, ssh_key, trust_genesis, state_dir.
+        output: how data is written to standard output.
+    """
+
+    context: Annotated[Path | None, Parameter(env_var="REKEY_CONTEXT")] = None
+    output: Format = "table"
+
+    def who(self) -> Context:
+        """The person and the environment."""
+        return load_context(self.context)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Mutating(Common):
+    """What every command that changes something takes.
+
+    Args:
+        plan: show what would happen, change nothing.
+        wait: seconds to wait until everybody has followed.
+    """
+
+    plan: Annotated[bool, Parameter(negative="")] = False
+    wait: float | None = None
+
+
+@key_app.command(name="register")
+async def key_register(
+    key: str,
+    *,
+    key_class: Annotated[str, Parameter(name="--class")],
+    dependent: Annotated[list[str], Parameter(consume_multiple=True, negative="")],
+    purpose: str,
+    reason: str,
+    cryptoperiod: int | None = None,
+    common: Mutating = Mutating(),  # noqa: B008 - frozen, and cyclopts reads it
+) -> None:
+    """Register a key, its class and the dependents that may have it.
+
+    Args:
+        key: name of the key.
+        key_class: how it is protected and how often it changes, e.g. application-data or token-signing.
+        dependent: a service that may have it; may be repeated.
+        purpose: what it is for.
+        reason: why, for the history.
+        cryptoperiod: seconds until it rotates, if shorter than the class's.
+    """
+    name = parse_name(key)
+    wanted = commanding.Registration(
+        key_class, tuple(parse_name(d, what="--dependent") for d in dependent), purpose, cryptoperiod
+    )
+    order = commanding.Order(Target(name), reason, plan=common.plan, wait_s=common.wait)
+    async with connected(common.who()) as session:
+        show(await commanding.register(session, order, wanted), common.output)
+
+
+@key_app.command(name="ls")
+async def key_ls(*, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+    """List the keys in your scope."""
+    keys: list[KeySummary] = []
+    async with connected(common.who()) as session:
+        while answer := (await session.ask(ListAnswer, keys[-1].key if keys else None)).keys:
+            keys += answer
+    show(views.keys_view(keys), common.output)
+
+
+@key_app.command(name="show")
+async def key_show(key: str, *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+    """Show a key and its versions.
+
+    Args:
+        key: name of the key.
+    """
+    name = parse_name(key)
+    async with connected(common.who()) as session:
+        answer = await session.ask(ShowAnswer, name)
+    show(views.key_view(answer.key), common.output)
+
+
+@key_app.command(name="history")
+async def key_history(key: str, *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+    """Show what happened to a key, who decided it and on whose command.
+
+    Args:
+        key: name of the key.
+    """
+    name = parse_name(key)
+    async with connected(common.who()) as session:
+        answer = await session.ask(HistoryAnswer, name)
+    if answer.truncated:
+        tell(f"{name}: older entries than the {len(answer.entries)} newest are left out")
+    show(views.history_view(answer), common.output)
+
+
+@key_app.command(name="rotate")
+async def key_rotate(key: str, *, reason: str, common: Mutating = Mutating()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+    """Rotate a key now: a new version is made, proved everywhere, then used. Nothing is re-encrypted.
+
+    Args:
+        key: name of the key.
+        reason: why, for the history.
+    """
+    order = commanding.Order(Target(parse_name(key)), reason, plan=common.plan, wait_s=common.wait)
+    async with connected(common.who()) as session:
+        show(await commanding.rotate(session, order), common.output)
+
+
+@app.command
+async def adoption(target: Annotated[str, Parameter(name="KEY[@VERSION]")], *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+    """Show which live instances have proved what of a version: the one in motion, else the current one.
+
+    Args:
+        target: a key, or one version of it.
+    """
+    asked = parse_target(target)
+    async with connected(common.who()) as session:
+        answer = await session.ask(AdoptionAnswer, asked.key, version=asked.version or None)
+    show(views.adoption_view(answer), common.output)
+
+
+@app.command
+async def command(identity: Annotated[str, Parameter(name="ID")], *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+    """Show what became of a command.
+
+    Args:
+        identity: the id that the command printed.
+    """
+    async with connected(common.who()) as session:
+        answer = await session.ask(CommandAnswer, command=commanding.parse_identity(identity))
+    show(views.command_view(answer), common.output)
+
+
+@app.command
+async def suspend(
+    target: Annotated[str, Parameter(name="KEY[@VERSION]")],
+    *,
+    reason: str,
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    common: Mutating = Mutating(),  # noqa: B008 - frozen, and cyclopts reads it
+) -> None:
+    """Stop a version, or every version of a key, until it is resumed. Every instance refuses it at once.
+
+    Args:
+        target: a key, or one version of it.
+        reason: why, for the history and for everybody who is refused.
+        yes: do not ask for a typed confirmation.
+    """
+    await _stop("suspend", target, reason, yes=yes, common=common)
+
+
+@app.command
+async def revoke(
+    target: Annotated[str, Parameter(name="KEY[@VERSION]")],
+    *,
+    reason: str,
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    common: Mutating = Mutating(),  # noqa: B008 - frozen, and cyclopts reads it
+) -> None:
+    """Declare a version, or every version of a key, compromised, for good. Every instance refuses it at once.
+
+    Args:
+        target: a key, or one version of it.
+        reason: why, for the history and for everybody who is refused.
+        yes: do not ask for a typed confirmation.
+    """
+    await _stop("revoke", target, reason, yes=yes, common=common)
+
+
+async def _stop(verb: str, target: str, reason: str, *, yes: bool, common: Mutating) -> None:
+    order = commanding.Order(parse_target(target), reason, plan=common.plan, wait_s=common.wait)
+    commanding.check_confirmable(verb, order, yes=yes)
+    async with connected(common.who()) as session:
+        show(await commanding.stop(session, verb, order, yes=yes), common.output)

@@ -1,0 +1,188 @@
+"""Commands of people, from the order to the result: plan, confirm, sign, publish, follow.
+
+Stops (suspend, revoke) never depend on audit: no single service may silence a responder. Where audit does not answer
+they go out all the same, and the result says that nobody has confirmed them yet.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from rekey.cli import plans, waiting
+from rekey.cli.confirm import is_interactive, need_yes, typed
+from rekey.cli.errors import AnsweredError, UsageError
+from rekey.cli.output import View, tell
+from rekey.cli.session import Accepted, Session
+from rekey.cli.signing import build, sign
+from rekey.cli.target import Target
+from rekey.cli.views import plan_view, result_view
+from rekey_core.contracts import (
+    AdoptionAnswer,
+    Command,
+    CommandAnswer,
+    KeySummary,
+    Register,
+    Revoke,
+    Rotate,
+    ShowAnswer,
+    Suspend,
+)
+from rekey_core.errors import UnavailableError
+
+_STOPS: Final[dict[str, type[Suspend | Revoke]]] = {"suspend": Suspend, "revoke": Revoke}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What every command that changes something is told. ``wait_s`` in seconds; none: only until it is decided."""
+
+    target: Target
+    reason: str
+    plan: bool
+    wait_s: float | None
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a registration says beside the name. ``cryptoperiod_s``: none takes the class's."""
+
+    key_class: str
+    dependents: tuple[str, ...]
+    purpose: str
+    cryptoperiod_s: int | None
+
+
+def parse_identity(text: str) -> str:
+    """The id of a command.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if re.fullmatch(r"[0-9a-f]{64}", text) is None:
+        message = f"ID: expected the 64 hexadecimal digits that a command printed, found {text[:80]!r}"
+        raise UsageError(message)
+    return text
+
+
+async def register(session: Session, order: Order, wanted: Registration) -> View:
+    """Register a key. Raises what the service refused it with."""
+    command = build(
+        Register,
+        session.context,
+        key=order.target.key,
+        reason=order.reason,
+        key_class=wanted.key_class,
+        purpose=wanted.purpose,
+        dependents=wanted.dependents,
+        cryptoperiod_s=wanted.cryptoperiod_s,
+    )
+    if order.plan:
+        existing = await _existing(session, order.target.key)
+        return plan_view(plans.plan_register(command, session.trust.current, existing))
+    accepted = await _publish(session, command)
+    decided = await _decided(session, accepted)
+    if order.wait_s is not None:
+        hint = f"rekey adoption {order.target.key}"
+        await waiting.Deadline(order.wait_s).until(waiting.active(session, order.target.key, 1), hint=hint)
+    return _result(command, accepted, decided, 1)
+
+
+async def rotate(session: Session, order: Order) -> View:
+    """Rotate a key. Raises what the service refused it with."""
+    key = order.target.key
+    if order.plan:
+        shown, adoption = await _known(session, key)
+        return plan_view(plans.plan_rotate(shown, adoption))
+    command = build(Rotate, session.context, key=key, reason=order.reason)
+    accepted = await _publish(session, command)
+    decided = await _decided(session, accepted)
+    version = max((entry.version for entry in decided.facts), default=0) if decided else 0
+    if order.wait_s is not None:
+        if not version:
+            text = f"{key}: the rotation is accepted, and nobody has decided it"
+            raise UnavailableError(text, hint=f"rekey command {accepted.command}")
+        hint = f"rekey adoption {key}"
+        await waiting.Deadline(order.wait_s).until(waiting.active(session, key, version), hint=hint)
+    return _result(command, accepted, decided, version)
+
+
+def check_confirmable(verb: str, order: Order, *, yes: bool) -> None:
+    """Before anything is sent or even connected. Raises NotConfirmedError."""
+    if not order.plan:
+        need_yes(verb, yes=yes)
+
+
+async def stop(session: Session, verb: str, order: Order, *, yes: bool) -> View:
+    """Suspend or revoke. Raises what the services refused it with."""
+    target = order.target
+    if order.plan:
+        shown, adoption = await _known(session, target.key)
+        return plan_view(plans.plan_stop(verb, target, shown, adoption))
+    if not yes and is_interactive():
+        tell(*await _what_stops(session, verb, target))
+        typed(verb, target)
+    model = _STOPS[verb]
+    command = build(model, session.context, key=target.key, reason=order.reason, version=target.version)
+    accepted = await _publish(session, command)
+    decided = await _decided(session, accepted)
+    if order.wait_s is not None:
+        versions = await _versions(session, target)
+        hint = f"rekey adoption {target}; leases end what an unreachable instance can still do"
+        await waiting.Deadline(order.wait_s).until(waiting.stopped(session, target.key, versions), hint=hint)
+    return _result(command, accepted, decided, target.version)
+
+
+async def _publish(session: Session, command: Command) -> Accepted:
+    return await session.publish(command, sign(command, session.context))
+
+
+async def _decided(session: Session, accepted: Accepted) -> CommandAnswer | None:
+    decided = await waiting.decision(session, accepted.command)
+    if decided is None:
+        tell("accepted by the log; nobody has said yet what became of it", f"hint: rekey command {accepted.command}")
+    return decided
+
+
+def _result(command: Command, accepted: Accepted, decided: CommandAnswer | None, version: int) -> View:
+    progress = f"rekey adoption {Target(command.key, version)}" if version else f"rekey command {accepted.command}"
+    return result_view(
+        {
+            "command": accepted.command,
+            "verb": command.VERB,
+            "key": command.key,
+            "version": version or None,
+            "status": "done" if decided else "accepted",
+            "sequence": accepted.sequence,
+            "progress": progress,
+        }
+    )
+
+
+async def _known(session: Session, key: str, tries: int = 3) -> tuple[KeySummary, AdoptionAnswer]:
+    shown = await session.ask(ShowAnswer, key, tries=tries)
+    return shown.key, await session.ask(AdoptionAnswer, key, tries=tries)
+
+
+async def _existing(session: Session, key: str) -> KeySummary | None:
+    try:
+        return (await session.ask(ShowAnswer, key)).key
+    except AnsweredError as error:
+        if error.code != "not-found":
+            raise
+        return None
+
+
+async def _what_stops(session: Session, verb: str, target: Target) -> tuple[str, ...]:
+    try:
+        shown, adoption = await _known(session, target.key, tries=1)
+    except (UnavailableError, AnsweredError) as error:
+        return (f"{verb} {target}: what it concerns is not known now ({error})",)
+    return tuple(plans.lines(plans.plan_stop(verb, target, shown, adoption)))
+
+
+async def _versions(session: Session, target: Target) -> tuple[int, ...]:
+    if target.version:
+        return (target.version,)
+    return tuple(version.version for version in (await session.ask(ShowAnswer, target.key)).key.versions)

@@ -1,0 +1,148 @@
+"""What a command would do, before it does it: key, owner, what changes, what does not, who is concerned. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from rekey.cli.errors import AnsweredError
+from rekey.cli.target import Target
+from rekey_core.contracts import AdoptionAnswer, KeySummary, Register
+from rekey_core.errors import NotEnrolledError
+from rekey_core.policy import class_named
+from rekey_core.trust import Trust
+
+_STOPPED: Final = frozenset({"suspended", "compromised", "destroyed", "destroyed-compromised"})
+
+
+class PlannedDependent(BaseModel):
+    """A dependent and its live instances."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dependent: str
+    live_instances: tuple[str, ...]
+
+
+class Plan(BaseModel):
+    """What would happen. ``hint`` is the command that makes it happen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    verb: str
+    key: str
+    version: int | None
+    owner: str
+    changes: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    dependents: tuple[PlannedDependent, ...]
+
+
+def plan_register(command: Register, trust: Trust, existing: KeySummary | None) -> Plan:
+    """A new key.
+
+    Raises:
+        AnsweredError: a key of this name is registered.
+        NotEnrolledError: a dependent is not in the trust document.
+        RefusedError: no class of this name.
+    """
+    if existing is not None:
+        text = f"{command.key}: registered already, by {existing.owner}"
+        raise AnsweredError("already-exists", text, hint=f"rekey key show {command.key}")
+    missing = [name for name in command.dependents if name not in trust.document.dependents]
+    if missing:
+        text = f"{command.key}: not enrolled: {', '.join(missing)}"
+        raise NotEnrolledError(text, hint=f"enrolled are: {', '.join(sorted(trust.document.dependents)) or 'none'}")
+    kind = class_named(command.key_class)
+    period = command.cryptoperiod_s or kind.cryptoperiod_s
+    return Plan(
+        verb=command.VERB,
+        key=command.key,
+        version=1,
+        owner=command.author,
+        changes=(
+            f"{command.key} exists: class {command.key_class}, {kind.algorithm}, release {kind.release}",
+            f"version 1 is made in the HSM and becomes current; rotates every {days(period)}",
+            f"may have it: {', '.join(sorted(command.dependents))}",
+        ),
+        unchanged=("every other key",),
+        dependents=tuple(PlannedDependent(dependent=name, live_instances=()) for name in sorted(command.dependents)),
+    )
+
+
+def plan_rotate(key: KeySummary, adoption: AdoptionAnswer) -> Plan:
+    """A new version beside the present one."""
+    newest = max((version.version for version in key.versions), default=0)
+    current = f"version {key.current}" if key.current else "no version"
+    return Plan(
+        verb="rotate",
+        key=key.key,
+        version=newest + 1,
+        owner=key.owner,
+        changes=(
+            f"version {newest + 1} is made and given to every live instance",
+            f"it becomes current when all of them have proved that they hold it ({current} is current now)",
+            *([f"version {key.current} is deactivated when nobody protects with it any more"] if key.current else []),
+        ),
+        unchanged=(
+            "nothing is re-encrypted: data under older versions stays as it is and stays readable",
+            "no application restarts, none sees a version",
+        ),
+        dependents=_dependents(key, adoption),
+    )
+
+
+def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
+    """Suspend or revoke."""
+    stopped = [v for v in key.versions if target.version in (0, v.version)]
+    names = ", ".join(f"version {v.version} ({v.state})" for v in stopped) or "no version"
+    until = "until a responder resumes it" if verb == "suspend" else "for good: it is compromised"
+    current = key.current is not None and target.version in (0, key.current)
+    return Plan(
+        verb=verb,
+        key=key.key,
+        version=target.version or None,
+        owner=key.owner,
+        changes=(
+            f"{names} stops {until}",
+            "every instance refuses to encrypt, decrypt, sign and verify with it, from the moment that it hears of it",
+            *(["the key has no current version then: nothing can be protected until it is rotated"] if current else []),
+        ),
+        unchanged=_unstopped(key, target),
+        dependents=_dependents(key, adoption),
+    )
+
+
+def days(seconds: int) -> str:
+    """A length of time for people."""
+    for length, word in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds % length == 0:
+            return f"{seconds // length} {word}"
+    return f"{seconds} s"
+
+
+def _unstopped(key: KeySummary, target: Target) -> Sequence[str]:
+    others = [v for v in key.versions if target.version not in (0, v.version) and v.state not in _STOPPED]
+    kept = ", ".join(f"version {v.version} ({v.state})" for v in others)
+    return (*([f"{kept} goes on"] if kept else []), "nothing is re-encrypted and nothing is destroyed", "every other key")
+
+
+def _dependents(key: KeySummary, adoption: AdoptionAnswer) -> tuple[PlannedDependent, ...]:
+    live = {d.dependent: tuple(i.instance for i in d.instances) for d in adoption.dependents}
+    return tuple(PlannedDependent(dependent=name, live_instances=live.get(name, ())) for name in key.dependents)
+
+
+def lines(plan: Plan) -> Iterable[str]:
+    """The plan in words."""
+    target = Target(plan.key, plan.version or 0) if plan.verb in ("suspend", "revoke") else plan.key
+    yield f"{plan.verb} {target}, owner {plan.owner}"
+    yield "will change:"
+    yield from (f"  {change}" for change in plan.changes)
+    yield "will not change:"
+    yield from (f"  {line}" for line in plan.unchanged)
+    yield "dependents:"
+    for dependent in plan.dependents:
+        live = ", ".join(name[:8] for name in dependent.live_instances)
+        yield f"  {dependent.dependent}: {f'{len(dependent.live_instances)} live ({live})' if live else 'no live instance'}"

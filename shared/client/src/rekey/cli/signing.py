@@ -1,0 +1,55 @@
+"""Commands of people, signed with their SSH key."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from rekey.cli.context import Context
+from rekey.cli.errors import UsageError
+from rekey_core.commands import sign_command
+from rekey_core.contracts import Command, SignedCommand
+
+LIFETIME_S: Final = 300  # below MAX_COMMAND_LIFETIME_S: a command is accepted within seconds or not at all
+
+C = TypeVar("C", bound=Command)
+
+
+def build(model: type[C], context: Context, **fields: Any) -> C:  # noqa: ANN401 - the model types them
+    """A command of the context's person, valid from now on.
+
+    Raises:
+        UsageError: a field is not what the command takes; names the field.
+    """
+    now = datetime.now(UTC).replace(microsecond=0)
+    try:
+        return model(
+            env=context.env,
+            author=context.person,
+            nonce=secrets.token_hex(16),
+            author_seq=time.time_ns(),
+            issued_at=now,
+            expires_at=now + timedelta(seconds=LIFETIME_S),
+            **fields,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        text = f"{model.VERB}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+        raise UsageError(text, hint=f"rekey {model.VERB} --help") from error
+
+
+def sign(command: Command, context: Context) -> SignedCommand:
+    """Sign with the key of the context.
+
+    Raises:
+        UsageError: the key cannot be read, or is not an unencrypted ssh-ed25519 key file.
+    """
+    try:
+        return sign_command(command, context.ssh_key.read_bytes())
+    except (OSError, ValueError) as error:
+        text = f"ssh_key {context.ssh_key}: {getattr(error, 'strerror', None) or error}"
+        raise UsageError(text, hint="check ssh_key in the context") from error

@@ -1,0 +1,95 @@
+"""Audit's answers and the command line's own results as data and tables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from rekey.cli.output import Row, View, fields, text
+from rekey.cli.plans import Plan, lines
+from rekey_core.contracts import AdoptionAnswer, CommandAnswer, HistoryAnswer, HistoryEntry, KeySummary
+
+SHORT_ID: Final = 8  # digits of an instance id in a table; JSON has all 32
+_HISTORY: Final = ("sequence", "at", "version", "event", "author", "person", "detail")
+
+
+def keys_view(keys: Sequence[KeySummary]) -> View:
+    """``key ls``."""
+    columns = ("key", "owner", "class", "algorithm", "current", "versions", "rotates by", "dependents")
+    cells = tuple(
+        (
+            k.key, k.owner, k.key_class, k.algorithm.value, text(k.current),
+            ", ".join(f"{v.version} {v.state}" for v in k.versions[-2:]) or "-", when(k.rotates_by), text(k.dependents),
+        )
+        for k in keys
+    )  # fmt: skip
+    return View([k.model_dump(mode="json") for k in keys], columns, cells)
+
+
+def key_view(key: KeySummary) -> View:
+    """``key show``."""
+    data = key.model_dump(mode="json")
+    head = {name: value for name, value in data.items() if name != "versions"}
+    cells = tuple((text(v.version), v.state, when(v.since), text(v.key_id)) for v in key.versions)
+    return View(data, ("version", "state", "since", "key id"), cells, _head(head))
+
+
+def history_view(answer: HistoryAnswer) -> View:
+    """``key history``: one row per message of the log, void ones marked."""
+    rows = [entry.model_dump(mode="json") for entry in answer.entries]
+    return View(rows, _HISTORY, tuple(_entry(entry) for entry in answer.entries))
+
+
+def adoption_view(answer: AdoptionAnswer) -> View:
+    """``adoption``: one row per live instance, and one for a dependent without any."""
+    cells: list[tuple[str, ...]] = []
+    for dependent in answer.dependents:
+        cells += [
+            (dependent.dependent, i.instance[:SHORT_ID], text(i.installed), text(i.switched), text(i.stopped), when(i.lease_until))
+            for i in dependent.instances
+        ] or [(dependent.dependent, "no live instance", "-", "-", "-", "-")]  # fmt: skip
+    head = {"key": answer.key, "version": answer.version, "state": answer.state, "deadline": when(answer.deadline)}
+    columns = ("dependent", "instance", "installed", "switched", "stopped", "lease until")
+    return View(_plain(answer), columns, tuple(cells), _head(head))
+
+
+def command_view(answer: CommandAnswer) -> View:
+    """``command``: what became of it."""
+    head = {"command": answer.command, "status": answer.status}
+    if answer.status == "refused":
+        head |= {"refused": f"{answer.code}: {answer.message}", "hint": text(answer.hint)}
+    return View(_plain(answer), _HISTORY if answer.facts else (), tuple(map(_entry, answer.facts)), _head(head))
+
+
+def plan_view(plan: Plan) -> View:
+    """``--plan``."""
+    return View(plan.model_dump(mode="json"), lines=tuple(lines(plan)))
+
+
+def result_view(result: Row) -> View:
+    """What a command that changes something says at its end."""
+    return View(result, lines=_head(result))
+
+
+def when(moment: datetime | None) -> str:
+    """A time in a table: UTC, to the second."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z" if moment else "-"
+
+
+def _entry(entry: HistoryEntry) -> tuple[str, ...]:
+    detail = f"VOID {entry.void}" if entry.void else entry.detail
+    return (
+        text(entry.sequence), when(entry.at), text(entry.version or None), entry.event, entry.author,
+        text(entry.person), detail,
+    )  # fmt: skip
+
+
+def _plain(answer: AdoptionAnswer | CommandAnswer) -> Row:
+    return answer.model_dump(mode="json", exclude={"type", "env", "person", "nonce"})
+
+
+def _head(row: Row) -> tuple[str, ...]:
+    pairs: Iterable[tuple[str, str]] = list(fields(row))
+    width = max((len(name) for name, _ in pairs), default=0)
+    return tuple(f"{name:<{width}}  {value}" for name, value in pairs)
