@@ -16,6 +16,7 @@ from rekey_core.jetstream import consumer_config, differences, stream_config
 
 from rekey_provision.plan import BusPlan
 
+API: Final = "JSC.API"  # CORE's JetStream, as the provisioner's account imports it
 TIMEOUT_S: Final = 2.0  # a stream is made within 0.1 s; a cluster without leader does not answer at all
 CLUSTER_WAIT_S: Final = 30.0  # a new cluster elects its leader and sees its peers within some seconds
 CLUSTER_PAUSE_S: Final = 0.1
@@ -34,7 +35,7 @@ class Report:
 
 
 async def provision(client: Client, plan: BusPlan, genesis: bytes | None = None, *, dry: bool = False) -> Report:
-    """Create what is missing, as the provisioner in CORE. Again: no change.
+    """Create what is missing, as the provisioner. Again: no change.
 
     ``genesis``: the first signed trust document (JSON); stored once. ``dry``: only say what would be created.
 
@@ -92,7 +93,7 @@ async def _ensure(  # noqa: PLR0913 - what, two subjects and a configuration
 
 async def _genesis(client: Client, plan: BusPlan, genesis: bytes, *, dry: bool) -> Outcome:
     what, subject = "trust document 1", Subjects(plan.env).trust(1)
-    found = await client.request(f"$JS.API.DIRECT.GET.TRUST.{subject}", b"", timeout=TIMEOUT_S)
+    found = await client.request(f"{API}.DIRECT.GET.TRUST.{subject}", b"", timeout=TIMEOUT_S)
     status = (found.headers or {}).get("Status")
     if status is None:
         return what, False, "" if found.data == genesis else "another one is stored"
@@ -142,7 +143,7 @@ async def _ask(client: Client, what: str, body: object = None) -> dict[str, obje
 async def _answer(client: Client, what: str, payload: bytes) -> dict[str, object]:
     """The answer; one that does not come is one of a cluster without a leader."""
     try:
-        answer = await client.request(f"$JS.API.{what}", payload, timeout=TIMEOUT_S)
+        answer = await client.request(f"{API}.{what}", payload, timeout=TIMEOUT_S)
     except nats.errors.TimeoutError:
         return {"error": {"err_code": NO_LEADER, "description": "no answer"}}
     except nats.errors.Error as error:

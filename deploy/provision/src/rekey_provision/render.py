@@ -1,7 +1,7 @@
 """The NATS configuration of one server, rendered from the authority table: accounts, exports, imports, users.
 
-Allow-lists only. Streams are in CORE, where only the provisioner logs in; each service has an account of its own, so
-that a forged reply subject reaches nothing that the service may not publish to anyway (DESIGN §4).
+Allow-lists only. Streams are in CORE, where nobody logs in; everybody has an account of their own and imports exactly
+their rights, so that a forged reply subject reaches nothing that its forger may not publish to anyway (DESIGN §4).
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Final
 from rekey_core.authority import Identity
 
 from rekey_provision.plan import BusPlan, ClusterPlan
-from rekey_provision.rights import CORE, Right, account, hears, provisioner_rights, rights, serves
+from rekey_provision.rights import CORE, Right, account, hears, rights, serves
 
-CLIENTS: Final = tuple(identity for identity in Identity if identity is not Identity.PROVISIONER)
 ANSWER_WITHIN: Final = "30s"  # how long an answering service may publish to the reply subject of one request
 
 
@@ -40,7 +39,7 @@ def render_config(plan: BusPlan) -> str:
     blocks = [_server(plan), _jetstream(plan), _tls(plan)]
     if plan.cluster:
         blocks.append(_cluster(plan, plan.cluster))
-    accounts = [_core(plan), *(_client(plan, identity) for identity in CLIENTS), '  "SYS" {}']
+    accounts = [_core(plan), *(_client(plan, who, name) for who, name in _everybody(plan)), "  SYS {}"]
     blocks.append("\n".join(["system_account: SYS", "accounts {", *accounts, "}"]))
     return "\n".join(blocks) + "\n"
 
@@ -75,37 +74,43 @@ def _files(plan: BusPlan) -> str:
     )
 
 
+def _everybody(plan: BusPlan) -> Iterator[tuple[Identity, str]]:
+    for identity in Identity:
+        yield from ((identity, name) for name in _names(plan, identity))
+
+
+def _names(plan: BusPlan, identity: Identity) -> tuple[str, ...]:
+    return {Identity.APPLICATION: plan.dependents, Identity.PERSON: plan.people}.get(identity, ("",))
+
+
 def _core(plan: BusPlan) -> str:
+    """Exports are as wide as the kind of identity, imports as narrow as the one: so CORE does not grow by each."""
     exports: dict[Right, list[str]] = {}
-    for identity in CLIENTS:
+    lines = []
+    for identity in Identity:
+        accounts = [account(identity, name) for name in _names(plan, identity)]
         for right in rights(identity, plan.env):
-            if right.server == CORE:
-                exports.setdefault(right, []).append(account(identity))
-    lines = [_export(right.theirs, names, streamed=right.streamed) for right, names in exports.items()]
-    lines += [
-        f"{{ stream: {_q(subject)}, accounts: [{account(identity)}] }}"
-        for identity in CLIENTS
-        for subject in hears(identity, plan.env)
-    ]
-    own = inbox(Identity.PROVISIONER) + ".>"
-    user = _user(spiffe_id(plan.env, Identity.PROVISIONER), provisioner_rights(plan.env), [own])
-    return _account(CORE, [user], lines, [], jetstream=True)
+            if right.server == CORE and accounts:
+                exports.setdefault(right, []).extend(accounts)
+        if accounts:
+            lines += [
+                f"{{ stream: {_q(subject)}, accounts: [{', '.join(accounts)}] }}"
+                for subject in hears(identity, plan.env)
+            ]
+    lines += [_export(right.theirs, names, streamed=right.streamed) for right, names in exports.items()]
+    return _account(CORE, [], lines, [], jetstream=True)
 
 
-def _client(plan: BusPlan, identity: Identity) -> str:
-    exports = [_export(subject, [account(client)]) for subject, client in serves(identity, plan.env)]
-    imports = [_import(right) for right in rights(identity, plan.env)]
-    imports += [f'{{ stream: {{ account: {CORE}, subject: {_q(s)} }} }}' for s in hears(identity, plan.env)]
-    return _account(account(identity), list(_users(plan, identity)), exports, imports)
-
-
-def _users(plan: BusPlan, identity: Identity) -> Iterator[str]:
-    names = {Identity.APPLICATION: plan.dependents, Identity.PERSON: plan.people}.get(identity, ("",))
-    for name in names:
-        publish = [right.ours for right in rights(identity, plan.env, name or "*")]
-        served = [subject for subject, _ in serves(identity, plan.env)]
-        subscribe = [inbox(identity, name) + ".>", *hears(identity, plan.env, name or "*"), *served]
-        yield _user(spiffe_id(plan.env, identity, name), publish, subscribe, answers=bool(served))
+def _client(plan: BusPlan, identity: Identity, name: str) -> str:
+    served = serves(identity, plan.env)
+    exports = [_export(s, accounts) for s, c in served if (accounts := [account(c, n) for n in _names(plan, c)])]
+    mine = rights(identity, plan.env, name or "*")
+    heard = hears(identity, plan.env, name or "*")
+    imports = [_import(right) for right in mine]
+    imports += [f"{{ stream: {{ account: {CORE}, subject: {_q(s)} }} }}" for s in heard]
+    subscribe = [inbox(identity, name) + ".>", *heard, *(subject for subject, _ in served)]
+    user = _user(spiffe_id(plan.env, identity, name), [r.ours for r in mine], subscribe, answers=bool(served))
+    return _account(account(identity, name), [user], exports, imports)
 
 
 def _user(user: str, publish: Iterable[str], subscribe: Iterable[str], *, answers: bool = False) -> str:

@@ -24,7 +24,7 @@ from rekey_core.authority import (
 )
 
 CORE: Final = "CORE"
-MANY: Final = frozenset({Identity.APPLICATION, Identity.PERSON})  # many users under one account each
+MANY: Final = frozenset({Identity.APPLICATION, Identity.PERSON})  # of these there are many, each with a name
 SERVICES: Final = tuple(i for i in Identity if i not in MANY | {Identity.PROVISIONER, Identity.ENROLMENT})
 
 
@@ -45,17 +45,21 @@ class Right:
         return self.theirs.replace("$JS.API", "JSC.API", 1) if self.server == CORE else self.theirs
 
 
-def account(identity: Identity) -> str:
-    """The account's name."""
-    many = {Identity.APPLICATION: "APPS", Identity.PERSON: "PEOPLE", Identity.PROVISIONER: CORE}
-    return many.get(identity, identity.upper().replace("-", "_"))
+def account(identity: Identity, name: str = "") -> str:
+    """The account's name: one for each service, application and person, none shared by two.
+
+    Inside one account a forged reply subject reaches the inbox of every other user (the attack test shows it), so
+    applications and people are not put together either.
+    """
+    return "_".join(part.upper().replace("-", "_") for part in (identity.value, name) if part)
 
 
 def rights(identity: Identity, env: str, name: str = "*") -> list[Right]:
-    """Everything an identity may publish on; ``name`` is the application or person, ``*`` for the whole account."""
+    """Everything an identity may publish on; ``name`` is the application or person, ``*`` for all of them."""
     if identity is Identity.PROVISIONER:
-        raise ValueError("the provisioner is at home in CORE and imports nothing")
-    found = [*_appends(identity), *_reads(identity), *_consumes(identity), *_sees(identity)]
+        found = list(_provisions())
+    else:
+        found = [*_appends(identity), *_reads(identity), *_consumes(identity), *_sees(identity)]
     return [Right(r.server, r.theirs.format(env=env, self=name), r.streamed) for r in found]
 
 
@@ -69,15 +73,18 @@ def serves(identity: Identity, env: str) -> list[tuple[str, Identity]]:
     return [(s.subject.format(env=env), s.client) for s in SERVES if s.server is identity]
 
 
-def provisioner_rights(env: str) -> list[str]:
-    """What the provisioner may publish in CORE: look, create what is not there, store the first trust document."""
-    found = ["$JS.API.INFO", "$JS.API.STREAM.NAMES", f"trust.{env}.1", f"$JS.API.DIRECT.GET.TRUST.trust.{env}.1"]
+def _provisions() -> Iterator[Right]:
+    """Look, create what is not there, store the first trust document; no way to alter or delete."""
+    yield Right(CORE, "trust.{env}.1")
+    yield Right(CORE, "$JS.API.DIRECT.GET.TRUST.trust.{env}.1", streamed=True)
+    yield Right(CORE, "$JS.API.STREAM.NAMES")
     for stream in STREAMS:
-        found += [f"$JS.API.{verb}.{stream.name}" for verb in ("STREAM.INFO", "STREAM.CREATE", "CONSUMER.NAMES")]
+        for verb in ("STREAM.INFO", "STREAM.CREATE", "CONSUMER.NAMES"):
+            yield Right(CORE, f"$JS.API.{verb}.{stream.name}")
     for consumer in CONSUMERS:
         place = f"{consumer.stream}.{consumer.name}"
-        found += [f"$JS.API.CONSUMER.INFO.{place}", f"$JS.API.CONSUMER.DURABLE.CREATE.{place}"]
-    return found
+        yield Right(CORE, f"$JS.API.CONSUMER.INFO.{place}")
+        yield Right(CORE, f"$JS.API.CONSUMER.DURABLE.CREATE.{place}")
 
 
 def _appends(identity: Identity) -> Iterator[Right]:

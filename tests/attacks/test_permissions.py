@@ -1,0 +1,187 @@
+"""Every identity, with its real certificate on the real server, tries everything that it must not do.
+
+Refused means: the server says so for every single attempt, no stream has one message more or less, no consumer of
+somebody else has moved, and nobody heard anything. The attempts are generated from the authority table (attempts.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from rekey_core.authority import CONSUMERS, STREAMS, Form, Identity, READS
+from rekey_provision.rights import rights, serves
+
+from tests.attacks.attempts import (
+    EVERYBODY,
+    Who,
+    concrete,
+    covers,
+    forbidden_publishes,
+    forbidden_subscriptions,
+    forbidden_targets,
+    own_questions,
+)
+from tests.system.bus import ENV, RunningBus, running_bus
+
+ids = [str(who) for who in EVERYBODY]
+Snapshot = dict[str, Any]
+
+
+@dataclass
+class Member:
+    """Somebody logged in, with everything that the server refused it."""
+
+    who: Who
+    client: Client
+    refused: list[str]
+
+    async def refusals(self, expected: int) -> None:
+        """Wait until the server has said no so many times; its refusals may come after its pong."""
+        until = asyncio.get_running_loop().time() + 3
+        while len(self.refused) < expected and asyncio.get_running_loop().time() < until:
+            await self.client.flush()
+
+
+async def login(bus: RunningBus, who: Who) -> Member:
+    """Log in with the real certificate."""
+    refused: list[str] = []
+
+    async def on_error(error: Exception) -> None:
+        refused.append(str(error).lower())
+
+    return Member(who, await bus.connect(who.identity, who.name, on_error=on_error), refused)
+
+
+@pytest.fixture(scope="module")
+def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningBus]:
+    """A bus with one message on every subject of the table, each stored by its rightful author."""
+    with running_bus(tmp_path_factory.mktemp("permissions")) as running:
+        asyncio.run(seed(running))
+        yield running
+
+
+async def seed(bus: RunningBus) -> None:
+    """Every right to append is used once: the positive side of the table."""
+    for who in EVERYBODY:
+        if who.identity is Identity.PROVISIONER:
+            continue  # its one message, the first trust document, is stored
+        member = await login(bus, who)
+        for right in rights(who.identity, ENV, who.name or "*"):
+            if right.server == "CORE" and not right.theirs.startswith("$JS"):
+                for subject in seeds(right.theirs):
+                    answer = json.loads((await member.client.request(subject, b"seed", timeout=5)).data)
+                    assert "seq" in answer, (subject, answer)
+        assert member.refused == []
+        await member.client.close()
+
+
+def seeds(pattern: str) -> list[str]:
+    """Subjects to fill: what a dependent reads is filled for both dependents."""
+    if pattern.split(".")[0] in {"ntc", "stop", "lse"}:
+        return [concrete(pattern.replace("*", name, 1)) for name in ("orders", "billing")] + [concrete(pattern)]
+    return [concrete(pattern)]
+
+
+async def snapshot(bus: RunningBus) -> Snapshot:
+    """Every stream's content and every consumer's place, as the provisioner sees them."""
+    client = await bus.connect(Identity.PROVISIONER)
+    found: Snapshot = {}
+    for stream in STREAMS:
+        question = json.dumps({"subjects_filter": ">"}).encode()
+        answer = json.loads((await client.request(f"JSC.API.STREAM.INFO.{stream.name}", question)).data)
+        state = answer["state"]
+        found[stream.name] = (answer["config"], state["messages"], state["last_seq"], state.get("subjects"))
+    for consumer in CONSUMERS:
+        place = f"{consumer.stream}.{consumer.name}"
+        answer = json.loads((await client.request(f"JSC.API.CONSUMER.INFO.{place}", b"")).data)
+        found[place] = (answer["config"], answer["delivered"], answer["ack_floor"], answer["num_ack_pending"])
+    names = json.loads((await client.request("JSC.API.STREAM.NAMES", b"")).data)
+    found["streams"] = names["streams"]
+    await client.close()
+    return found
+
+
+def without_own(state: Snapshot, who: Who) -> Snapshot:
+    """The snapshot without the places of the attacker's own consumers, which it may move."""
+    mine = {f"{c.stream}.{c.name}" for c in CONSUMERS if c.identity is who.identity}
+    return {name: value for name, value in state.items() if name not in mine}
+
+
+@pytest.fixture
+async def attack(bus: RunningBus, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Member, list[str]]]:
+    """The attacker, and what everybody else hears meanwhile."""
+    who: Who = request.param
+    attacker = await login(bus, who)
+    before = await snapshot(bus)
+    others = [await login(bus, other) for other in EVERYBODY if other != who]
+    heard: list[str] = []
+    for other in others:
+        await listen(other, who, heard)
+    yield attacker, heard
+    await attacker.client.flush()
+    for other in others:
+        await other.client.flush()
+        assert other.refused == [], f"{other.who} could not listen"
+        await other.client.close()
+    await attacker.client.close()
+    assert without_own(await snapshot(bus), who) == without_own(before, who)
+    assert heard == []
+
+
+async def listen(member: Member, attacker: Who, heard: list[str]) -> None:
+    """Write down what somebody hears, but for requests that the attacker may make."""
+
+    async def on_message(message: Msg) -> None:
+        if not any(covers(pattern, message.subject) for pattern in attacker.may_publish()):
+            heard.append(f"{member.who} heard {message.subject}: {message.data[:60]!r}")
+
+    for subject in member.who.may_subscribe():
+        await member.client.subscribe(subject, cb=on_message)
+    await member.client.flush()
+
+
+@pytest.mark.parametrize("attack", EVERYBODY, ids=ids, indirect=True)
+async def test_nobody_publishes_what_is_not_its_own(attack: tuple[Member, list[str]]) -> None:
+    attacker, _ = attack
+    attempts = forbidden_publishes(attacker.who)
+    for attempt in attempts:
+        await attacker.client.publish(attempt.subject, attempt.data, reply=f"{attacker.who.inbox}.loot")
+    await attacker.refusals(len(attempts))
+    refused = {line.split('"')[1] for line in attacker.refused if '"' in line}
+    assert [a.subject for a in attempts if a.subject.lower() not in refused] == []
+    assert len(attempts) > 300
+    print(f"{attacker.who}: {len(attempts)} publishes refused")
+
+
+@pytest.mark.parametrize("attack", EVERYBODY, ids=ids, indirect=True)
+async def test_nobody_hears_what_is_not_its_own(attack: tuple[Member, list[str]]) -> None:
+    attacker, _ = attack
+    subjects = forbidden_subscriptions(attacker.who)
+    for subject in subjects:
+        await attacker.client.subscribe(subject)
+        await attacker.client.subscribe(subject, queue=attacker.who.identity)
+    await attacker.refusals(2 * len(subjects))
+    assert len(attacker.refused) == 2 * len(subjects), attacker.refused[:3]
+    print(f"{attacker.who}: {2 * len(subjects)} subscriptions refused")
+
+
+@pytest.mark.parametrize("attack", EVERYBODY, ids=ids, indirect=True)
+async def test_a_forged_reply_subject_reaches_nobody(attack: tuple[Member, list[str]]) -> None:
+    attacker, _ = attack
+    targets = forbidden_targets(attacker.who)
+    count = 0
+    for subject, data, headers in own_questions(attacker.who):
+        for target in targets:
+            await attacker.client.publish(subject, data, reply=target, headers=headers or None)
+            count += 1
+    await attacker.client.flush()
+    await asyncio.sleep(0.2)  # an answer takes a way through several accounts
+    print(f"{attacker.who}: {count} forged reply subjects")
