@@ -69,17 +69,21 @@ class History:
 
     def lines(self) -> list[str]:
         """One line for each fact: when, which version, what, who."""
-        return [
-            f"{entry.at:%H:%M:%S.%f}"[:12]
-            + f"  {'key' if entry.version == 0 else f'v{entry.version}':<4} {entry.event:<20} {entry.author:<19}"
-            + (f" on the word of {entry.person}" if entry.person else "")
-            for entry in self.entries
-        ]
+        return [_line(entry) for entry in self.entries]
 
     def _at(self, event: str, version: int) -> float | None:
         valid = (entry for entry in self.entries if entry.void is None)
         times = [e.at.timestamp() for e in valid if (e.event, e.version) == (event, version)]
         return min(times) if times else None
+
+
+def _line(entry: HistoryEntry) -> str:
+    version = f"v{entry.version}" if entry.version else "key"
+    person = f"on the word of {entry.person}" if entry.person else ""
+    return (
+        f"{entry.at:%H:%M:%S.%f}"[:12]
+        + f"  {version:<4} {entry.event:<20} {entry.author:<18} {person}".rstrip()
+    )
 
 
 def key_state(shown: object) -> KeyState:

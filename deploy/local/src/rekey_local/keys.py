@@ -65,6 +65,7 @@ def found_ssh_key(directory: Path, name: str) -> str:
         file.unlink(missing_ok=True)  # half made: ssh-keygen would ask before it overwrites
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(file)]
         subprocess.run(command, check=True, capture_output=True, timeout=_SSH_KEYGEN_S)
+        public.chmod(file.stat().st_mode)
     kind, key, *_ = public.read_text().split()
     return f"{kind} {key}"
 

@@ -76,9 +76,10 @@ class Layout:
 
 
 def private_directory(path: Path) -> Path:
-    """Make the directory, for its owner alone; an existing one is closed to others."""
-    path.mkdir(parents=True, exist_ok=True, mode=_PRIVATE_DIRECTORY)
-    path.chmod(_PRIVATE_DIRECTORY)
+    """Make the directory and those above it that are missing, for their owner alone."""
+    if not path.parent.exists():
+        private_directory(path.parent)
+    path.mkdir(exist_ok=True, mode=_PRIVATE_DIRECTORY)
     return path
 
 
