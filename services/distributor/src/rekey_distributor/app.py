@@ -43,7 +43,12 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
 
 async def _serve_jwks(settings: DistributorSettings, app: JwksApp) -> _Stop:
     config = uvicorn.Config(
-        app, host=settings.jwks_host, port=settings.jwks_port, log_config=None, access_log=False, lifespan="off"
+        app,
+        host=settings.jwks_host,
+        port=settings.jwks_port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())  # noqa: SLF001 - serve() would take over the service's signals

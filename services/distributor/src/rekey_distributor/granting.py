@@ -61,7 +61,9 @@ def generated_of(state: KeyState, version: int, denied: Collection[int]) -> Stor
     return found.generated
 
 
-def check_release(state: KeyState, dependent: str, version: int, denied: Collection[int]) -> Stored[Generated]:
+def check_release(
+    state: KeyState, dependent: str, version: int, denied: Collection[int]
+) -> Stored[Generated]:
     """The dependent may receive this version. Raises as above, and UsageRefusedError for keys that never leave."""
     check_granted(state, dependent)
     generated = generated_of(state, version, denied)
@@ -71,7 +73,9 @@ def check_release(state: KeyState, dependent: str, version: int, denied: Collect
     return generated
 
 
-def check_sign(state: KeyState, dependent: str, version: int, message: bytes, denied: Collection[int]) -> Stored[Generated]:
+def check_sign(
+    state: KeyState, dependent: str, version: int, message: bytes, denied: Collection[int]
+) -> Stored[Generated]:
     """The dependent may have this message signed with this version inside the HSM."""
     generated = _in_hsm(state, dependent, version, denied)
     found = state.versions[version].state
@@ -84,7 +88,9 @@ def check_sign(state: KeyState, dependent: str, version: int, message: bytes, de
     return generated
 
 
-def check_probe(state: KeyState, dependent: str, version: int, phase: str, denied: Collection[int]) -> Stored[Generated]:
+def check_probe(
+    state: KeyState, dependent: str, version: int, phase: str, denied: Collection[int]
+) -> Stored[Generated]:
     """The dependent may have a probe of this version: in any living state, ``switched`` only once it is current."""
     generated = _in_hsm(state, dependent, version, denied)
     if phase == "switched" and state.current != version:

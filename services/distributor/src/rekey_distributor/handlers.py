@@ -52,7 +52,9 @@ class Distributor:
     async def on_emergency(self, message: BusMessage) -> None:
         """A responder's command: verified here, effective here, whatever the revocation service does."""
         command = await self._heed(message)
-        _log.warning("emergency", extra={"event": "emergency", "key": command.key, "version": command.version})
+        _log.warning(
+            "emergency", extra={"event": "emergency", "key": command.key, "version": command.version}
+        )
         state = await self.keylog.state(command.key)
         await self._forget_handles(state)
         await self.notice(state)
@@ -60,12 +62,19 @@ class Distributor:
     async def recall(self) -> None:
         """At start: know every command that was ever accepted, and every key."""
         env = self.bus.settings.env
-        for message in await self.bus.read_many(Stream.COMMANDS, [f"cmd.suspend.{env}.>", f"cmd.revoke.{env}.>"]):
+        for message in await self.bus.read_many(
+            Stream.COMMANDS, [f"cmd.suspend.{env}.>", f"cmd.revoke.{env}.>"]
+        ):
             try:
                 await self._heed(message)
             except (MalformedError, RefusedError) as error:
-                _log.info("not heeded", extra={"event": "command-refused", "subject": message.subject, "code": error.code})
-        registered = await self.bus.read_many(Stream.LIFECYCLE, [f"evt.{env}.*.0.rotation-scheduler.registered.*"])
+                _log.info(
+                    "not heeded",
+                    extra={"event": "command-refused", "subject": message.subject, "code": error.code},
+                )
+        registered = await self.bus.read_many(
+            Stream.LIFECYCLE, [f"evt.{env}.*.0.rotation-scheduler.registered.*"]
+        )
         self._keys.update(message.subject.split(".")[2] for message in registered)
 
     async def sweep(self) -> None:

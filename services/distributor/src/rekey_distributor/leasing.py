@@ -88,7 +88,9 @@ class Leasing:
         self._remember(stored.model)
 
     def _receipt(self, request: LeaseRequest) -> Receipt:
-        receipt = open_embedded_receipt(request.receipt, self.bus.trust.current, where="receipt in lease request")
+        receipt = open_embedded_receipt(
+            request.receipt, self.bus.trust.current, where="receipt in lease request"
+        )
         if (receipt.dependent, receipt.instance) != (request.dependent, request.instance):
             message = f"receipt of {receipt.dependent}/{receipt.instance} in the request of {request.dependent}/{request.instance}"
             raise WrongAuthorError(message)
@@ -106,7 +108,9 @@ class Leasing:
         return states
 
     async def _check_proofs(self, state: KeyState, receipt: Receipt, known: frozenset[int]) -> None:
-        missing = [v for v in granting.versions_to_prove(state, self.emergencies.denied(state)) if v not in known]
+        missing = [
+            v for v in granting.versions_to_prove(state, self.emergencies.denied(state)) if v not in known
+        ]
         for version in missing:
             batches = await self.deliveries.of(state.key, version)
             if not proved(receipt, state, version, "installed", batches):

@@ -51,7 +51,9 @@ class Records:
         self._same(record, blob, fact)
         context = context_of(fact)
         data = record_mac_input(context, record.key_id, fact.blob_digest, record.commitment, record.cause)
-        await self._hsm.verify_record_mac(record_mac_label(fact.env, fact.epoch), data, b64u_decode(record.mac))
+        await self._hsm.verify_record_mac(
+            record_mac_label(fact.env, fact.epoch), data, b64u_decode(record.mac)
+        )
         return blob
 
     def _same(self, record: MaterialRecord, blob: bytes, fact: Generated) -> None:

@@ -76,7 +76,9 @@ class Releasing:
         denied = self.emergencies.denied(state)
         generated = granting.check_sign(state, request.dependent, request.version, message, denied)
         signature = await self._signed(generated.model, message)
-        granting.check_sign(state, request.dependent, request.version, message, self.emergencies.denied(state))
+        granting.check_sign(
+            state, request.dependent, request.version, message, self.emergencies.denied(state)
+        )
         return self._signature(request, state, signature)
 
     async def probe(self, request: ProbeRequest) -> SignatureAnswer:
@@ -90,7 +92,9 @@ class Releasing:
     async def _release(self, request: MaterialRequest, version: int) -> tuple[ReleasedVersion, KeyState]:
         for attempt in range(_TRIES):
             state = await self.keylog.confirmed(request.key)
-            generated = granting.check_release(state, request.dependent, version, self.emergencies.denied(state))
+            generated = granting.check_release(
+                state, request.dependent, version, self.emergencies.denied(state)
+            )
             before = await self.deliveries.found(request.key, version, request.instance)
             delivery = before.delivery if before else secrets.token_hex(16)
             wrapped, installed, switched = await self._wrapped(request, generated.model, delivery)
@@ -122,7 +126,9 @@ class Releasing:
             raise ConflictError(message)
         return again
 
-    async def _wrapped(self, request: MaterialRequest, fact: Generated, delivery: str) -> tuple[bytes, bytes, bytes]:
+    async def _wrapped(
+        self, request: MaterialRequest, fact: Generated, delivery: str
+    ) -> tuple[bytes, bytes, bytes]:
         context = context_of(fact)
         recipient = self.bus.trust.current.dependent(request.dependent)
         out: Released = await self.hsm.release_secret(
@@ -142,7 +148,9 @@ class Releasing:
             raise RecordError(message)
         return out.wrapped, installed, switched
 
-    def _released(self, state: KeyState, generated: Stored[Generated], delivery: str, wrapped: bytes) -> ReleasedVersion:
+    def _released(
+        self, state: KeyState, generated: Stored[Generated], delivery: str, wrapped: bytes
+    ) -> ReleasedVersion:
         activated = state.versions[generated.model.version].activated
         return ReleasedVersion(
             version=generated.model.version,
@@ -156,7 +164,9 @@ class Releasing:
         kek = kek_label(fact.env, fact.release, fact.algorithm, fact.epoch)
         return await self.hsm.sign(kek, await self.records.blob(fact), fact.algorithm, message)
 
-    def _signature(self, request: SignRequest | ProbeRequest, state: KeyState, signature: bytes) -> SignatureAnswer:
+    def _signature(
+        self, request: SignRequest | ProbeRequest, state: KeyState, signature: bytes
+    ) -> SignatureAnswer:
         return SignatureAnswer(
             env=request.env,
             dependent=request.dependent,

@@ -54,12 +54,21 @@ class Requests:
         except RekeyError as error:
             _log.info(
                 "request refused",
-                extra={"event": "request-refused", "code": error.code, "subject": subject, "text": str(error)},
+                extra={
+                    "event": "request-refused",
+                    "code": error.code,
+                    "subject": subject,
+                    "text": str(error),
+                },
             )
             answer = _refusal(request, error)
         signed = sign(answer, self.bus.signer).model_dump_json().encode()
         if isinstance(request, MaterialRequest) and not isinstance(answer, RefusalAnswer):
-            return seal(b64u_decode(request.seal_to), signed, seal_info(request.env, request.dependent, request.instance, request.nonce)), {SEALED_HEADER: "1"}
+            return seal(
+                b64u_decode(request.seal_to),
+                signed,
+                seal_info(request.env, request.dependent, request.instance, request.nonce),
+            ), {SEALED_HEADER: "1"}
         return signed, {}
 
     async def _answer(self, request: Request) -> Answer:

@@ -10,12 +10,12 @@ import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from rekey_core.authority import Stream
 from rekey_core.confirmation import commitment_input, record_mac_input, spki_commitment
 from rekey_core.contracts import MaterialRecord, RotationRequested
 from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import ConflictError, RecordError, UnknownTypeError
-from rekey_core.authority import Stream
 from rekey_core.names import Algorithm
 from rekey_core.readers import open_fact, open_record
 from rekey_generator import making
@@ -45,12 +45,17 @@ class Generator:
         record = await self._found(wanted) or await self._made(wanted)
         await self.keylog.decide(
             asked.key,
-            lambda state: (making.order(state, stored, self.epoch), making.generated(record, state, datetime.now(UTC)))[1],
+            lambda state: (
+                making.order(state, stored, self.epoch),
+                making.generated(record, state, datetime.now(UTC)),
+            )[1],
         )
 
     async def _found(self, wanted: making.Order) -> MaterialRecord | None:
         context = wanted.context
-        message = await self.bus.last(Stream.MATERIAL, self.bus.subjects.material(context.key, context.version))
+        message = await self.bus.last(
+            Stream.MATERIAL, self.bus.subjects.material(context.key, context.version)
+        )
         if message is None:
             return None
         record = open_record(message, self.bus.trust.current).model

@@ -14,7 +14,13 @@ from rekey_core.confirmation import VersionContext
 from rekey_core.contracts import Generated, MaterialRecord, RotationRequested, event_id
 from rekey_core.encoding import b64u_decode, lp
 from rekey_core.envelope import Stored
-from rekey_core.errors import AlreadyDoneError, RecordError, StaleReadError, StateRefusedError, UndecidableKeyError
+from rekey_core.errors import (
+    AlreadyDoneError,
+    RecordError,
+    StaleReadError,
+    StateRefusedError,
+    UndecidableKeyError,
+)
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
@@ -47,7 +53,7 @@ def order(state: KeyState, request: Stored[RotationRequested], epoch: int) -> Or
         message = f"{asked.key}: {state.undecidable}"
         raise UndecidableKeyError(message)
     version = state.versions.get(asked.version)
-    if version is None or version.requested is None or version.requested.model.id != asked.id:
+    if version is None or version.requested.model.id != asked.id:
         message = f"{asked.key}@{asked.version}: the request at {request.sequence} has no effect in the log"
         raise StateRefusedError(message, hint=f"rekey key history {asked.key}")
     if version.generated is not None:
@@ -67,7 +73,9 @@ def order(state: KeyState, request: Stored[RotationRequested], epoch: int) -> Or
 def tink_key_id(context: VersionContext, used: Collection[int]) -> int:
     """A key id that is never 0 and unique within the key; the same for every retry (DESIGN §7)."""
     for counter in range(len(used) + 2):
-        digest = hashlib.sha256(lp("rekey-key-id@v1", context.env, context.key, context.version, counter)).digest()
+        digest = hashlib.sha256(
+            lp("rekey-key-id@v1", context.env, context.key, context.version, counter)
+        ).digest()
         candidate = int.from_bytes(digest[:4], "big")
         if candidate and candidate not in used:
             return candidate

@@ -50,7 +50,9 @@ class Revocation:
             await self.keylog.decide(
                 command.key, lambda state: stopping.stop_fact(state, command, signed, datetime.now(UTC))
             )
-            _log.warning("stopped", extra={"event": command.VERB, "key": command.key, "version": command.version})
+            _log.warning(
+                "stopped", extra={"event": command.VERB, "key": command.key, "version": command.version}
+            )
         except AlreadyDoneError:
             _log.info("stopped before", extra={"event": "already-done", "key": command.key})
         await self._tell(await self.keylog.state(command.key))
@@ -71,12 +73,18 @@ class Revocation:
             if missing:
                 _log.warning(
                     "not stopped yet",
-                    extra={"event": "not-stopped", "key": key, "text": ", ".join(f"{d}/{i}" for d, i in missing)},
+                    extra={
+                        "event": "not-stopped",
+                        "key": key,
+                        "text": ", ".join(f"{d}/{i}" for d, i in missing),
+                    },
                 )
                 await self._tell(state)
                 continue
             seconds = (datetime.now(UTC) - since).total_seconds()
-            _log.warning("everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"})
+            _log.warning(
+                "everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"}
+            )
             if self._unfinished.get(key) == since:
                 del self._unfinished[key]
 
@@ -98,7 +106,10 @@ class Revocation:
         leases = await self.bus.read_many(Stream.LEASES, [f"lse.{env}.{name}.*" for name in names])
         receipts = await self.bus.read_many(Stream.RECEIPTS, [f"rcpt.{env}.{name}.*" for name in names])
         return stopping.not_stopped(
-            state, _models(leases, open_lease, trust), _models(receipts, open_receipt, trust), datetime.now(UTC)
+            state,
+            _models(leases, open_lease, trust),
+            _models(receipts, open_receipt, trust),
+            datetime.now(UTC),
         )
 
 
@@ -111,5 +122,8 @@ def _models(
         try:
             believed.append(opener(message, trust).model)
         except (MalformedError, RefusedError) as error:
-            _log.info("not believed", extra={"event": "not-believed", "subject": message.subject, "code": error.code})
+            _log.info(
+                "not believed",
+                extra={"event": "not-believed", "subject": message.subject, "code": error.code},
+            )
     return believed

@@ -32,7 +32,9 @@ class Scheduler:
 
     bus: Bus
     keylog: KeyLog
-    _keys: dict[str, KeyState | None] = field(default_factory=dict)  # every key, and how it was after its last step
+    _keys: dict[str, KeyState | None] = field(
+        default_factory=dict
+    )  # every key, and how it was after its last step
     _woken: dict[str, None] = field(default_factory=dict)
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -46,12 +48,17 @@ class Scheduler:
                 await trust.refresh()  # a dependent may have been enrolled a moment ago
                 while await self.keylog.decide(
                     command.key,
-                    lambda state: planner.registration(state, command, signed, trust.current, datetime.now(UTC)),
+                    lambda state: planner.registration(
+                        state, command, signed, trust.current, datetime.now(UTC)
+                    ),
                 ):
                     pass
             case Rotate():
                 await self.keylog.decide(
-                    command.key, lambda state: planner.rotation(_owned(state, command), command, signed, datetime.now(UTC))
+                    command.key,
+                    lambda state: planner.rotation(
+                        _owned(state, command), command, signed, datetime.now(UTC)
+                    ),
                 )
             case _:
                 text = f"{message.subject}: expected register or rotate, found {command.VERB}"
@@ -105,7 +112,10 @@ class Scheduler:
             while await self._step(key):
                 pass
         except (RetryableError, RefusedError) as error:
-            _log.info("step put off", extra={"event": "step-put-off", "key": key, "code": error.code, "text": str(error)})
+            _log.info(
+                "step put off",
+                extra={"event": "step-put-off", "key": key, "code": error.code, "text": str(error)},
+            )
 
     async def _step(self, key: str) -> bool:
         state = await self.keylog.state(key)
@@ -125,5 +135,3 @@ def _owned(state: KeyState, command: Rotate) -> KeyState:
         text = f"key {state.key} belongs to {state.owner}, not to {command.author}"
         raise NotInScopeError(text, hint=f"ask {state.owner}")
     return state
-
-

@@ -7,7 +7,6 @@ step at most, so that every step is decided on the state that the step before ha
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -21,7 +20,6 @@ from rekey_core.contracts import (
     Granted,
     Register,
     Registered,
-    Rotate,
     RotationRequested,
     SignedCommand,
     event_id,
@@ -33,11 +31,10 @@ from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST, check_registration, class_named
 from rekey_core.trust import Trust
 
-_PHASE_OF_ACTIVATION = "installed"
-_PHASE_OF_DEACTIVATION = "switched"
 
-
-def registration(state: KeyState, command: Register, signed: SignedCommand, trust: Trust, now: datetime) -> Fact | None:
+def registration(
+    state: KeyState, command: Register, signed: SignedCommand, trust: Trust, now: datetime
+) -> Fact | None:
     """The next fact of a registration: ``registered``, then each ``granted``, then the first ``rotation-requested``.
 
     Raises:
@@ -54,17 +51,15 @@ def registration(state: KeyState, command: Register, signed: SignedCommand, trus
         return _registered(state, command, signed, now)
     ungranted = [name for name in sorted(set(command.dependents)) if name not in state.grants]
     if ungranted:
-        return Granted(
-            **_common(state, Granted, cause, 0, now, ordinal=sorted(set(command.dependents)).index(ungranted[0])),
-            dependent=ungranted[0],
-            command=signed,
-        )
+        ordinal = sorted(set(command.dependents)).index(ungranted[0])
+        common = _common(state, Granted, cause, 0, now, ordinal=ordinal)
+        return Granted.model_validate({**common, "dependent": ungranted[0], "command": signed})
     if not state.versions:
         return _requested(state, cause, "initial", None, now)
     return None
 
 
-def rotation(state: KeyState, command: Rotate, signed: SignedCommand, now: datetime) -> Fact:
+def rotation(state: KeyState, signed: SignedCommand, now: datetime) -> Fact:
     """The ``rotation-requested`` of a person's command.
 
     Raises:
@@ -81,7 +76,8 @@ def rotation(state: KeyState, command: Rotate, signed: SignedCommand, now: datet
         raise NotFoundError(message, hint="rekey key ls")
     under_way = unfinished(state)
     if under_way:
-        message = f"{state.key}@{under_way[-1]}: a rotation is under way ({', '.join(f'version {n} is {state.versions[n].state}' for n in under_way)})"
+        found = ", ".join(f"version {n} is {state.versions[n].state}" for n in under_way)
+        message = f"{state.key}: a rotation is under way, {found}"
         raise StateRefusedError(message, hint=f"rekey adoption {state.key}")
     return _requested(state, cause, "person", signed, now)
 
@@ -96,7 +92,9 @@ def step(state: KeyState, adopted: Adoption | None, now: datetime) -> Fact | Non
             return None
         return _activation(state, adopted, now) or _deactivation(state, adopted, now)
     if not unfinished(state) and rotation_due(state, now):
-        return _requested(state, f"time-{state.next_version()}-{state.registered.sequence}", "time", None, now)
+        return _requested(
+            state, f"time-{state.next_version()}-{state.registered.sequence}", "time", None, now
+        )
     return None
 
 
@@ -122,11 +120,15 @@ def _older_active(state: KeyState) -> list[int]:
 
 def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | None:
     version = state.versions[adopted.version]
-    if version.state is not VersionState.PRE_ACTIVATION or version.generated is None or not adopted.all_installed:
+    if (
+        version.state is not VersionState.PRE_ACTIVATION
+        or version.generated is None
+        or not adopted.all_installed
+    ):
         return None
     cause = str(version.generated.model.id)
-    return Activated(
-        **_common(state, Activated, cause, adopted.version, now), proved=_counts(adopted, _PHASE_OF_ACTIVATION)
+    return Activated.model_validate(
+        {**_common(state, Activated, cause, adopted.version, now), "proved": _counts(adopted)}
     )
 
 
@@ -136,12 +138,12 @@ def _deactivation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | N
     if state.current != adopted.version or current.activated is None or not older or not adopted.all_switched:
         return None
     cause = str(current.activated.model.id)
-    return Deactivated(
-        **_common(state, Deactivated, cause, older[0], now), proved=_counts(adopted, _PHASE_OF_DEACTIVATION)
+    return Deactivated.model_validate(
+        {**_common(state, Deactivated, cause, older[0], now), "proved": _counts(adopted)}
     )
 
 
-def _counts(adopted: Adoption, phase: Literal["installed", "switched"] | str) -> tuple[Count, ...]:
+def _counts(adopted: Adoption) -> tuple[Count, ...]:
     return tuple(
         Count(dependent=name, instances=tuple(sorted(i.instance for i in instances)))
         for name, instances in sorted(adopted.dependents.items())
@@ -152,30 +154,37 @@ def _check_enrolled(command: Register, trust: Trust) -> None:
     unknown = [name for name in command.dependents if name not in trust.document.dependents]
     if unknown:
         message = f"key {command.key}: dependent {', '.join(unknown)} is not enrolled"
-        raise NotFoundError(message, hint="enrol it first; enrolled: " + ", ".join(sorted(trust.document.dependents)))
+        raise NotFoundError(
+            message, hint="enrol it first; enrolled: " + ", ".join(sorted(trust.document.dependents))
+        )
 
 
 def _registered(state: KeyState, command: Register, signed: SignedCommand, now: datetime) -> Registered:
     key_class = class_named(command.key_class)
-    cryptoperiod = check_registration(command)
-    return Registered(
-        **_common(state, Registered, command_id(signed), 0, now),
-        owner=command.author,
-        key_class=key_class.name,
-        algorithm=key_class.algorithm,
-        release=key_class.release,
-        purpose=command.purpose,
-        cryptoperiod_s=cryptoperiod,
-        command=signed,
-    )
+    said = {
+        "owner": command.author,
+        "key_class": key_class.name,
+        "algorithm": key_class.algorithm,
+        "release": key_class.release,
+        "purpose": command.purpose,
+        "cryptoperiod_s": check_registration(command),
+        "command": signed,
+    }
+    return Registered.model_validate({**_common(state, Registered, command_id(signed), 0, now), **said})
 
 
 def _requested(
-    state: KeyState, cause: str, reason: Literal["initial", "time", "person"], signed: SignedCommand | None, now: datetime
+    state: KeyState,
+    cause: str,
+    reason: Literal["initial", "time", "person"],
+    signed: SignedCommand | None,
+    now: datetime,
 ) -> RotationRequested:
     deadline = now + timedelta(seconds=class_named(state.key_class or "").rotation_deadline_s)
     common = _common(state, RotationRequested, cause, state.next_version(), now)
-    return RotationRequested(**common, reason=reason, deadline=deadline, command=signed)
+    return RotationRequested.model_validate(
+        {**common, "reason": reason, "deadline": deadline, "command": signed}
+    )
 
 
 def _common(
@@ -193,8 +202,3 @@ def _common(
         "policy": POLICY_DIGEST,
         "at": now,
     }
-
-
-def unfinished_names(missing: Iterable[str]) -> str:
-    """The instances that a step waits for, for the log line."""
-    return ", ".join(sorted(missing)) or "nobody"

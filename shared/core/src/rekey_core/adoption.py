@@ -18,7 +18,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from rekey_core.confirmation import Phase, VersionContext, check, probe_message
-from rekey_core.contracts import Confirmation, Delivered, Delivery, Generated, Lease, Probe, ProbeSignature, Receipt
+from rekey_core.contracts import (
+    Confirmation,
+    Delivered,
+    Delivery,
+    Generated,
+    Lease,
+    Probe,
+    ProbeSignature,
+    Receipt,
+)
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
 from rekey_core.errors import SignatureError
@@ -54,7 +63,9 @@ class Adoption:
     @property
     def all_switched(self) -> bool:
         """Every live instance of every dependent protects with the version and with no older one."""
-        return all(proof.switched and proof.stopped for proofs in self.dependents.values() for proof in proofs)
+        return all(
+            proof.switched and proof.stopped for proofs in self.dependents.values() for proof in proofs
+        )
 
     def missing(self, phase: Phase) -> tuple[str, ...]:
         """``dependent/instance`` of those that have not proved the phase."""
@@ -91,7 +102,9 @@ def is_live(lease: Lease, key: str, now: datetime) -> bool:
     return key in lease.keys and lease.until + timedelta(seconds=LEASE_MARGIN_S) >= now
 
 
-def proved(receipt: Receipt, state: KeyState, version: int, phase: Phase, deliveries: Iterable[Delivered]) -> bool:
+def proved(
+    receipt: Receipt, state: KeyState, version: int, phase: Phase, deliveries: Iterable[Delivered]
+) -> bool:
     """Whether the receipt holds a proof of the phase that only a holder of the version could give."""
     held = receipt.keys.get(state.key)
     facts = state.versions.get(version)
@@ -121,7 +134,9 @@ def _proof(
     )
 
 
-def _delivery(proof: Confirmation, receipt: Receipt, version: int, deliveries: Iterable[Delivered]) -> Delivery | None:
+def _delivery(
+    proof: Confirmation, receipt: Receipt, version: int, deliveries: Iterable[Delivered]
+) -> Delivery | None:
     for batch in deliveries:
         for delivery in batch.deliveries:
             who = (batch.version, delivery.delivery, delivery.instance, delivery.dependent)

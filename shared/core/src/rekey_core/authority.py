@@ -63,7 +63,9 @@ class StreamConfig:
 
 
 STREAMS: Final[tuple[StreamConfig, ...]] = (
-    StreamConfig(Stream.LIFECYCLE, ("evt.{env}.>", "dlv.{env}.>"), write_once=True, atomic=True, max_bytes=4 << 30),
+    StreamConfig(
+        Stream.LIFECYCLE, ("evt.{env}.>", "dlv.{env}.>"), write_once=True, atomic=True, max_bytes=4 << 30
+    ),
     StreamConfig(Stream.COMMANDS, tuple(f"cmd.{verb}.{{env}}.>" for verb in VERBS), write_once=True),
     StreamConfig(Stream.MATERIAL, ("mat.{env}.>",), write_once=False),
     StreamConfig(Stream.LEASES, ("lse.{env}.>",), write_once=False),
@@ -97,7 +99,9 @@ class Appends:
 
 def _facts() -> tuple[Appends, ...]:
     return tuple(
-        Appends(Identity(fact.AUTHOR.value), f"evt.{{env}}.*.*.{fact.AUTHOR}.{fact.EVENT}.*", Stream.LIFECYCLE)
+        Appends(
+            Identity(fact.AUTHOR.value), f"evt.{{env}}.*.*.{fact.AUTHOR}.{fact.EVENT}.*", Stream.LIFECYCLE
+        )
         for fact in FACTS
     )
 
@@ -171,7 +175,9 @@ def _reads(reader: Identity, stream: Stream, *forms: Form) -> tuple[Reads, ...]:
 
 
 _ALL_TRUST: Final = tuple(
-    Reads(identity, Stream.TRUST, Form.SUBJECT, "trust.{env}.*") for identity in Identity if identity is not Identity.PROVISIONER
+    Reads(identity, Stream.TRUST, Form.SUBJECT, "trust.{env}.*")
+    for identity in Identity
+    if identity is not Identity.PROVISIONER
 )
 
 READS: Final[tuple[Reads, ...]] = (
@@ -193,7 +199,14 @@ READS: Final[tuple[Reads, ...]] = (
     *_reads(Identity.REVOCATION, Stream.NOTICES, Form.LEADER),
     *(
         read
-        for stream in (Stream.LIFECYCLE, Stream.COMMANDS, Stream.LEASES, Stream.RECEIPTS, Stream.REPORTS, Stream.NOTICES)
+        for stream in (
+            Stream.LIFECYCLE,
+            Stream.COMMANDS,
+            Stream.LEASES,
+            Stream.RECEIPTS,
+            Stream.REPORTS,
+            Stream.NOTICES,
+        )
         for read in _reads(Identity.AUDIT, stream, Form.BODY, Form.LEADER)
     ),
     Reads(Identity.APPLICATION, Stream.NOTICES, Form.SUBJECT, "ntc.{env}.{self}.*"),
@@ -230,18 +243,29 @@ class Consumer:
 
 CONSUMERS: Final[tuple[Consumer, ...]] = (
     Consumer(
-        Identity.GENERATOR, Stream.LIFECYCLE, "generator", ("evt.{env}.*.*.rotation-scheduler.rotation-requested.*",)
+        Identity.GENERATOR,
+        Stream.LIFECYCLE,
+        "generator",
+        ("evt.{env}.*.*.rotation-scheduler.rotation-requested.*",),
     ),
     Consumer(Identity.DISTRIBUTOR, Stream.LIFECYCLE, "distributor", ("evt.{env}.>",)),
     Consumer(
-        Identity.DISTRIBUTOR, Stream.COMMANDS, "distributor-emergency", ("cmd.suspend.{env}.>", "cmd.revoke.{env}.>")
+        Identity.DISTRIBUTOR,
+        Stream.COMMANDS,
+        "distributor-emergency",
+        ("cmd.suspend.{env}.>", "cmd.revoke.{env}.>"),
     ),
     Consumer(
-        Identity.ROTATION_SCHEDULER, Stream.COMMANDS, "rotation-scheduler", ("cmd.register.{env}.>", "cmd.rotate.{env}.>")
+        Identity.ROTATION_SCHEDULER,
+        Stream.COMMANDS,
+        "rotation-scheduler",
+        ("cmd.register.{env}.>", "cmd.rotate.{env}.>"),
     ),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.LIFECYCLE, "rotation-scheduler-facts", ("evt.{env}.>",)),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.RECEIPTS, "rotation-scheduler-receipts", ("rcpt.{env}.>",)),
-    Consumer(Identity.REVOCATION, Stream.COMMANDS, "revocation", ("cmd.suspend.{env}.>", "cmd.revoke.{env}.>")),
+    Consumer(
+        Identity.REVOCATION, Stream.COMMANDS, "revocation", ("cmd.suspend.{env}.>", "cmd.revoke.{env}.>")
+    ),
     Consumer(Identity.AUDIT, Stream.LIFECYCLE, "audit", ("evt.{env}.>", "dlv.{env}.>"), max_ack_pending=1),
     Consumer(Identity.AUDIT, Stream.REPORTS, "audit-reports", ("rpt.{env}.>",)),
     Consumer(Identity.AUDIT, Stream.ADVISORIES, "audit-advisories", ()),

@@ -43,7 +43,9 @@ def payload_of(command: Command) -> bytes:
 def sign_command(command: Command, private_openssh_pem: bytes) -> SignedCommand:
     """Sign with an SSH key file."""
     payload = payload_of(command)
-    return SignedCommand(payload=b64u_encode(payload), sshsig=sign(private_openssh_pem, payload, COMMAND_NAMESPACE))
+    return SignedCommand(
+        payload=b64u_encode(payload), sshsig=sign(private_openssh_pem, payload, COMMAND_NAMESPACE)
+    )
 
 
 def read_command(signed: SignedCommand) -> AnyCommand:
@@ -93,7 +95,9 @@ def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetim
         raise AuthorityError(message, hint=f"ask somebody with the role {role}")
     if not trust.in_scope(command.author, command.key):
         message = f"{command.VERB} {command.key}: the key is not in the scope of {command.author}"
-        raise NotInScopeError(message, hint=f"scopes of {command.author}: {', '.join(person.scopes) or 'none'}")
+        raise NotInScopeError(
+            message, hint=f"scopes of {command.author}: {', '.join(person.scopes) or 'none'}"
+        )
     return command
 
 

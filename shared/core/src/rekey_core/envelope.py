@@ -119,7 +119,9 @@ def signed_of(message: BusMessage) -> Signed:
     if len(message.data) > MAX_NOTICE_BYTES:
         text = f"{message.subject}: body has {len(message.data)} bytes, expected at most {MAX_NOTICE_BYTES}"
         raise OversizedError(text)
-    missing = [name for name in (TYPE_HEADER, KEY_ID_HEADER, SIGNATURE_HEADER) if not message.headers.get(name)]
+    missing = [
+        name for name in (TYPE_HEADER, KEY_ID_HEADER, SIGNATURE_HEADER) if not message.headers.get(name)
+    ]
     if missing:
         text = f"{message.subject}: expected a signed message, found no header {', '.join(missing)}"
         raise SignatureError(text)
@@ -188,7 +190,9 @@ def unpack_or_void(message: BusMessage, open_message: Callable[[BusMessage], Sto
     try:
         return open_message(message)
     except UnknownTypeError as error:
-        return Void(message.sequence, message.subject, error, validly_signed=True)  # parse() comes after verify
+        return Void(
+            message.sequence, message.subject, error, validly_signed=True
+        )  # parse() comes after verify
     except MalformedError as error:
         return Void(message.sequence, message.subject, error)
 

@@ -78,7 +78,9 @@ class KeyState:
     versions: Mapping[int, VersionFacts] = field(default_factory=dict)
     current: int | None = None
     last_sequence: int = 0
-    events_of: Mapping[str, tuple[Stored[Fact], ...]] = field(default_factory=dict)  # cause → facts that name it
+    events_of: Mapping[str, tuple[Stored[Fact], ...]] = field(
+        default_factory=dict
+    )  # cause → facts that name it
     voids: tuple[Void, ...] = ()
     undecidable: str | None = None
 
@@ -181,7 +183,9 @@ def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
     if item.sequence <= state.last_sequence:
         raise CheckSequenceError(f"{item.subject}: stands at {item.sequence}, before {state.last_sequence}")
     if fact.checked != state.last_sequence:
-        raise CheckSequenceError(f"{item.subject}: expected checked sequence {state.last_sequence}, found {fact.checked}")
+        raise CheckSequenceError(
+            f"{item.subject}: expected checked sequence {state.last_sequence}, found {fact.checked}"
+        )
     if not same_policy(fact.policy):
         raise PolicyError(f"{item.subject}: policy {fact.policy[:16]} is not known")
     if isinstance(fact, Suspended | Compromised):
@@ -217,7 +221,9 @@ def _commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: 
     if not isinstance(command, kind) or command.key != fact.key:
         raise AuthorityError(f"{fact.EVENT} of {fact.key} carries a command {command.VERB} of {command.key}")
     if fact.cause != command_id(signed):
-        raise AuthorityError(f"{fact.EVENT} of {fact.key} names cause {fact.cause[:16]}, its command is another")
+        raise AuthorityError(
+            f"{fact.EVENT} of {fact.key} names cause {fact.cause[:16]}, its command is another"
+        )
     return command
 
 
@@ -236,7 +242,15 @@ def _registered(state: KeyState, item: Stored[Registered], trust: Trust) -> KeyS
         raise IllegalTransitionError(f"key {state.key} is registered twice")
     command = _commanded(item, fact.command, Register, trust)
     key_class = class_named(fact.key_class)
-    said = (fact.owner, fact.key_class, fact.purpose, fact.algorithm, fact.release, fact.cryptoperiod_s, fact.version)
+    said = (
+        fact.owner,
+        fact.key_class,
+        fact.purpose,
+        fact.algorithm,
+        fact.release,
+        fact.cryptoperiod_s,
+        fact.version,
+    )
     meant = (
         command.author,
         command.key_class,
@@ -264,7 +278,9 @@ def _requested(state: KeyState, item: Stored[RotationRequested], trust: Trust) -
     fact = item.model
     _must_be_registered(state)
     if fact.version != state.next_version():
-        raise IllegalTransitionError(f"{state.key}: expected a request for version {state.next_version()}, found {fact.version}")
+        raise IllegalTransitionError(
+            f"{state.key}: expected a request for version {state.next_version()}, found {fact.version}"
+        )
     if state.in_motion() is not None:
         raise IllegalTransitionError(f"{state.key}@{state.in_motion()} is still in pre-activation")
     if fact.reason == "person":
@@ -281,13 +297,19 @@ def _generated(state: KeyState, item: Stored[Generated]) -> KeyState:
     fact = item.model
     version = _version(state, fact.version)
     if version.generated is not None or version.state is not VersionState.PRE_ACTIVATION:
-        raise IllegalTransitionError(f"{state.key}@{fact.version} is {version.state} and cannot be generated (again)")
+        raise IllegalTransitionError(
+            f"{state.key}@{fact.version} is {version.state} and cannot be generated (again)"
+        )
     if fact.cause != str(version.requested.model.id):
         raise IllegalTransitionError(f"{state.key}@{fact.version}: generated for another request")
     if (fact.algorithm, fact.release) != (state.algorithm, state.release):
-        raise SchemaError(f"{state.key}@{fact.version}: expected {state.algorithm}, {state.release}, found another")
+        raise SchemaError(
+            f"{state.key}@{fact.version}: expected {state.algorithm}, {state.release}, found another"
+        )
     if (fact.spki is None) is not (fact.algorithm is Algorithm.AES_256_GCM):
-        raise SchemaError(f"{state.key}@{fact.version}: a public key belongs to asymmetric versions, and only to them")
+        raise SchemaError(
+            f"{state.key}@{fact.version}: a public key belongs to asymmetric versions, and only to them"
+        )
     used = {v.generated.model.key_id for v in state.versions.values() if v.generated}
     if fact.key_id in used:
         raise SchemaError(f"{state.key}@{fact.version}: key id {fact.key_id} is used before")
@@ -319,10 +341,14 @@ def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
     _must_be_registered(state)
     is_suspension = isinstance(fact, Suspended)
     command: Suspend | Revoke = (
-        _commanded(item, fact.command, Suspend, trust) if is_suspension else _commanded(item, fact.command, Revoke, trust)
+        _commanded(item, fact.command, Suspend, trust)
+        if is_suspension
+        else _commanded(item, fact.command, Revoke, trust)
     )
     if command.version != fact.version:
-        raise AuthorityError(f"{fact.EVENT} of {state.key}@{fact.version}: the command says version {command.version}")
+        raise AuthorityError(
+            f"{fact.EVENT} of {state.key}@{fact.version}: the command says version {command.version}"
+        )
     trigger = Trigger.SUSPEND if is_suspension else Trigger.COMPROMISE
     numbers = sorted(state.versions) if fact.version == 0 else [_version(state, fact.version).number]
     legal = [n for n in numbers if is_legal(state.versions[n].state, trigger)]

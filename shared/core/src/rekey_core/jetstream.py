@@ -7,7 +7,9 @@ from typing import Final
 
 from rekey_core.authority import READS, Consumer, Form, StreamConfig
 
-HEADER_BYTES: Final = 8 * 1024  # headers count against a stream's largest message: envelope, conditions, trace context
+HEADER_BYTES: Final = (
+    8 * 1024
+)  # headers count against a stream's largest message: envelope, conditions, trace context
 NANOSECONDS: Final = 1_000_000_000
 DUPLICATE_WINDOW_S: Final = 1  # no message of ours has a Nats-Msg-Id: ids are predictable (DESIGN §3)
 

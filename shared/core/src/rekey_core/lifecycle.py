@@ -118,7 +118,9 @@ def is_legal(state: VersionState, trigger: Trigger) -> bool:
     return TABLE[state, trigger] is not None
 
 
-def transition(state: VersionState, trigger: Trigger, *, resume_to: VersionState | None = None) -> VersionState:
+def transition(
+    state: VersionState, trigger: Trigger, *, resume_to: VersionState | None = None
+) -> VersionState:
     """The state after a trigger. ``resume_to``: where the suspension came from, needed to resume.
 
     Raises:

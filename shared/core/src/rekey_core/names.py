@@ -16,7 +16,9 @@ Environment = Annotated[str, _token]
 KeyName = Annotated[str, _token]
 DependentName = Annotated[str, _token]
 PersonName = Annotated[str, _token]
-InstanceId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]  # first 16 bytes of SHA-256(instance public key)
+InstanceId = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{32}$")
+]  # first 16 bytes of SHA-256(instance public key)
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # SHA-256 in hex
 
 

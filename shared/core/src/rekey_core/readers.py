@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from rekey_core.authority import Subjects
 from rekey_core.contracts import (
-    ANSWERS,
     FACTS,
     MAX_MESSAGE_BYTES,
     MAX_REQUEST_AGE_S,
@@ -38,7 +37,16 @@ from rekey_core.contracts import (
     Stop,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json
-from rekey_core.envelope import BusMessage, Stored, expect, open_signed, parse, signed_of, unpack, verify_signed
+from rekey_core.envelope import (
+    BusMessage,
+    Stored,
+    expect,
+    open_signed,
+    parse,
+    signed_of,
+    unpack,
+    verify_signed,
+)
 from rekey_core.errors import (
     ExpiredError,
     ForeignEnvironmentError,
@@ -73,21 +81,29 @@ def open_delivered(message: BusMessage, trust: Trust) -> Stored[Delivered]:
     """A batch of deliveries."""
     stored = _by_service(message, (Delivered,), Service.DISTRIBUTOR, trust)
     batch = stored.model
-    expect(message.subject, Subjects(trust.env).delivered(batch.key, batch.version, batch.id.hex), what="delivered")
+    expect(
+        message.subject,
+        Subjects(trust.env).delivered(batch.key, batch.version, batch.id.hex),
+        what="delivered",
+    )
     return stored
 
 
 def open_record(message: BusMessage, trust: Trust) -> Stored[MaterialRecord]:
     """The record of a wrapped version."""
     stored = _by_service(message, (MaterialRecord,), Service.GENERATOR, trust)
-    expect(message.subject, Subjects(trust.env).material(stored.model.key, stored.model.version), what="record")
+    expect(
+        message.subject, Subjects(trust.env).material(stored.model.key, stored.model.version), what="record"
+    )
     return stored
 
 
 def open_notice(message: BusMessage, trust: Trust) -> Stored[Notice]:
     """What should be, for one dependent."""
     stored = _by_service(message, (Notice,), Service.DISTRIBUTOR, trust)
-    expect(message.subject, Subjects(trust.env).notice(stored.model.dependent, stored.model.key), what="notice")
+    expect(
+        message.subject, Subjects(trust.env).notice(stored.model.dependent, stored.model.key), what="notice"
+    )
     return stored
 
 
@@ -141,10 +157,14 @@ def open_request(subject: str, data: bytes, trust: Trust, *, now: datetime) -> R
     key = instance_key(claimed.endorsement, claimed.dependent, claimed.instance, trust)
     verify_signed(signed, (key,), where=subject)
     _same_environment(claimed, trust, subject)
-    expect(subject, Subjects(trust.env).request(claimed.dependent, claimed.instance, claimed.OP), what="request")
+    expect(
+        subject, Subjects(trust.env).request(claimed.dependent, claimed.instance, claimed.OP), what="request"
+    )
     age = abs((now - claimed.sent_at).total_seconds())
     if age > MAX_REQUEST_AGE_S:
-        text = f"request of {claimed.instance} was sent {age:.0f} s ago, expected at most {MAX_REQUEST_AGE_S} s"
+        text = (
+            f"request of {claimed.instance} was sent {age:.0f} s ago, expected at most {MAX_REQUEST_AGE_S} s"
+        )
         raise ExpiredError(text, hint="check the clocks of both machines")
     return claimed
 
@@ -153,7 +173,12 @@ def open_answer(data: bytes, trust: Trust, request: Request, models: Iterable[ty
     """The distributor's answer to exactly this request."""
     where = f"answer to {request.OP}"
     signed = _signed_json(data, Signed, where=where)
-    answer = open_signed(signed, (*models, RefusalAnswer), trust.service_keys(Service.DISTRIBUTOR), where=where)
+    keys = trust.service_keys(Service.DISTRIBUTOR)
+    answer: A | RefusalAnswer
+    if signed.type == RefusalAnswer.TYPE:
+        answer = open_signed(signed, (RefusalAnswer,), keys, where=where)
+    else:
+        answer = open_signed(signed, models, keys, where=where)
     expected = (request.env, request.dependent, request.instance, request.nonce)
     if (answer.env, answer.dependent, answer.instance, answer.nonce) != expected:
         text = f"{where}: expected nonce {request.nonce} for {request.instance}, found {answer.nonce}"
@@ -170,7 +195,9 @@ def open_embedded_fact(signed: Signed, trust: Trust, *, where: str) -> Fact:
     return fact
 
 
-def endorse(dependent: str, env: str, instance_public: bytes, key: SigningKey, *, at: datetime | None = None) -> Endorsement:
+def endorse(
+    dependent: str, env: str, instance_public: bytes, key: SigningKey, *, at: datetime | None = None
+) -> Endorsement:
     """The dependent's word that an instance key is its own."""
     issued_at = at or datetime.now(UTC)
     instance = key_id(instance_public)
@@ -206,7 +233,13 @@ def instance_key(endorsement: Endorsement, dependent: str, instance: str, trust:
 
 def _endorsement_bytes(env: str, dependent: str, instance: str, raw: bytes, issued_at: datetime) -> bytes:
     return canonical_json(
-        {"env": env, "dependent": dependent, "instance": instance, "key": raw.hex(), "issued_at": issued_at.isoformat()}
+        {
+            "env": env,
+            "dependent": dependent,
+            "instance": instance,
+            "key": raw.hex(),
+            "issued_at": issued_at.isoformat(),
+        }
     )
 
 
@@ -246,4 +279,3 @@ def _signed_json(data: bytes, model: type[S], *, where: str) -> S:
     except ValidationError as error:
         text = f"{where}: expected a signed {model.__name__}, found something else"
         raise SchemaError(text) from error
-

@@ -8,7 +8,14 @@ from fnmatch import fnmatchcase
 
 from pydantic import ValidationError
 
-from rekey_core.contracts import TRUST_NAMESPACE, Dependent, OfficerSignature, Person, SignedTrust, TrustDocument
+from rekey_core.contracts import (
+    TRUST_NAMESPACE,
+    Dependent,
+    OfficerSignature,
+    Person,
+    SignedTrust,
+    TrustDocument,
+)
 from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json, sha256_hex
 from rekey_core.errors import AuthorityError, RekeyError, SignatureError, TrustError
 from rekey_core.names import Role, Service
@@ -171,6 +178,8 @@ def _sound(document: TrustDocument) -> TrustDocument:
     """A document that nobody could follow is refused: its quorum must be within its officers."""
     officers = [name for name, person in document.people.items() if Role.TRUST_OFFICER in person.roles]
     if document.quorum > len(officers):
-        message = f"version {document.n}: quorum {document.quorum} of {len(officers)} officers can never be reached"
+        message = (
+            f"version {document.n}: quorum {document.quorum} of {len(officers)} officers can never be reached"
+        )
         raise TrustError(message)
     return document

@@ -7,7 +7,16 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, StringConstraints
 
 from rekey_core.contracts.base import Message, Model, Nonce, Sequence, Time, Version, VersionOrKey
-from rekey_core.names import Algorithm, DependentName, Digest, Environment, InstanceId, KeyName, PersonName, Release
+from rekey_core.names import (
+    Algorithm,
+    DependentName,
+    Digest,
+    Environment,
+    InstanceId,
+    KeyName,
+    PersonName,
+    Release,
+)
 
 
 class Ask(Model):

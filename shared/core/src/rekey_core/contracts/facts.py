@@ -14,9 +14,21 @@ from pydantic import Field, StringConstraints
 
 from rekey_core.contracts.base import Base64Url, Message, Model, Sequence, Time, Version, VersionOrKey
 from rekey_core.contracts.commands import SignedCommand
-from rekey_core.names import Algorithm, DependentName, Digest, Environment, InstanceId, KeyName, PersonName, Release, Service
+from rekey_core.names import (
+    Algorithm,
+    DependentName,
+    Digest,
+    Environment,
+    InstanceId,
+    KeyName,
+    PersonName,
+    Release,
+    Service,
+)
 
-EVENT_NAMESPACE: Final = uuid.UUID("6f9f4a0e-5f0c-5a55-9a52-0f6d1f1f7a11")  # ours, fixed for ever: event ids derive from it
+EVENT_NAMESPACE: Final = uuid.UUID(
+    "6f9f4a0e-5f0c-5a55-9a52-0f6d1f1f7a11"
+)  # ours, fixed for ever: event ids derive from it
 
 TinkKeyId = Annotated[int, Field(ge=1, le=2**32 - 1)]
 Cause = Annotated[str, StringConstraints(min_length=1, max_length=64)]

@@ -10,9 +10,28 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from rekey_core.contracts.base import Base64Url, Endorsement, Message, Model, Nonce, Sequence, Signed, Time, Version
+from rekey_core.contracts.base import (
+    Base64Url,
+    Endorsement,
+    Message,
+    Model,
+    Nonce,
+    Sequence,
+    Signed,
+    Time,
+    Version,
+)
 from rekey_core.contracts.facts import Cause, TinkKeyId
-from rekey_core.names import Algorithm, DependentName, Digest, Environment, InstanceId, KeyName, Release, Service
+from rekey_core.names import (
+    Algorithm,
+    DependentName,
+    Digest,
+    Environment,
+    InstanceId,
+    KeyName,
+    Release,
+    Service,
+)
 
 MAX_REQUEST_AGE_S: Final = 60  # clock difference and delay that a request may have
 MAX_VERSIONS_PER_REQUEST: Final = 16  # so that an answer stays far below the bus's largest message

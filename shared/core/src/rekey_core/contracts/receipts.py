@@ -6,7 +6,17 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
-from rekey_core.contracts.base import Base64Url, Endorsement, Message, Model, Nonce, Sequence, Time, Version, VersionOrKey
+from rekey_core.contracts.base import (
+    Base64Url,
+    Endorsement,
+    Message,
+    Model,
+    Nonce,
+    Sequence,
+    Time,
+    Version,
+    VersionOrKey,
+)
 from rekey_core.names import DependentName, Environment, InstanceId, KeyName, Service
 
 HexValue = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
