@@ -92,7 +92,8 @@ class Leasing:
             request.receipt, self.bus.trust.current, where="receipt in lease request"
         )
         if (receipt.dependent, receipt.instance) != (request.dependent, request.instance):
-            message = f"receipt of {receipt.dependent}/{receipt.instance} in the request of {request.dependent}/{request.instance}"
+            asker = f"{request.dependent}/{request.instance}"
+            message = f"receipt of {receipt.dependent}/{receipt.instance} in the request of {asker}"
             raise WrongAuthorError(message)
         return receipt
 

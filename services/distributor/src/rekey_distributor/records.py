@@ -60,7 +60,8 @@ class Records:
         found = (sha256_hex(blob), record.commitment, record.key_id, record.cause, record.epoch, record.spki)
         expected = (fact.blob_digest, fact.commitment, fact.key_id, fact.cause, fact.epoch, fact.spki)
         if found != expected:
-            text = f"{fact.key}@{fact.version}: expected the record with digest {fact.blob_digest[:16]}, found {found[0][:16]}"
+            digests = f"expected the record with digest {fact.blob_digest[:16]}, found {found[0][:16]}"
+            text = f"{fact.key}@{fact.version}: {digests}"
             raise RecordError(text)
 
 

@@ -93,7 +93,8 @@ def check_record(record: MaterialRecord, wanted: Order) -> None:
         record.env, record.key, record.version, record.algorithm, record.release, record.epoch
     )
     if (made, record.cause, record.key_id) != (wanted.context, wanted.cause, wanted.key_id):
-        message = f"{record.key}@{record.version}: the record in MATERIAL was made for cause {record.cause}, expected {wanted.cause}"
+        causes = f"made for {record.cause}, expected {wanted.cause}"
+        message = f"{record.key}@{record.version}: the record in MATERIAL was {causes}"
         raise RecordError(message)
 
 

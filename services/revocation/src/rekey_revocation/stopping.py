@@ -92,7 +92,8 @@ def _check_effect(state: KeyState, command: Suspend | Revoke) -> None:
     targets = sorted(state.versions) if command.version == 0 else [command.version]
     missing = [number for number in targets if number not in state.versions]
     if missing or not targets:
-        message = f"{state.key}@{command.version} does not exist; versions: {', '.join(map(str, sorted(state.versions))) or 'none'}"
+        known = ", ".join(map(str, sorted(state.versions))) or "none"
+        message = f"{state.key}@{command.version} does not exist; versions: {known}"
         raise NotFoundError(message, hint=f"rekey key show {state.key}")
     if not any(is_legal(state.versions[number].state, trigger) for number in targets):
         found = ", ".join(f"{number} is {state.versions[number].state}" for number in targets)

@@ -56,9 +56,7 @@ class Scheduler:
             case Rotate():
                 await self.keylog.decide(
                     command.key,
-                    lambda state: planner.rotation(
-                        _owned(state, command), command, signed, datetime.now(UTC)
-                    ),
+                    lambda state: planner.rotation(_owned(state, command), signed, datetime.now(UTC)),
                 )
             case _:
                 text = f"{message.subject}: expected register or rotate, found {command.VERB}"

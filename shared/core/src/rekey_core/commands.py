@@ -107,5 +107,6 @@ def _check_time(command: Command, at: datetime) -> None:
         message = f"command lives {lifetime:.0f} s, expected more than 0 and at most {MAX_COMMAND_LIFETIME_S}"
         raise ExpiredError(message)
     if not command.issued_at - timedelta(seconds=CLOCK_SKEW_S) <= at < command.expires_at:
-        message = f"command is valid from {command.issued_at:%H:%M:%S} to {command.expires_at:%H:%M:%S}, accepted at {at:%H:%M:%S}"
+        valid = f"{command.issued_at:%H:%M:%S} to {command.expires_at:%H:%M:%S}"
+        message = f"command is valid from {valid}, accepted at {at:%H:%M:%S}"
         raise ExpiredError(message, hint="give the command again, and check the clock")

@@ -177,35 +177,41 @@ def rotation_due(state: KeyState, now: datetime) -> bool:
 
 
 def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
+    """Everything that any fact must satisfy, then the rule of its kind."""
     fact = item.model
     if (fact.env, fact.key) != (state.env, state.key):
         raise SchemaError(f"fact of {fact.env}/{fact.key} in the log of {state.env}/{state.key}")
-    if item.sequence <= state.last_sequence:
-        raise CheckSequenceError(f"{item.subject}: stands at {item.sequence}, before {state.last_sequence}")
-    if fact.checked != state.last_sequence:
+    if fact.checked != state.last_sequence or item.sequence <= state.last_sequence:
+        found = f"{fact.checked} at {item.sequence}"
         raise CheckSequenceError(
-            f"{item.subject}: expected checked sequence {state.last_sequence}, found {fact.checked}"
+            f"{item.subject}: expected checked sequence {state.last_sequence}, found {found}"
         )
     if not same_policy(fact.policy):
         raise PolicyError(f"{item.subject}: policy {fact.policy[:16]} is not known")
-    if isinstance(fact, Suspended | Compromised):
-        return _stopped(state, item, trust)
-    if state.undecidable:
+    if state.undecidable and not isinstance(fact, Suspended | Compromised):
         raise SchemaError(f"{item.subject}: decided although the key is undecidable: {state.undecidable}")
-    match fact:
+    return _ruled(state, item, trust)
+
+
+def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
+    match item.model:
         case Registered():
-            return _registered(state, _as(item, Registered), trust)
+            after = _registered(state, _as(item, Registered), trust)
         case Granted():
-            return _granted(state, _as(item, Granted), trust)
+            after = _granted(state, _as(item, Granted), trust)
         case RotationRequested():
-            return _requested(state, _as(item, RotationRequested), trust)
+            after = _requested(state, _as(item, RotationRequested), trust)
         case Generated():
-            return _generated(state, _as(item, Generated))
+            after = _generated(state, _as(item, Generated))
         case Activated():
-            return _activated(state, _as(item, Activated))
+            after = _activated(state, _as(item, Activated))
         case Deactivated():
-            return _deactivated(state, _as(item, Deactivated))
-    raise SchemaError(f"{item.subject}: no rule for {fact.EVENT}")
+            after = _deactivated(state, _as(item, Deactivated))
+        case Suspended() | Compromised():
+            after = _stopped(state, item, trust)
+        case _:
+            raise SchemaError(f"{item.subject}: no rule for {item.model.EVENT}")
+    return after
 
 
 def _as(item: Stored[Fact], kind: type[F]) -> Stored[F]:

@@ -8,9 +8,9 @@ from typing import Annotated, Final
 
 from pydantic import StringConstraints
 
-TOKEN_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"  # one NATS token; 63 as in DNS labels (RFC 1035 §2.3.4)
-_TOKEN: Final = re.compile(TOKEN_PATTERN)
-_token = StringConstraints(pattern=TOKEN_PATTERN)
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{0,62}$"  # one NATS token; 63 as in DNS labels (RFC 1035 §2.3.4)
+_TOKEN: Final = re.compile(NAME_PATTERN)
+_token = StringConstraints(pattern=NAME_PATTERN)
 
 Environment = Annotated[str, _token]
 KeyName = Annotated[str, _token]

@@ -68,7 +68,8 @@ class Trust:
         document = _parse(payload)
         place = (document.env, document.n, document.previous)
         if place != (self.env, self.n + 1, self.digest):
-            message = f"expected version {self.n + 1} after {self.digest[:16]}, found {document.n} after {str(document.previous)[:16]}"
+            found = f"{document.n} after {str(document.previous)[:16]}"
+            message = f"expected version {self.n + 1} after {self.digest[:16]}, found {found}"
             raise TrustError(message)
         officers = self._officers_who_signed(payload, signed.signatures)
         if len(officers) < self.document.quorum:
