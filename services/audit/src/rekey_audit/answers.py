@@ -76,7 +76,9 @@ class Answers:
         try:
             return await self._answer(question)
         except RekeyError as error:
-            return AskRefused(**self._common(question, AskRefused), code=error.code, message=str(error), hint=error.hint)
+            return AskRefused(
+                **self._common(question, AskRefused), code=error.code, message=str(error), hint=error.hint
+            )
 
     async def _answer(self, question: _Question) -> AskAnswer:
         await self.bus.trust.fresh(lambda trust: trust.person(question.person))
@@ -109,15 +111,19 @@ class Answers:
         found = state.versions.get(number) if number is not None else None
         common = self._common(question, AdoptionAnswer)
         if found is None:
-            return AdoptionAnswer(**common, key=state.key, version=None, state=None, deadline=None, dependents=())
+            return AdoptionAnswer(
+                **common, key=state.key, version=None, state=None, deadline=None, dependents=()
+            )
         leases, receipts = await self._leases(state.grants), await self._receipts(state.grants)
         return AdoptionAnswer(
             **common,
             key=state.key,
             version=number,
             state=found.state.value,
-            deadline=found.requested.model.deadline if found.requested else None,
-            dependents=questions.dependents(state, found.number, leases, receipts, record.deliveries, datetime.now(UTC)),
+            deadline=found.requested.model.deadline,
+            dependents=questions.dependents(
+                state, found, leases, receipts, record.deliveries, datetime.now(UTC)
+            ),
         )
 
     async def _command(self, question: _Question) -> CommandAnswer:

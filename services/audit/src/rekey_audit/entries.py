@@ -17,7 +17,6 @@ from rekey_core.contracts import (
     HistoryEntry,
     Registered,
     RotationRequested,
-    SignedCommand,
     Suspended,
 )
 from rekey_core.envelope import BusMessage, Stored
@@ -77,30 +76,29 @@ def void_entry(message: BusMessage, error: MalformedError) -> HistoryEntry:
     )
 
 
-def command_reason(signed: SignedCommand) -> str:
-    """What the author of a verified command gave as its reason."""
-    return read_command(signed).reason
-
-
 def _version(token: str) -> int:
     return int(token) if token.isascii() and token.isdigit() and len(token) < 10 else 0  # noqa: PLR2004 - below 2^31
 
 
 def _detail(fact: Fact) -> str:
+    detail = ""
     match fact:
         case Registered():
-            return f"{fact.key_class}, {fact.algorithm}, {fact.release}: {fact.purpose}"
+            detail = f"{fact.key_class}, {fact.algorithm}, {fact.release}: {fact.purpose}"
         case Granted():
-            return f"to {fact.dependent}"
+            detail = f"to {fact.dependent}"
         case RotationRequested():
-            return f"reason {fact.reason}, every instance should hold it by {fact.deadline:%Y-%m-%d %H:%M:%SZ}"
+            detail = (
+                f"reason {fact.reason}, every instance should hold it by {fact.deadline:%Y-%m-%d %H:%M:%SZ}"
+            )
         case Generated():
-            return f"key id {fact.key_id}, KEK epoch {fact.epoch}, commitment {fact.commitment[:16]}"
+            detail = f"key id {fact.key_id}, KEK epoch {fact.epoch}, commitment {fact.commitment[:16]}"
         case Activated() | Deactivated():
-            return f"proved by {_counts(fact.proved)}"
+            detail = f"proved by {_counts(fact.proved)}"
         case Suspended() | Compromised():
-            return f"{'every version' if fact.version == 0 else f'version {fact.version}'}: {command_reason(fact.command)}"
-    return ""
+            which = f"version {fact.version}" if fact.version else "every version"
+            detail = f"{which}: {read_command(fact.command).reason}"
+    return detail
 
 
 def _counts(proved: tuple[Count, ...]) -> str:

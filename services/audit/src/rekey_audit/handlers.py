@@ -8,7 +8,6 @@ is written once per place in the log, so neither redelivery nor a new start says
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -98,13 +97,18 @@ class Audit:
             code = "max-deliveries" if "MAX_DELIVERIES" in message.subject else "terminated"
             sequence = body.get("stream_seq")
             self._alarm_at(
-                _Alarm(str(body.get("stream")), sequence if isinstance(sequence, int) else 0, message.subject, code, text)
+                _Alarm(
+                    str(body.get("stream")),
+                    sequence if isinstance(sequence, int) else 0,
+                    message.subject,
+                    code,
+                    text,
+                )
             )
         await self.say_alarms()
 
-    async def on_ask(self, subject: str, data: bytes, headers: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
+    async def on_ask(self, subject: str, data: bytes) -> tuple[bytes, dict[str, str]]:
         """Answer a person, signed. Raises MalformedError for what nobody can be answered about."""
-        del headers  # who asks is in the subject: the bus lets a person publish only there
         answer = await self._answers.to(subject, data)
         return sign(answer, self.bus.signer).model_dump_json().encode(), {}
 

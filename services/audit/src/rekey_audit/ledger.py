@@ -20,7 +20,9 @@ from rekey_core.readers import open_delivered, open_fact
 from rekey_core.trust import Trust
 
 MAX_REFUSALS: Final = 100_000  # of commands, newest kept; one has some 0.5 kB
-HOLDABLE: Final = frozenset({"pre-activation", "active", "deactivated"})  # states in which a version may be given out
+HOLDABLE: Final = frozenset(
+    {"pre-activation", "active", "deactivated"}
+)  # states in which a version may be given out
 
 
 @dataclass

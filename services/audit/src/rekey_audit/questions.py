@@ -7,22 +7,26 @@ that a key that does not exist is refused like one that does, so that names cann
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from rekey_audit.ledger import KeyRecord, Ledger
-from rekey_core.adoption import Adoption
+from rekey_core.adoption import InstanceProof, adoption
+from rekey_core.commands import read_command
 from rekey_core.contracts import (
     Command,
+    Delivered,
     DependentAdoption,
     HistoryEntry,
     InstanceAdoption,
     KeySummary,
+    Lease,
+    Receipt,
     VersionSummary,
 )
-from rekey_core.contracts.commands import SignedCommand
+from rekey_core.envelope import Stored
 from rekey_core.errors import NotFoundError, NotInScopeError
-from rekey_core.fold import KeyState
+from rekey_core.fold import KeyState, VersionFacts
 from rekey_core.names import Role
 from rekey_core.trust import Trust
 
@@ -55,7 +59,9 @@ def known(ledger: Ledger, trust: Trust, person: str, key: str) -> KeyRecord:
     registered = record is not None and record.state.is_registered
     if not may_see(trust, person, key, record.state.owner if record and registered else None):
         text = f"{key}: not in the scope of {person}"
-        raise NotInScopeError(text, hint="ask its owner, or a trust officer for the scope; rekey key ls shows your keys")
+        raise NotInScopeError(
+            text, hint="ask its owner, or a trust officer for the scope; rekey key ls shows your keys"
+        )
     if record is None or not registered:
         text = f"{key}: no key of this name is registered in {ledger.env}"
         raise NotFoundError(text, hint="rekey key ls")
@@ -66,8 +72,12 @@ def page(ledger: Ledger, trust: Trust, person: str, after: str | None) -> tuple[
     """The next keys that the person may see, by name."""
     names = sorted(name for name in ledger.keys if after is None or name > after)
     records = (ledger.keys[name] for name in names)
-    seen = (r for r in records if r.state.is_registered and may_see(trust, person, r.state.key, r.state.owner))
-    return tuple(summary(record.state, PAGE_VERSIONS) for record, _ in zip(seen, range(PAGE_KEYS), strict=False))
+    seen = (
+        r for r in records if r.state.is_registered and may_see(trust, person, r.state.key, r.state.owner)
+    )
+    return tuple(
+        summary(record.state, PAGE_VERSIONS) for record, _ in zip(seen, range(PAGE_KEYS), strict=False)
+    )
 
 
 def summary(state: KeyState, newest: int = MAX_VERSIONS) -> KeySummary:
@@ -85,7 +95,7 @@ def summary(state: KeyState, newest: int = MAX_VERSIONS) -> KeySummary:
         purpose=registered.purpose,
         dependents=tuple(sorted(state.grants)),
         current=state.current,
-        rotates_by=_rotates_by(state, registered.cryptoperiod_s),
+        rotates_by=state.rotates_by(),
         versions=tuple(_versions(state))[-newest:],
         as_of=state.last_sequence,
     )
@@ -125,21 +135,55 @@ def adoption_version(state: KeyState, asked: int | None) -> int | None:
     return asked
 
 
-def dependents(adoption: Adoption) -> tuple[DependentAdoption, ...]:
-    """Every dependent with a grant, those without a live instance too."""
+def dependents(
+    state: KeyState,
+    version: VersionFacts,
+    leases: Iterable[Stored[Lease]],
+    receipts: Iterable[Stored[Receipt]],
+    deliveries: Iterable[Stored[Delivered]],
+    now: datetime,
+) -> tuple[DependentAdoption, ...]:
+    """Every dependent with a grant, those without a live instance too; for a stopped version, who has stopped."""
+    written = list(receipts)
+    batches = [stored.model for stored in deliveries]
+    found = adoption(state, version.number, leases, written, batches, now)
+    stopped = _who_stopped(state.key, version, written)
     return tuple(
-        DependentAdoption(dependent=dependent.dependent, instances=tuple(_instances(dependent.instances)))
-        for dependent in adoption.dependents
+        DependentAdoption(
+            dependent=name, instances=tuple(_instance(name, proof, stopped) for proof in proofs)
+        )
+        for name, proofs in found.dependents.items()
     )
 
 
-def _instances(instances: Iterable[object]) -> Iterable[InstanceAdoption]:
-    raise NotImplementedError
+def _instance(
+    dependent: str, proof: InstanceProof, stopped: frozenset[tuple[str, str]] | None
+) -> InstanceAdoption:
+    return InstanceAdoption(
+        instance=proof.instance,
+        lease_until=proof.lease_until,
+        installed=proof.installed,
+        switched=proof.switched,
+        stopped=proof.stopped if stopped is None else (dependent, proof.instance) in stopped,
+    )
 
 
-def _rotates_by(state: KeyState, cryptoperiod_s: int) -> datetime | None:
-    current = state.versions[state.current].activated if state.current is not None else None
-    return current.stored_at + timedelta(seconds=cryptoperiod_s) if current else None
+def _who_stopped(
+    key: str, version: VersionFacts, receipts: Iterable[Stored[Receipt]]
+) -> frozenset[tuple[str, str]] | None:
+    """Dependent and instance of those that signed, after the responder's command, that they use the version no more."""
+    if not version.stopped_by:
+        return None
+    ordered = read_command(
+        version.stopped_by[-1]
+    ).issued_at  # the stop may reach instances before its fact is stored
+    return frozenset(
+        (stored.model.dependent, stored.model.instance)
+        for stored in receipts
+        if stored.stored_at >= ordered
+        and (held := stored.model.keys.get(key)) is not None
+        and not {0, version.number}.isdisjoint(held.stopped)
+    )
 
 
 def _versions(state: KeyState) -> Iterable[VersionSummary]:

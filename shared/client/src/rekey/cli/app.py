@@ -70,13 +70,14 @@ class Mutating(Common):
 @key_app.command(name="register")
 async def key_register(
     key: str,
+    /,
     *,
     key_class: Annotated[str, Parameter(name="--class")],
     dependent: Annotated[list[str], Parameter(consume_multiple=True, negative="")],
     purpose: str,
     reason: str,
     cryptoperiod: int | None = None,
-    common: Mutating = Mutating(),  # noqa: B008 - frozen, and cyclopts reads it
+    common: Mutating = Mutating(),
 ) -> None:
     """Register a key, its class and the dependents that may have it.
 
@@ -87,6 +88,7 @@ async def key_register(
         purpose: what it is for.
         reason: why, for the history.
         cryptoperiod: seconds until it rotates, if shorter than the class's.
+        common: what every command takes.
     """
     name = parse_name(key)
     wanted = commanding.Registration(
@@ -98,7 +100,7 @@ async def key_register(
 
 
 @key_app.command(name="ls")
-async def key_ls(*, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+async def key_ls(*, common: Common = Common()) -> None:
     """List the keys in your scope."""
     keys: list[KeySummary] = []
     async with connected(common.who()) as session:
@@ -108,11 +110,12 @@ async def key_ls(*, common: Common = Common()) -> None:  # noqa: B008 - frozen, 
 
 
 @key_app.command(name="show")
-async def key_show(key: str, *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+async def key_show(key: str, /, *, common: Common = Common()) -> None:
     """Show a key and its versions.
 
     Args:
         key: name of the key.
+        common: what every command takes.
     """
     name = parse_name(key)
     async with connected(common.who()) as session:
@@ -121,11 +124,12 @@ async def key_show(key: str, *, common: Common = Common()) -> None:  # noqa: B00
 
 
 @key_app.command(name="history")
-async def key_history(key: str, *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+async def key_history(key: str, /, *, common: Common = Common()) -> None:
     """Show what happened to a key, who decided it and on whose command.
 
     Args:
         key: name of the key.
+        common: what every command takes.
     """
     name = parse_name(key)
     async with connected(common.who()) as session:
@@ -136,12 +140,13 @@ async def key_history(key: str, *, common: Common = Common()) -> None:  # noqa: 
 
 
 @key_app.command(name="rotate")
-async def key_rotate(key: str, *, reason: str, common: Mutating = Mutating()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+async def key_rotate(key: str, /, *, reason: str, common: Mutating = Mutating()) -> None:
     """Rotate a key now: a new version is made, proved everywhere, then used. Nothing is re-encrypted.
 
     Args:
         key: name of the key.
         reason: why, for the history.
+        common: what every command takes.
     """
     order = commanding.Order(Target(parse_name(key)), reason, plan=common.plan, wait_s=common.wait)
     async with connected(common.who()) as session:
@@ -149,11 +154,14 @@ async def key_rotate(key: str, *, reason: str, common: Mutating = Mutating()) ->
 
 
 @app.command
-async def adoption(target: Annotated[str, Parameter(name="KEY[@VERSION]")], *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+async def adoption(
+    target: Annotated[str, Parameter(name="KEY[@VERSION]")], /, *, common: Common = Common()
+) -> None:
     """Show which live instances have proved what of a version: the one in motion, else the current one.
 
     Args:
         target: a key, or one version of it.
+        common: what every command takes.
     """
     asked = parse_target(target)
     async with connected(common.who()) as session:
@@ -162,11 +170,12 @@ async def adoption(target: Annotated[str, Parameter(name="KEY[@VERSION]")], *, c
 
 
 @app.command
-async def command(identity: Annotated[str, Parameter(name="ID")], *, common: Common = Common()) -> None:  # noqa: B008 - frozen, and cyclopts reads it
+async def command(identity: Annotated[str, Parameter(name="ID")], /, *, common: Common = Common()) -> None:
     """Show what became of a command.
 
     Args:
         identity: the id that the command printed.
+        common: what every command takes.
     """
     async with connected(common.who()) as session:
         answer = await session.ask(CommandAnswer, command=commanding.parse_identity(identity))
@@ -176,10 +185,11 @@ async def command(identity: Annotated[str, Parameter(name="ID")], *, common: Com
 @app.command
 async def suspend(
     target: Annotated[str, Parameter(name="KEY[@VERSION]")],
+    /,
     *,
     reason: str,
     yes: Annotated[bool, Parameter(negative="")] = False,
-    common: Mutating = Mutating(),  # noqa: B008 - frozen, and cyclopts reads it
+    common: Mutating = Mutating(),
 ) -> None:
     """Stop a version, or every version of a key, until it is resumed. Every instance refuses it at once.
 
@@ -187,6 +197,7 @@ async def suspend(
         target: a key, or one version of it.
         reason: why, for the history and for everybody who is refused.
         yes: do not ask for a typed confirmation.
+        common: what every command takes.
     """
     await _stop("suspend", target, reason, yes=yes, common=common)
 
@@ -194,10 +205,11 @@ async def suspend(
 @app.command
 async def revoke(
     target: Annotated[str, Parameter(name="KEY[@VERSION]")],
+    /,
     *,
     reason: str,
     yes: Annotated[bool, Parameter(negative="")] = False,
-    common: Mutating = Mutating(),  # noqa: B008 - frozen, and cyclopts reads it
+    common: Mutating = Mutating(),
 ) -> None:
     """Declare a version, or every version of a key, compromised, for good. Every instance refuses it at once.
 
@@ -205,6 +217,7 @@ async def revoke(
         target: a key, or one version of it.
         reason: why, for the history and for everybody who is refused.
         yes: do not ask for a typed confirmation.
+        common: what every command takes.
     """
     await _stop("revoke", target, reason, yes=yes, common=common)
 

@@ -141,12 +141,17 @@ async def _publish(session: Session, command: Command) -> Accepted:
 async def _decided(session: Session, accepted: Accepted) -> CommandAnswer | None:
     decided = await waiting.decision(session, accepted.command)
     if decided is None:
-        tell("accepted by the log; nobody has said yet what became of it", f"hint: rekey command {accepted.command}")
+        tell(
+            "accepted by the log; nobody has said yet what became of it",
+            f"hint: rekey command {accepted.command}",
+        )
     return decided
 
 
 def _result(command: Command, accepted: Accepted, decided: CommandAnswer | None, version: int) -> View:
-    progress = f"rekey adoption {Target(command.key, version)}" if version else f"rekey command {accepted.command}"
+    progress = (
+        f"rekey adoption {Target(command.key, version)}" if version else f"rekey command {accepted.command}"
+    )
     return result_view(
         {
             "command": accepted.command,

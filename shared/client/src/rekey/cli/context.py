@@ -51,5 +51,7 @@ def load_context(path: Path | None) -> Context:
         message = f"context {path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
         raise UsageError(message, hint=_HINT) from error
     base = path.resolve().parent
-    located = {name: base / value for name, value in context if isinstance(value, Path)}  # an absolute path stays
+    located = {
+        name: base / value for name, value in context if isinstance(value, Path)
+    }  # an absolute path stays
     return context.model_copy(update=located)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -54,7 +54,9 @@ def plan_register(command: Register, trust: Trust, existing: KeySummary | None) 
     missing = [name for name in command.dependents if name not in trust.document.dependents]
     if missing:
         text = f"{command.key}: not enrolled: {', '.join(missing)}"
-        raise NotEnrolledError(text, hint=f"enrolled are: {', '.join(sorted(trust.document.dependents)) or 'none'}")
+        raise NotEnrolledError(
+            text, hint=f"enrolled are: {', '.join(sorted(trust.document.dependents)) or 'none'}"
+        )
     kind = class_named(command.key_class)
     period = command.cryptoperiod_s or kind.cryptoperiod_s
     return Plan(
@@ -68,7 +70,9 @@ def plan_register(command: Register, trust: Trust, existing: KeySummary | None) 
             f"may have it: {', '.join(sorted(command.dependents))}",
         ),
         unchanged=("every other key",),
-        dependents=tuple(PlannedDependent(dependent=name, live_instances=()) for name in sorted(command.dependents)),
+        dependents=tuple(
+            PlannedDependent(dependent=name, live_instances=()) for name in sorted(command.dependents)
+        ),
     )
 
 
@@ -84,7 +88,11 @@ def plan_rotate(key: KeySummary, adoption: AdoptionAnswer) -> Plan:
         changes=(
             f"version {newest + 1} is made and given to every live instance",
             f"it becomes current when all of them have proved that they hold it ({current} is current now)",
-            *([f"version {key.current} is deactivated when nobody protects with it any more"] if key.current else []),
+            *(
+                [f"version {key.current} is deactivated when nobody protects with it any more"]
+                if key.current
+                else []
+            ),
         ),
         unchanged=(
             "nothing is re-encrypted: data under older versions stays as it is and stays readable",
@@ -108,7 +116,11 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
         changes=(
             f"{names} stops {until}",
             "every instance refuses to encrypt, decrypt, sign and verify with it, from the moment that it hears of it",
-            *(["the key has no current version then: nothing can be protected until it is rotated"] if current else []),
+            *(
+                ["the key has no current version then: nothing can be protected until it is rotated"]
+                if current
+                else []
+            ),
         ),
         unchanged=_unstopped(key, target),
         dependents=_dependents(key, adoption),
@@ -123,15 +135,21 @@ def days(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def _unstopped(key: KeySummary, target: Target) -> Sequence[str]:
+def _unstopped(key: KeySummary, target: Target) -> tuple[str, ...]:
     others = [v for v in key.versions if target.version not in (0, v.version) and v.state not in _STOPPED]
     kept = ", ".join(f"version {v.version} ({v.state})" for v in others)
-    return (*([f"{kept} goes on"] if kept else []), "nothing is re-encrypted and nothing is destroyed", "every other key")
+    return (
+        *([f"{kept} goes on"] if kept else []),
+        "nothing is re-encrypted and nothing is destroyed",
+        "every other key",
+    )
 
 
 def _dependents(key: KeySummary, adoption: AdoptionAnswer) -> tuple[PlannedDependent, ...]:
     live = {d.dependent: tuple(i.instance for i in d.instances) for d in adoption.dependents}
-    return tuple(PlannedDependent(dependent=name, live_instances=live.get(name, ())) for name in key.dependents)
+    return tuple(
+        PlannedDependent(dependent=name, live_instances=live.get(name, ())) for name in key.dependents
+    )
 
 
 def lines(plan: Plan) -> Iterable[str]:

@@ -29,7 +29,9 @@ ASK_TRIES: Final = 3
 PUBLISH_S: Final = 3.0  # one try
 PUBLISH_TRIES: Final = 3
 PAUSE_S: Final = 0.5  # between tries: the other side may be starting
-_STORED: Final = "maximum messages per subject exceeded"  # the server's words for: this command is there already
+_STORED: Final = (
+    "maximum messages per subject exceeded"  # the server's words for: this command is there already
+)
 
 A = TypeVar("A", bound=AskAnswer)
 
@@ -92,15 +94,21 @@ class Session:
         """
         question = Ask(nonce=secrets.token_hex(16), key=key, version=version, command=command)
         subject = Subjects(self.context.env).ask(self.context.person, kind.VERB)
+        data = await self._answer(subject, question.model_dump_json().encode(), tries)
+        return await self.trust.fresh(lambda trust: open_answer(data, trust, self.context, question, kind))
+
+    async def _answer(self, subject: str, question: bytes, tries: int) -> bytes:
         for left in reversed(range(tries)):
             try:
-                data, _ = await self.connection.request(subject, question.model_dump_json().encode(), ASK_S)
+                data, _ = await self.connection.request(subject, question, ASK_S)
             except UnavailableError:
                 await asyncio.sleep(PAUSE_S if left else 0)
             else:
-                return await self.trust.fresh(lambda trust: open_answer(data, trust, self.context, question, kind))  # noqa: B023 - used at once
+                return data
         text = f"audit of {self.context.env} does not answer"
-        raise UnavailableError(text, hint="check that the audit service runs and is ready; the log itself may be up")
+        raise UnavailableError(
+            text, hint="check that the audit service runs and is ready; the log itself may be up"
+        )
 
 
 def open_answer(data: bytes, trust: Trust, context: Context, question: Ask, kind: type[A]) -> A:
@@ -139,7 +147,12 @@ async def connected(context: Context) -> AsyncIterator[Session]:
         TrustError: the trust documents do not chain to the genesis, or are older than seen before.
     """
     login = Login(
-        context.bus_url, context.server_name, context.tls_cert, context.tls_key, context.tls_ca, context.person
+        context.bus_url,
+        context.server_name,
+        context.tls_cert,
+        context.tls_key,
+        context.tls_ca,
+        context.person,
     )
     connection = Connection(login)
     await connection.open(CONNECT_S)

@@ -47,8 +47,12 @@ def parse_target(text: str) -> Target:
     name = parse_name(key, what="KEY[@VERSION]")
     if not (number.isascii() and number.isdigit() and len(number) <= len(str(MAX_VERSION))):
         message = f"KEY[@VERSION]: expected a version from 1 to {MAX_VERSION} after {name}@, found {number!r}"
-        raise UsageError(message, hint=f"rekey key show {name} lists its versions; without @VERSION it is all of them")
+        raise UsageError(
+            message, hint=f"rekey key show {name} lists its versions; without @VERSION it is all of them"
+        )
     if not 1 <= int(number) <= MAX_VERSION:
         message = f"KEY[@VERSION]: expected a version from 1 to {MAX_VERSION} after {name}@, found {number}"
-        raise UsageError(message, hint=f"rekey key show {name} lists its versions; without @VERSION it is all of them")
+        raise UsageError(
+            message, hint=f"rekey key show {name} lists its versions; without @VERSION it is all of them"
+        )
     return Target(name, int(number))

@@ -49,7 +49,12 @@ def adoption_view(answer: AdoptionAnswer) -> View:
             (dependent.dependent, i.instance[:SHORT_ID], text(i.installed), text(i.switched), text(i.stopped), when(i.lease_until))
             for i in dependent.instances
         ] or [(dependent.dependent, "no live instance", "-", "-", "-", "-")]  # fmt: skip
-    head = {"key": answer.key, "version": answer.version, "state": answer.state, "deadline": when(answer.deadline)}
+    head = {
+        "key": answer.key,
+        "version": answer.version,
+        "state": answer.state,
+        "deadline": when(answer.deadline),
+    }
     columns = ("dependent", "instance", "installed", "switched", "stopped", "lease until")
     return View(_plain(answer), columns, tuple(cells), _head(head))
 
@@ -59,7 +64,9 @@ def command_view(answer: CommandAnswer) -> View:
     head = {"command": answer.command, "status": answer.status}
     if answer.status == "refused":
         head |= {"refused": f"{answer.code}: {answer.message}", "hint": text(answer.hint)}
-    return View(_plain(answer), _HISTORY if answer.facts else (), tuple(map(_entry, answer.facts)), _head(head))
+    return View(
+        _plain(answer), _HISTORY if answer.facts else (), tuple(map(_entry, answer.facts)), _head(head)
+    )
 
 
 def plan_view(plan: Plan) -> View:

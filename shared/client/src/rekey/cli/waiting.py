@@ -91,8 +91,12 @@ def active(session: Session, key: str, version: int) -> Done:
         before = [n for n, state in states.items() if n < version and state == "active"]
         if (shown.current or 0) >= version and not before:
             return None
-        adoption = await session.ask(AdoptionAnswer, key, version=version, tries=1) if version in states else None
-        who = _who(adoption, "installed" if (shown.current or 0) < version else "switched") if adoption else ""
+        adoption = (
+            await session.ask(AdoptionAnswer, key, version=version, tries=1) if version in states else None
+        )
+        who = (
+            _who(adoption, "installed" if (shown.current or 0) < version else "switched") if adoption else ""
+        )
         return f"{key}@{version} is {states.get(version, 'not made yet')}{who}"
 
     return done
