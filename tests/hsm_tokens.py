@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import pkcs11
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from rekey_ceremony import CeremonyPlan, TokenPlan, perform
+from rekey_ceremony import CeremonyPlan, CeremonyReport, TokenPlan, perform
 from rekey_core.names import Algorithm, Release
 from rekey_core.secret import Secret
 from rekey_hsm import DistributorHsm, GeneratorHsm, TokenSettings, kek_label, record_mac_label
@@ -73,6 +74,16 @@ def token_settings(plan: TokenPlan, serial: str) -> TokenSettings:
     return TokenSettings(MODULE, plan.label, serial, plan.user_pin)
 
 
+def found(plan: CeremonyPlan) -> CeremonyReport:
+    """Perform the ceremony, then let this process see the tokens: SoftHSM lists its directory when it starts.
+
+    No facade may be open.
+    """
+    report = perform(plan)
+    pkcs11.lib(str(MODULE)).reinitialize()
+    return report
+
+
 @pytest.fixture(scope="session")
 def hsm_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The directory of every token that this process itself opens; SOFTHSM2_CONF points to it."""
@@ -86,7 +97,7 @@ def hsm_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def tokens(hsm_directory: Path) -> Tokens:
     """A founded pair of tokens with one enrolled dependent, shared by all tests of the process."""
     plan = ceremony_plan(hsm_directory, "shared")
-    report = perform(plan)
+    report = found(plan)
     transport = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     enrol_transport_key(
         module=MODULE,

@@ -44,6 +44,11 @@ class SideProcess:
             self._process.kill()
             self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """The process id of the side."""
+        return self._process.pid
+
     def ask(self, do: str, **fields: str) -> dict[str, str]:
         """Send one request and wait for its answer.
 

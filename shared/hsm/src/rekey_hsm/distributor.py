@@ -18,7 +18,6 @@ from rekey_hsm.halves import distributor_half
 from rekey_hsm.handles import HandleCache
 from rekey_hsm.labels import (
     KEK_PREFIX,
-    MAC_PREFIX,
     probe_label,
     require_kek,
     transport_label,
@@ -31,7 +30,7 @@ from rekey_hsm.templates import (
     WRAPPED_SECRET_BYTES,
 )
 from rekey_hsm.thread import on_hsm_thread
-from rekey_hsm.token import Token, find_one, require_founded
+from rekey_hsm.token import Token, find_one
 from rekey_hsm.values import Released, TokenSettings
 
 T = TypeVar("T")
@@ -204,7 +203,7 @@ def _open(settings: TokenSettings) -> Token:
 
 
 def _read_back(token: Token) -> None:
-    for label in require_founded(token):
+    for label in token.founded():
         keys.read_back(token.key(label), distributor_half(label), label)
 
 
@@ -224,7 +223,7 @@ def _prove_profile(token: Token) -> None:
 
 def _prove(token: Token) -> None:
     token.require_same()
-    for label in (*token.labels(KEK_PREFIX), *token.labels(MAC_PREFIX)):
+    for label in token.founded():
         _prove_one(token, label)
 
 

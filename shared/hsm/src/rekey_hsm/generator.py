@@ -8,11 +8,11 @@ from typing import TypeVar
 from rekey_core.names import Algorithm
 from rekey_hsm import keys
 from rekey_hsm.halves import generator_half
-from rekey_hsm.labels import KEK_PREFIX, MAC_PREFIX, require_kek
+from rekey_hsm.labels import KEK_PREFIX, require_kek
 from rekey_hsm.probes import make_probe
 from rekey_hsm.selftest import prove_locks, prove_wrap
 from rekey_hsm.thread import on_hsm_thread
-from rekey_hsm.token import Token, require_founded
+from rekey_hsm.token import Token
 from rekey_hsm.values import TokenSettings, WrappedKeyPair, WrappedSecret
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ def _open(settings: TokenSettings) -> Token:
 
 
 def _read_back(token: Token) -> None:
-    for label in require_founded(token):
+    for label in token.founded():
         keys.read_back(token.key(label), generator_half(label), label)
 
 
@@ -109,5 +109,5 @@ def _prove_profile(token: Token) -> None:
 
 def _prove(token: Token) -> None:
     token.require_same()
-    for label in (*token.labels(KEK_PREFIX), *token.labels(MAC_PREFIX)):
+    for label in token.founded():
         make_probe(token.session, token.key(label), label, token.profile)

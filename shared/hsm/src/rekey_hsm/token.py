@@ -84,6 +84,7 @@ class Token:
         self._settings = settings
         self._library = library
         self._keys: dict[str, Object] = {}
+        self._founded: set[str] = set()
         self._on_new_handles: list[Callable[[], None]] = []
         self._general_errors = 0
         self._session = self._log_in()
@@ -139,6 +140,22 @@ class Token:
         token = require_token(self._library, self._settings.label, self._settings.serial)
         return token.open(rw=True, attribute_mapper=self.mapper)
 
+    def founded(self) -> list[str]:
+        """The labels of every KEK and record MAC key that this token has, or once had in this process.
+
+        A token that was initialised again answers as if nothing had happened, with nothing on it: a proof over
+        what is there now would prove nothing.
+
+        Raises:
+            HsmError: no KEK, or no record MAC key.
+        """
+        keks, macs = self.labels(KEK_PREFIX), self.labels(MAC_PREFIX)
+        self._founded.update(keks, macs)
+        if not keks or not macs:
+            message = f"token {self.name} has {len(keks)} keks and {len(macs)} record mac keys"
+            raise HsmError(message, hint="run the HSM ceremony; a token initialised again has lost its keys")
+        return sorted(self._founded)
+
     def labels(self, prefix: str) -> list[str]:
         """Labels of the secret keys on the token that start so; half-made objects have none."""
         found = self._session.get_objects(
@@ -155,10 +172,13 @@ class Token:
 
         Raises:
             UnavailableError: it is not there (a ceremony of a new epoch may not have reached this token).
-            HsmError: there is more than one.
+            HsmError: there is more than one, or it was there before.
         """
         if label not in self._keys:
             found = self.find(ObjectClass.SECRET_KEY, label)
+            if found is None and label in self._founded:
+                message = f"token {self.name} has lost its key {label}"
+                raise HsmError(message, hint="somebody destroyed it, or initialised the token again")
             if found is None:
                 message = f"token {self.name} has no key labelled {label}"
                 raise UnavailableError(message, hint="run the HSM ceremony for that epoch")
@@ -232,19 +252,6 @@ class Token:
         self._keys.clear()
         for forget in self._on_new_handles:
             forget()
-
-
-def require_founded(token: Token) -> list[str]:
-    """The labels of every KEK and record MAC key on the token.
-
-    Raises:
-        HsmError: there is none, or no KEK or no record MAC key.
-    """
-    keks, macs = token.labels(KEK_PREFIX), token.labels(MAC_PREFIX)
-    if not keks or not macs:
-        message = f"token {token.name} has {len(keks)} keks and {len(macs)} record mac keys"
-        raise HsmError(message, hint="run the HSM ceremony")
-    return [*keks, *macs]
 
 
 def find_one(session: Session, attributes: dict[Attribute, object], name: str) -> Object | None:
