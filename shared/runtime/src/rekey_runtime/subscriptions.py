@@ -43,13 +43,21 @@ class Consuming:
         self._concurrency = concurrency
 
     def bind(self) -> None:
-        """Subscribe with what the provisioner made; nothing is created here."""
+        """Subscribe with what the provisioner made; nothing is created here.
+
+        Each pull asks for one message: a larger batch of nats-py is handed over only when it is full or its time is
+        over, which would make every message wait. Several pulls of the same durable work at the same time instead.
+        """
+        for _ in range(min(self._concurrency, self.consumer.max_ack_pending)):
+            self._pull()
+
+    def _pull(self) -> None:
         settings = self._bus.settings
         subscriber = self._bus.broker.subscriber(
             self.consumer.name,  # FastStream wants a subject; the durable's own filters decide
             durable=self.consumer.name,
             stream=JStream(self.consumer.stream.value, declare=False),  # a plain string would declare (notes §0.4)
-            pull_sub=PullSub(batch_size=self._concurrency, timeout=settings.fetch_wait_s),
+            pull_sub=PullSub(batch_size=1, timeout=settings.fetch_wait_s),
             ack_policy=AckPolicy.MANUAL,  # the default drops a message on any exception (notes §0.3)
             inbox_prefix=f"_INBOX_{settings.service}.".encode(),  # the broker's is ignored here (notes §0.5)
         )
