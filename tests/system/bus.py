@@ -21,29 +21,42 @@ import ssl
 import subprocess
 import sysconfig
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nats
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from nats.aio.client import Client
 from rekey_core.authority import Identity
-from rekey_core.contracts import SignedTrust, TrustDocument
-from rekey_core.contracts.trust import Dependent, Person
+from rekey_core.contracts import (
+    TRUST_NAMESPACE,
+    Dependent,
+    OfficerSignature,
+    Person,
+    SignedTrust,
+    TrustDocument,
+)
 from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json
 from rekey_core.names import Role, Service
 from rekey_core.signing import SigningKey
+from rekey_core.sshsig import sign as sshsig_sign
 from rekey_provision import BusPlan, ClusterPlan, Report, inbox, provision, render_config, spiffe_id
+from rekey_runtime.bus import Bus
 from rekey_runtime.settings import ServiceSettings
 
 NATS_SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
 ENV = "dev"
 _NOW = datetime.datetime.now(datetime.UTC)
-_SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJqVJ0ZVqE8vXo8V6d4gq3zqYk3Qh0v1m0o0y1fJ0p5c"
+ROLES = {
+    "alice": (Role.OWNER,),
+    "rita": (Role.RESPONDER,),
+    "adam": (Role.AUDITOR,),
+    "oliver": (Role.TRUST_OFFICER,),
+}
 
 
 @dataclass(frozen=True)
@@ -199,7 +212,8 @@ class RunningBus:
     services: dict[Service, SigningKey]
     genesis: bytes
     report: Report | None = None
-    dependents: dict[str, SigningKey] = field(default_factory=dict)
+    dependents: dict[str, SigningKey] = field(default_factory=dict)  # their signing keys
+    people: dict[str, bytes] = field(default_factory=dict)  # their SSH keys; oliver is the trust officer
     _certificates: dict[tuple[Identity, str], Certificate] = field(default_factory=dict)
 
     @property
@@ -270,6 +284,17 @@ class RunningBus:
         """The first trust document as it was signed."""
         return b64u_decode(SignedTrust.model_validate_json(self.genesis).payload)
 
+    @contextlib.asynccontextmanager
+    async def service_bus(self, service: Service) -> AsyncIterator[Bus]:
+        """A connected bus of a service, with trust loaded."""
+        bus = Bus(self.settings(service))
+        await bus.connect()
+        try:
+            await bus.trust.load()
+            yield bus
+        finally:
+            await bus.close()
+
     def settings(self, service: Service) -> ServiceSettings:
         """Settings of a service as its file would say them."""
         return ServiceSettings.model_validate(self.fields(service))
@@ -292,11 +317,23 @@ def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = 10
         time.sleep(0.01)
 
 
+def ssh_key() -> bytes:
+    """A person's private SSH key, in OpenSSH's format."""
+    return ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+
+
+def ssh_public(private: bytes) -> str:
+    """Its public key as one line without comment."""
+    public = serialization.load_ssh_private_key(private, None).public_key()
+    return public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
 def first_trust(
-    services: dict[Service, SigningKey], dependents: dict[str, SigningKey], people: dict[str, Person]
+    services: dict[Service, SigningKey], dependents: dict[str, SigningKey], people: dict[str, bytes]
 ) -> bytes:
     """Trust document 1 as JSON: its hash is what is pinned, so it needs no signature."""
-    officer = Person(ssh_keys=(_SSH_KEY,), roles=(Role.TRUST_OFFICER,), scopes=())
     document = TrustDocument(
         env=ENV,
         n=1,
@@ -304,14 +341,25 @@ def first_trust(
         issued_at=_NOW,
         quorum=1,
         services={service: (b64u_encode(key.public_raw),) for service, key in services.items()},
-        people={"oliver": officer} | people,
+        people={
+            name: Person(ssh_keys=(ssh_public(key),), roles=ROLES.get(name, (Role.OWNER,)), scopes=("*",))
+            for name, key in people.items()
+        },
         dependents={
-            name: Dependent(signing_key=b64u_encode(key.public_raw), transport_key="0" * 64, owner="oliver")
+            name: Dependent(signing_key=b64u_encode(key.public_raw), transport_key="0" * 64, owner="alice")
             for name, key in dependents.items()
         },
     )
     payload = canonical_json(document.model_dump(mode="json"))
     return SignedTrust(payload=b64u_encode(payload), signatures=()).model_dump_json().encode()
+
+
+def next_trust(bus: RunningBus, document: TrustDocument) -> bytes:
+    """A later trust document as JSON, signed by oliver, the one officer."""
+    payload = canonical_json(document.model_dump(mode="json"))
+    sshsig = sshsig_sign(bus.people["oliver"], payload, TRUST_NAMESPACE)
+    signature = OfficerSignature(person="oliver", sshsig=sshsig)
+    return SignedTrust(payload=b64u_encode(payload), signatures=(signature,)).model_dump_json().encode()
 
 
 @contextlib.contextmanager
@@ -320,7 +368,6 @@ def running_bus(
     *,
     dependents: Sequence[str] = ("orders", "billing"),
     people: Sequence[str] = ("alice", "rita"),
-    trusted: dict[str, Person] | None = None,
     nodes: int = 1,
 ) -> Iterator[RunningBus]:
     """Found an environment's bus and run it; three nodes make a cluster with three replicas."""
@@ -329,8 +376,9 @@ def running_bus(
     plans = _plans(directory, server, tuple(dependents), tuple(people), nodes)
     services = {service: SigningKey.generate() for service in Service}
     keys = {name: SigningKey.generate() for name in dependents}
-    genesis = first_trust(services, keys, trusted or {})
-    bus = RunningBus(directory, authority, [], services, genesis, dependents=keys)
+    persons = {name: ssh_key() for name in {*people, "oliver"}}
+    genesis = first_trust(services, keys, persons)
+    bus = RunningBus(directory, authority, [], services, genesis, dependents=keys, people=persons)
     try:
         for plan in plans:
             home = directory / plan.server_name

@@ -256,10 +256,10 @@ async def test_a_token_initialised_again_under_a_running_service_stops_it(hsm_di
     user_pin = plan.distributor.user_pin.reveal().decode()
     again = work("initialise_again", plan.distributor, report.distributor, officer=True, user_pin=user_pin)
     assert again["code"] == 0
-    assert again["serial"] != report.distributor.serial
-    with pytest.raises(HsmError, match="0 keks and 0 record mac keys|expected"):
+    assert again["serial"] == report.distributor.serial  # SoftHSM 2.6.1 keeps it: the serial proves nothing
+    with pytest.raises(HsmError, match="has 0 keks and 0 record mac keys"):
         await hsm.prove()
-    with pytest.raises(HsmError, match="has lost its key rec-mac-test-1|expected"):
+    with pytest.raises(HsmError, match="has lost its key rec-mac-test-1"):
         await hsm.verify_record_mac(MAC_KEY, b"", bytes(32))
     await hsm.close()
 

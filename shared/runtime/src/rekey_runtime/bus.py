@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import nats.errors
 from faststream.nats import NatsBroker
-from faststream.security import BaseSecurity
+from faststream.nats.security import NatsSecurity
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from rekey_core.authority import Stream, Subjects
@@ -60,8 +60,7 @@ class Bus:
         self.violations = 0  # how often the bus refused us a right: 0 in a service that is founded well
         self.broker = NatsBroker(
             settings.bus_url.split(","),
-            security=BaseSecurity(ssl_context=_tls(settings)),
-            tls_hostname=settings.server_name,
+            security=NatsSecurity(ssl_context=_tls(settings), tls_hostname=settings.server_name),
             name=f"rekey-{settings.service}",
             inbox_prefix=f"_INBOX_{settings.service}",
             js_options={"prefix": wire.API},

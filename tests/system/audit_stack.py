@@ -1,0 +1,151 @@
+"""A bus with audit, and for those who ask for it scheduler and revocation, each as the process that it is; people's contexts.
+
+No HSM: versions are requested and never made, which is all that the command line and audit need to be seen to work.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from rekey_core.authority import Identity
+from rekey_core.contracts.trust import Person
+from rekey_core.names import Role, Service
+
+from tests.system.bus import ENV, RunningBus, running_bus, wait_until
+
+PEOPLE: Mapping[str, tuple[Role, tuple[str, ...]]] = {
+    "alice": (Role.OWNER, ("orders-*", "token-*")),
+    "otto": (Role.OWNER, ("other-*",)),
+    "rita": (Role.RESPONDER, ("*",)),
+    "adam": (Role.AUDITOR, ("*",)),
+}
+COMMAND_S = 30  # no command line of a test takes longer
+
+
+@dataclass
+class ServiceProcess:
+    """One service, started and seen ready."""
+
+    name: Service
+    directory: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def out(self) -> str:
+        """What it said on standard output."""
+        return (self.directory / "out").read_text(encoding="utf-8")
+
+    @property
+    def log(self) -> str:
+        """What it wrote to its log."""
+        return (self.directory / "log").read_text(encoding="utf-8")
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=20)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait(timeout=20)
+
+
+def start(bus: RunningBus, service: Service, *, ready: bool = True) -> ServiceProcess:
+    """``python -m rekey_<service>`` with its own settings."""
+    fields = bus.fields(service)
+    home = bus.directory / service.value
+    settings = home / "settings.toml"
+    settings.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in fields.items()))
+    module = f"rekey_{service.value.replace('-', '_')}"
+    with (home / "out").open("wb") as out, (home / "log").open("ab") as log:
+        command = [sys.executable, "-m", module, "--settings", str(settings)]
+        process = ServiceProcess(service, home, subprocess.Popen(command, stdout=out, stderr=log))
+    if ready:
+        wait_until(lambda: _is_ready(process), f"{service} is ready", within_s=20)
+    return process
+
+
+def _is_ready(service: ServiceProcess) -> bool:
+    assert service.process.poll() is None, f"{service.name} ended: {service.log[-3000:]}"
+    return '"ready"' in service.out
+
+
+@dataclass
+class People:
+    """A bus, its services and its people."""
+
+    bus: RunningBus
+    ssh_keys: dict[str, bytes]
+    services: dict[Service, ServiceProcess] = field(default_factory=dict)
+
+    def context(self, person: str, **changed: object) -> Path:
+        """The person's context file."""
+        home = self.bus.directory / "people" / person
+        home.mkdir(parents=True, exist_ok=True)
+        key = home / "id_ed25519"
+        key.write_bytes(self.ssh_keys[person])
+        files = self.bus.certificate(Identity.PERSON, person)
+        genesis = self.bus.fields(Service.AUDIT)["trust_genesis"]
+        values = {
+            "env": ENV,
+            "person": person,
+            "bus_url": self.bus.url,
+            "tls_cert": files.cert,
+            "tls_key": files.key,
+            "tls_ca": files.ca,
+            "ssh_key": key,
+            "trust_genesis": genesis,
+            "state_dir": home / "state",
+        } | changed
+        path = home / f"context{'-changed' if changed else ''}.toml"
+        path.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in values.items()))
+        return path
+
+    def rekey(self, person: str, *arguments: str, context: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run the real command line as this person, without a terminal."""
+        return rekey(arguments, context or self.context(person))
+
+
+def rekey(arguments: Sequence[str], context: Path | None) -> subprocess.CompletedProcess[str]:
+    """``rekey …`` as a process; without a context when there is none."""
+    environment = {"PATH": "/usr/bin:/bin", **({"REKEY_CONTEXT": str(context)} if context else {})}
+    command = [sys.executable, "-m", "rekey.cli", *arguments]
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=COMMAND_S, env=environment
+    )
+
+
+@contextmanager
+def running_people(directory: Path, services: Sequence[Service]) -> Iterator[People]:
+    """Found, start, and end everything again."""
+    keys = {name: Ed25519PrivateKey.generate() for name in PEOPLE}
+    trusted = {
+        name: Person(
+            ssh_keys=(keys[name].public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),),
+            roles=(role,),
+            scopes=scopes,
+        )
+        for name, (role, scopes) in PEOPLE.items()
+    }
+    private = {
+        name: key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()) for name, key in keys.items()
+    }
+    with ExitStack() as stack:
+        bus = stack.enter_context(running_bus(directory, people=tuple(PEOPLE), trusted=trusted))
+        people = People(bus, private)
+        for service in services:
+            process = start(bus, service, ready=False)
+            stack.callback(process.kill)
+            people.services[service] = process
+        for process in people.services.values():
+            wait_until(lambda ready=process: _is_ready(ready), f"{process.name} is ready", within_s=20)
+        yield people

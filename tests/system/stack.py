@@ -1,0 +1,171 @@
+"""A whole stack in a directory, for tests that need everything: each process by name, to be killed, held, started.
+
+It runs in a thread with an event loop of its own, so that tests may be plain functions or have loops of
+their own. ``with running_stack(path) as stack:``
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from rich.console import Console
+
+from rekey_local.commands import Outcome, People
+from rekey_local.environments import Environments
+from rekey_local.history import History, KeyState
+from rekey_local.layout import Layout
+from rekey_local.screen import Screen
+from rekey_local.stack import BUS, Stack, instance_names
+from rekey_local.story import KEYS, OWNER, Story
+from rekey_local.supervisor import Keeper
+from rekey_local.tally import Tally
+
+LIMIT_S: Final = 90.0
+NATS: Final = BUS
+INSTANCES: Final = instance_names()
+KEY_NAMES: Final = tuple(key.name for key in KEYS)
+
+T = TypeVar("T")
+
+
+class RunningStack:
+    """A stack that is up. Names of processes: ``nats-server``, the services, ``orders-1`` and so on."""
+
+    def __init__(self, directory: Path) -> None:
+        self.layout = Layout(directory)
+        self.screen = io.StringIO()
+        environments = Environments(None)
+        screen = Screen(Console(file=self.screen, width=200))
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="stack")
+        self._thread.start()
+        self._stack = Stack(self.layout, environments, screen)
+        self._people = People(self.layout, environments)
+        self._story = Story(self._stack, self._people, screen)
+
+    def up(self) -> None:
+        """Found and start bus and services."""
+        self._wait(self._stack.up())
+
+    def register(self) -> None:
+        """Register the story's two keys."""
+        self._wait(self._story.register())
+
+    def start_instances(self) -> None:
+        """Start the dependents' instances; returns when each has its keys and works."""
+        self._wait(self._stack.start_instances())
+
+    def down(self) -> None:
+        """Stop everything."""
+        try:
+            self._wait(self._stack.down())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    @property
+    def tally(self) -> Tally:
+        """What the instances have counted so far."""
+        return self._stack.tally
+
+    def keeper(self, name: str) -> Keeper:
+        """The keeper of a process."""
+        return self._stack.keeper(name)
+
+    def pid(self, name: str) -> int:
+        """Of the running process."""
+        pid = self.keeper(name).pid
+        assert pid is not None, f"{name} does not run"
+        return pid
+
+    def kill(self, name: str) -> int:
+        """SIGKILL; the supervisor starts it again. Returns the pid that was killed."""
+        pid = self.pid(name)
+        self._call(self.keeper(name).kill)
+        return pid
+
+    def hold(self, name: str) -> None:
+        """Stop a process and keep it stopped."""
+        self._wait(self.keeper(name).stop())
+
+    def release(self, name: str, limit_s: float = LIMIT_S) -> None:
+        """Start a process that was held; returns when it is ready."""
+        self._call(self.keeper(name).start)
+        self.ready(name, limit_s)
+
+    def ready(self, name: str, limit_s: float = LIMIT_S) -> None:
+        """Wait until a process is ready (again)."""
+        self._wait(self.keeper(name).ready(limit_s))
+
+    def rekey(self, person: str, *arguments: str) -> Outcome:
+        """Run the command line as a person, whatever its exit code."""
+        return self._wait(self._people.run(person, *arguments))
+
+    def ask(self, person: str, *arguments: str) -> Any:
+        """Run the command line as a person and read its JSON; it must succeed."""
+        outcome = self.rekey(person, *arguments, "--output", "json")
+        assert outcome.code == 0, outcome.err
+        return json.loads(outcome.out)
+
+    def show(self, key: str, person: str = OWNER) -> KeyState:
+        """A key as it is."""
+        return self._wait(self._people.show(person, key))
+
+    def history(self, key: str, person: str = OWNER) -> History:
+        """A key's facts."""
+        return self._wait(self._people.history(person, key))
+
+    def rotate(self, key: str, *, wait_s: float = 60.0) -> Outcome:
+        """Rotate a key as its owner and wait until everybody follows."""
+        return self.rekey(OWNER, "key", "rotate", key, "--reason", "test", "--wait", str(wait_s))
+
+    def until(self, is_true: Callable[[], bool], limit_s: float = LIMIT_S, what: str = "it") -> None:
+        """Wait until something holds."""
+        end = time.monotonic() + limit_s
+        while not is_true():
+            assert time.monotonic() < end, f"{what} did not come within {limit_s} s\n{self.screen.getvalue()}"
+            time.sleep(0.02)
+
+    def log(self, name: str) -> str:
+        """What a process has written."""
+        return (self.layout.logs / f"{name}.log").read_text()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_S)
+
+    def _call(self, action: Callable[[], None]) -> None:
+        done: Future[None] = Future()
+
+        def run() -> None:
+            action()
+            done.set_result(None)
+
+        self._loop.call_soon_threadsafe(run)
+        done.result(LIMIT_S)
+
+
+@contextlib.contextmanager
+def running_stack(
+    directory: Path, *, registered: bool = True, instances: bool = True
+) -> Iterator[RunningStack]:
+    """Bus and services; the story's keys; the story's dependents."""
+    stack = RunningStack(directory)
+    try:
+        stack.up()
+        if registered:
+            stack.register()
+        if instances:
+            stack.start_instances()
+        yield stack
+    finally:
+        stack.down()
