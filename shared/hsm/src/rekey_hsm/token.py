@@ -63,7 +63,7 @@ def require_token(library: Library, label: str, serial: str) -> SlotToken:
     """The token of that label and serial.
 
     Raises:
-        HsmError: it is absent, or was initialised again (the serial is another).
+        HsmError: it is absent, or another one has its label.
     """
     token = find_slot_token(library, label)
     if token is None:
@@ -71,7 +71,7 @@ def require_token(library: Library, label: str, serial: str) -> SlotToken:
         raise HsmError(message, hint="run the HSM ceremony, or check the module's configuration")
     if token.serial.decode() != serial:
         message = f"token {label} has serial {token.serial.decode()}, expected {serial}"
-        raise HsmError(message, hint="the token was initialised again: its keys are gone")
+        raise HsmError(message, hint="another token was made under this label: its keys are gone")
     return token
 
 
@@ -131,7 +131,7 @@ class Token:
         """Make sure that the token is still the one that was founded.
 
         Raises:
-            HsmError: it is absent or was initialised again (an open session goes on in the new token).
+            HsmError: it is absent, or another one has its label.
         """
         require_token(self._library, self._settings.label, self._settings.serial)
 

@@ -10,7 +10,10 @@ from rekey_core.secret import Secret
 
 @dataclass(frozen=True)
 class TokenSettings:
-    """Where the token is and which one it must be: ``serial`` is new after each initialisation."""
+    """Where the token is and which one it must be; ``serial`` is new with each new token.
+
+    SoftHSM keeps the serial of a token that is initialised again: that its keys are there is proved apart.
+    """
 
     module: Path
     label: str
