@@ -18,7 +18,7 @@ from rekey_local.layout import Layout
 from rekey_local.lock import exclusively, forget
 from rekey_local.plan import DEPENDENTS, HOST, PEOPLE, Plan, load_plan
 from rekey_local.settings import Founded, context, instance_settings, service_settings, write_settings
-from rekey_local.toml import to_toml
+from rekey_local.toml import Value, to_toml
 from rekey_local.trust import genesis_hash
 
 ENV = "dev"
@@ -124,7 +124,7 @@ def test_only_services_with_a_token_have_a_pin_and_only_enrolment_the_officers(f
 
 
 def test_text_survives_being_written_as_toml() -> None:
-    values = {
+    values: dict[str, Value] = {
         "path": Path("/a b/ü"),
         "text": 'quote " and \\ and\nnewline',
         "number": 3,

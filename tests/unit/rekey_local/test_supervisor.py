@@ -35,16 +35,14 @@ class Kept:
     def __init__(self, code: str, log: Path) -> None:
         self.said: list[tuple[Event, str]] = []
         self.lines: list[Line] = []
+        self.words: asyncio.Queue[str] = asyncio.Queue()
         plan = ChildPlan("part", (sys.executable, "-c", code), log)
         self.keeper = Keeper(plan, self._say, lambda _, line: self.lines.append(line))
 
     def _say(self, name: str, event: Event, text: str) -> None:
         assert name == "part"
         self.said.append((event, text))
-
-    async def until(self, event: Event) -> None:
-        while event not in [said for said, _ in self.said]:
-            await asyncio.sleep(0.01)
+        self.words.put_nowait(text)
 
 
 @pytest.fixture
@@ -72,12 +70,9 @@ async def test_a_process_that_is_killed_starts_again_after_a_pause(kept: Kept) -
 
 @pytest.mark.parametrize("kept", ["raise SystemExit(70)"], indirect=True)
 async def test_a_process_that_cannot_start_is_tried_later_each_time(kept: Kept) -> None:
-    while len(kept.said) < 3:
-        await asyncio.sleep(0.01)
+    said = [await kept.words.get() for _ in range(3)]
 
-    assert [text for _, text in kept.said[:3]] == [
-        f"exited with 70; starts again in {pause:g} s" for pause in BACK_OFF_S[:3]
-    ]
+    assert said == [f"exited with 70; starts again in {pause:g} s" for pause in BACK_OFF_S[:3]]
 
 
 @pytest.mark.parametrize("kept", [READY], indirect=True)
@@ -129,18 +124,17 @@ async def test_a_child_sees_nothing_of_our_environment_but_what_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_SECRET", "for us alone")
-    lines: list[Line] = []
+    lines: asyncio.Queue[Line] = asyncio.Queue()
     code = "import json, os; print(json.dumps(dict(os.environ)))"
     plan = ChildPlan("part", (sys.executable, "-c", code), tmp_path / "log", {"GIVEN": "to it"})
-    keeper = Keeper(plan, lambda *_: None, lambda _, line: lines.append(line))
+    keeper = Keeper(plan, lambda *_: None, lambda _, line: lines.put_nowait(line))
 
     keeper.start()
-    while not lines:
-        await asyncio.sleep(0.01)
+    seen = await lines.get()
     await keeper.stop()
 
-    assert lines[0]["GIVEN"] == "to it"
-    assert "SOME_SECRET" not in lines[0]
+    assert seen["GIVEN"] == "to it"
+    assert "SOME_SECRET" not in seen
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Coroutine, Iterator
@@ -28,6 +29,7 @@ LIVE_S: Final = 0.5
 def main() -> int:
     """The command line: 0 the story went well, 1 it did not, 130 interrupted before its end."""
     options = _parser().parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # closing a TLS connection is no news for people
     screen = Screen()
     code = 1
     try:

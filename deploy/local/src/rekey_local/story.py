@@ -54,7 +54,7 @@ class Story:
         Raises:
             StoryError: a goal was missed.
         """
-        await self._register()
+        await self.register()
         with self._screen.step(f"{len(instance_names())} instances hold their keys and work"):
             await self._stack.start_instances()
         await self._work()
@@ -64,6 +64,22 @@ class Story:
         await self._work()
         await self._tell()
         self.check()
+
+    async def register(self) -> None:
+        """Register the story's keys, unless an earlier run did.
+
+        Raises:
+            StoryError: the command line, a service or a rule said no.
+        """
+        mark = self._stack.layout.root / _MARK
+        if mark.exists():
+            self._screen.say("keys are registered from an earlier run")
+            return
+        with self._screen.step(
+            f"{OWNER} registered {' and '.join(key.name for key in KEYS)} by signed command"
+        ):
+            await asyncio.gather(*(self._register_one(key) for key in KEYS))
+        write_private(mark, "")
 
     def check(self) -> None:
         """No call failed.
@@ -91,17 +107,6 @@ class Story:
             f"{totals.all_calls} calls, {totals.failed} failed, {totals.refused} refused (suspended); "
             f"slowest local {slowest:.0f} ms, remote {totals.calls['sign'].slowest_ms:.0f} ms"
         )
-
-    async def _register(self) -> None:
-        mark = self._stack.layout.root / _MARK
-        if mark.exists():
-            self._screen.say("keys are registered from an earlier run")
-            return
-        with self._screen.step(
-            f"{OWNER} registered {' and '.join(key.name for key in KEYS)} by signed command"
-        ):
-            await asyncio.gather(*(self._register_one(key) for key in KEYS))
-        write_private(mark, "")
 
     async def _register_one(self, key: StoryKey) -> None:
         outcome = await self._people.run(
