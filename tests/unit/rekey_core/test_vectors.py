@@ -116,7 +116,7 @@ def _shares_something(test: Json) -> bool:
 
 @dataclass(frozen=True)
 class VectorFile:
-    """A file, how its algorithm is called, which acceptable tests we accept, and what cannot be run and why."""
+    """How a file's algorithm is called, which acceptable tests we accept, what cannot be run and why."""
 
     check: Check
     count: int
