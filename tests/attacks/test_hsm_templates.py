@@ -10,131 +10,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import os
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
-import pkcs11
 import pytest
-from pkcs11 import _pkcs11 as _stubbed
 from pkcs11 import exceptions as p11
 from pkcs11.constants import Attribute as Attr
-from pkcs11.constants import MechanismFlag, ObjectClass
+from pkcs11.constants import ObjectClass
 from pkcs11.mechanisms import KDF, KeyType, Mechanism
 
 from rekey_core.errors import HsmError
-from rekey_core.names import Algorithm
-from rekey_hsm import DistributorHsm, GeneratorHsm, TokenSettings, WrappedKeyPair, WrappedSecret
-from rekey_hsm.attributes import TemplateMapper
+from rekey_hsm import DistributorHsm, WrappedKeyPair, WrappedSecret
 from rekey_hsm.labels import transport_label
-from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY, UNWRAP_EC, UNWRAP_SECRET
-from tests.hsm_tokens import EC_KEK, MAC_KEY, MODULE, RECIPIENT, SECRET_KEK, Tokens
-
-_pkcs11: Any = _stubbed  # its stub names almost nothing
-KWP = Mechanism.AES_KEY_WRAP_PAD
-NO_FLAGS = MechanismFlag(0)
-Key = Any  # forced objects have whatever methods the attack wants
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What the attacker has: a session with the service's login, and what lies on the bus."""
-
-    session: pkcs11.Session
-    secret: WrappedSecret
-    pair: WrappedKeyPair
-
-    def key(self, label: str, kind: ObjectClass = ObjectClass.SECRET_KEY) -> Key:
-        (found,) = self.session.get_objects({Attr.CLASS: kind, Attr.LABEL: label})
-        return found
-
-    def force(self, key: Key, *mixins: type) -> Key:
-        """The object with methods that its attributes do not allow: the call goes to the token anyway."""
-        return type("Forced", (type(key).__mro__[1], *mixins, _pkcs11.Object), {})(key.wrapper)
-
-    def open_secret(self, **changes: object) -> Key:
-        template = {**UNWRAP_SECRET, **{Attr[name]: value for name, value in changes.items()}}
-        return self.key(SECRET_KEK).unwrap_key(
-            template[Attr.CLASS],
-            template[Attr.KEY_TYPE],
-            self.secret.blob,
-            mechanism=KWP,
-            capabilities=NO_FLAGS,
-            template=template,
-        )
-
-    def open_private(self, **changes: object) -> Key:
-        template = {
-            **NOT_OF_A_PRIVATE_KEY,
-            **UNWRAP_EC,
-            **{Attr[name]: value for name, value in changes.items()},
-        }
-        return self.key(EC_KEK).unwrap_key(
-            template[Attr.CLASS],
-            template[Attr.KEY_TYPE],
-            self.pair.blob,
-            mechanism=KWP,
-            capabilities=NO_FLAGS,
-            template=template,
-        )
-
-    def bring(self, **attributes: object) -> Key:
-        """An AES key whose value the attacker knows, with every right."""
-        rights = {Attr.WRAP: True, Attr.UNWRAP: True, Attr.ENCRYPT: True, Attr.DECRYPT: True}
-        return self.session.create_object(
-            {
-                Attr.CLASS: ObjectClass.SECRET_KEY,
-                Attr.KEY_TYPE: KeyType.AES,
-                Attr.TOKEN: False,
-                Attr.VALUE: bytes(32),
-                **rights,
-                **{Attr[name]: value for name, value in attributes.items()},
-            }
-        )
-
-    def bring_rsa(self, **attributes: object) -> Key:
-        """An RSA public key whose private half the attacker has."""
-        return self.session.create_object(
-            {
-                Attr.CLASS: ObjectClass.PUBLIC_KEY,
-                Attr.KEY_TYPE: KeyType.RSA,
-                Attr.TOKEN: False,
-                Attr.WRAP: True,
-                Attr.LABEL: "mine",
-                Attr.MODULUS: b"\xc5" * 383 + b"\x01",
-                Attr.PUBLIC_EXPONENT: b"\x01\x00\x01",
-                **{Attr[name]: value for name, value in attributes.items()},
-            }
-        )
-
-    def flip(self, key: Key, attribute: Attr, *, to: object) -> None:
-        key[attribute] = to
-
-
-REFUSALS = {
-    "AttributeReadOnly",
-    "AttributeSensitive",
-    "KeyNotWrappable",
-    "KeyUnextractable",
-    "MechanismInvalid",
-    "TemplateInconsistent",
-    "Unmapped error code 0x1b",  # CKR_ACTION_PROHIBITED
-    "Unmapped error code 0x68",  # CKR_KEY_FUNCTION_NOT_PERMITTED
-}
-
-Attack = Callable[[Scene], object]
-
-
-def oaep(key: Key, victim: Key) -> bytes:
-    return bytes(key.wrap_key(victim, mechanism=Mechanism.RSA_PKCS_OAEP))
+from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY, UNWRAP_SECRET
+from tests.hsm_attacker import KWP, NO_FLAGS, RAW, REFUSALS, Attack, Scene, attacker, make_both, oaep, refused
+from tests.hsm_tokens import EC_KEK, MAC_KEY, RECIPIENT, SECRET_KEK, Tokens
 
 
 def on_kek(name: str, label: str, *, half: str) -> list[Any]:
     """Attacks that make a KEK's half do what the other half does, or more."""
     rights = {"generator": Attr.UNWRAP, "distributor": Attr.WRAP}[half]
-    decrypt, encrypt = (_pkcs11.DecryptMixin,), (_pkcs11.EncryptMixin,)
+    decrypt, encrypt = (RAW.DecryptMixin,), (RAW.EncryptMixin,)
     return [
         pytest.param(attack, id=f"{half}: {name} kek: {what}")
         for what, attack in {
@@ -156,7 +53,7 @@ def on_kek(name: str, label: str, *, half: str) -> list[Any]:
             "make it extractable": lambda s: s.flip(s.key(label), Attr.EXTRACTABLE, to=True),
             "make it not sensitive": lambda s: s.flip(s.key(label), Attr.SENSITIVE, to=False),
             "wrap it under a brought key": lambda s: s.bring().wrap_key(s.key(label), mechanism=KWP),
-            "derive a readable child (A6)": lambda s: s.force(s.key(label), _pkcs11.DeriveMixin).derive_key(
+            "derive a readable child (A6)": lambda s: s.force(s.key(label), RAW.DeriveMixin).derive_key(
                 KeyType.AES,
                 256,
                 capabilities=NO_FLAGS,
@@ -174,7 +71,7 @@ DISTRIBUTOR: list[Any] = [
     *(
         pytest.param(attack, id=f"distributor: {what}")
         for what, attack in {
-            "wrap under the unwrap half": lambda s: s.force(s.key(SECRET_KEK), _pkcs11.WrapMixin).wrap_key(
+            "wrap under the unwrap half": lambda s: s.force(s.key(SECRET_KEK), RAW.WrapMixin).wrap_key(
                 s.open_secret(), mechanism=KWP
             ),
             "open a secret readable (A2)": lambda s: s.open_secret(SENSITIVE=False),
@@ -252,14 +149,14 @@ DISTRIBUTOR: list[Any] = [
                 s.open_private(), mechanism=KWP
             ),
             "derive from an opened private key (A6)": lambda s: s.force(
-                s.open_private(), _pkcs11.DeriveMixin
+                s.open_private(), RAW.DeriveMixin
             ).derive_key(
                 KeyType.AES,
                 256,
                 mechanism=Mechanism.ECDH1_DERIVE,
                 mechanism_param=(KDF.NULL, None, s.pair.spki[-65:]),
             ),
-            "forge a record MAC": lambda s: s.force(s.key(MAC_KEY), _pkcs11.SignMixin).sign(
+            "forge a record MAC": lambda s: s.force(s.key(MAC_KEY), RAW.SignMixin).sign(
                 b"", mechanism=Mechanism.SHA256_HMAC
             ),
             "allow the MAC key to sign": lambda s: s.flip(s.key(MAC_KEY), Attr.SIGN, to=True),
@@ -281,14 +178,14 @@ GENERATOR: list[Any] = [
     *(
         pytest.param(attack, id=f"generator: {what}")
         for what, attack in {
-            "open an earlier secret": lambda s: s.force(s.key(SECRET_KEK), _pkcs11.UnwrapMixin).unwrap_key(
+            "open an earlier secret": lambda s: s.force(s.key(SECRET_KEK), RAW.UnwrapMixin).unwrap_key(
                 ObjectClass.SECRET_KEY,
                 KeyType.GENERIC_SECRET,
                 s.secret.blob,
                 mechanism=KWP,
                 template={Attr.SENSITIVE: False, Attr.EXTRACTABLE: True},
             ),
-            "open an earlier private key": lambda s: s.force(s.key(EC_KEK), _pkcs11.UnwrapMixin).unwrap_key(
+            "open an earlier private key": lambda s: s.force(s.key(EC_KEK), RAW.UnwrapMixin).unwrap_key(
                 ObjectClass.PRIVATE_KEY,
                 KeyType.EC,
                 s.pair.blob,
@@ -303,7 +200,7 @@ GENERATOR: list[Any] = [
                 s.bring(), mechanism=Mechanism.AES_KEY_WRAP
             ),
             "check a record MAC like the distributor": lambda s: s.force(
-                s.key(MAC_KEY), _pkcs11.VerifyMixin
+                s.key(MAC_KEY), RAW.VerifyMixin
             ).verify(b"", bytes(32), mechanism=Mechanism.SHA256_HMAC),
             "MAC by another hash": lambda s: s.key(MAC_KEY).sign(b"", mechanism=Mechanism.SHA_1_HMAC),
         }.items()
@@ -311,29 +208,9 @@ GENERATOR: list[Any] = [
 ]
 
 
-async def make_both(settings: TokenSettings) -> tuple[WrappedSecret, WrappedKeyPair]:
-    hsm = await GeneratorHsm.open(settings)
-    secret = await hsm.make_secret(SECRET_KEK, b"")
-    pair = await hsm.make_key_pair(EC_KEK, Algorithm.EC_P256)
-    await hsm.close()
-    return secret, pair
-
-
 @pytest.fixture(scope="module")
 def wrapped(tokens: Tokens) -> tuple[WrappedSecret, WrappedKeyPair]:
     return asyncio.run(make_both(tokens.generator))
-
-
-@contextlib.contextmanager
-def attacker(settings: TokenSettings, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
-    library = pkcs11.lib(os.fspath(MODULE))
-    (token,) = [t for t in (slot.get_token() for slot in library.get_slots()) if t.label == settings.label]
-    pin = settings.pin.reveal().decode()
-    session = token.open(rw=True, user_pin=pin, attribute_mapper=TemplateMapper())
-    try:
-        yield Scene(session, *wrapped)
-    finally:
-        session.close()
 
 
 @pytest.fixture
@@ -346,14 +223,6 @@ def as_distributor(tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]
 def as_generator(tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
     with attacker(tokens.generator, wrapped) as scene:
         yield scene
-
-
-def refused(scene: Scene, attack: Attack) -> str:
-    """What the token answers; python-pkcs11 has no name for some refusals, and numbers them."""
-    with pytest.raises(p11.PKCS11Error) as caught:
-        attack(scene)
-    answer = type(caught.value).__name__
-    return str(caught.value) if answer == "PKCS11Error" else answer
 
 
 @pytest.mark.parametrize("attack", DISTRIBUTOR)
@@ -370,7 +239,7 @@ def test_the_forbidden_calls_fail_for_their_rights_and_not_for_their_form(as_dis
     """The controls: the same calls with keys that have the right succeed."""
     scene = as_distributor
     mine = scene.bring()
-    assert len(scene.force(mine, _pkcs11.DecryptMixin).decrypt(bytes(80), mechanism=Mechanism.AES_ECB)) == 80
+    assert len(scene.force(mine, RAW.DecryptMixin).decrypt(bytes(80), mechanism=Mechanism.AES_ECB)) == 80
     assert len(mine.wrap_key(scene.bring(EXTRACTABLE=True), mechanism=KWP)) == 40
     assert (
         len(oaep(scene.key(transport_label(RECIPIENT), ObjectClass.PUBLIC_KEY), scene.open_secret())) == 384

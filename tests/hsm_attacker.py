@@ -1,0 +1,149 @@
+"""Somebody who has a service's PIN, a writable session and everything that lies on the bus."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pkcs11
+import pytest
+from pkcs11 import _pkcs11 as _stubbed
+from pkcs11 import exceptions as p11
+from pkcs11.constants import Attribute as Attr
+from pkcs11.constants import MechanismFlag, ObjectClass
+from pkcs11.mechanisms import KeyType, Mechanism
+
+from rekey_core.names import Algorithm
+from rekey_hsm import GeneratorHsm, TokenSettings, WrappedKeyPair, WrappedSecret
+from rekey_hsm.attributes import TemplateMapper
+from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY, UNWRAP_EC, UNWRAP_SECRET
+from tests.hsm_tokens import EC_KEK, MODULE, SECRET_KEK
+
+RAW: Any = _stubbed  # its stub names almost nothing
+KWP = Mechanism.AES_KEY_WRAP_PAD
+NO_FLAGS = MechanismFlag(0)
+Key = Any  # forced objects have whatever methods the attack wants
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the attacker has: a session with the service's login, and what lies on the bus."""
+
+    session: pkcs11.Session
+    secret: WrappedSecret
+    pair: WrappedKeyPair
+
+    def key(self, label: str, kind: ObjectClass = ObjectClass.SECRET_KEY) -> Key:
+        (found,) = self.session.get_objects({Attr.CLASS: kind, Attr.LABEL: label})
+        return found
+
+    def force(self, key: Key, *mixins: type) -> Key:
+        """The object with methods that its attributes do not allow: the call goes to the token anyway."""
+        return type("Forced", (type(key).__mro__[1], *mixins, RAW.Object), {})(key.wrapper)
+
+    def open_secret(self, **changes: object) -> Key:
+        template = {**UNWRAP_SECRET, **{Attr[name]: value for name, value in changes.items()}}
+        return self.key(SECRET_KEK).unwrap_key(
+            template[Attr.CLASS],
+            template[Attr.KEY_TYPE],
+            self.secret.blob,
+            mechanism=KWP,
+            capabilities=NO_FLAGS,
+            template=template,
+        )
+
+    def open_private(self, **changes: object) -> Key:
+        template = {
+            **NOT_OF_A_PRIVATE_KEY,
+            **UNWRAP_EC,
+            **{Attr[name]: value for name, value in changes.items()},
+        }
+        return self.key(EC_KEK).unwrap_key(
+            template[Attr.CLASS],
+            template[Attr.KEY_TYPE],
+            self.pair.blob,
+            mechanism=KWP,
+            capabilities=NO_FLAGS,
+            template=template,
+        )
+
+    def bring(self, **attributes: object) -> Key:
+        """An AES key whose value the attacker knows, with every right."""
+        rights = {Attr.WRAP: True, Attr.UNWRAP: True, Attr.ENCRYPT: True, Attr.DECRYPT: True}
+        return self.session.create_object(
+            {
+                Attr.CLASS: ObjectClass.SECRET_KEY,
+                Attr.KEY_TYPE: KeyType.AES,
+                Attr.TOKEN: False,
+                Attr.VALUE: bytes(32),
+                **rights,
+                **{Attr[name]: value for name, value in attributes.items()},
+            }
+        )
+
+    def bring_rsa(self, **attributes: object) -> Key:
+        """An RSA public key whose private half the attacker has."""
+        return self.session.create_object(
+            {
+                Attr.CLASS: ObjectClass.PUBLIC_KEY,
+                Attr.KEY_TYPE: KeyType.RSA,
+                Attr.TOKEN: False,
+                Attr.WRAP: True,
+                Attr.LABEL: "mine",
+                Attr.MODULUS: b"\xc5" * 383 + b"\x01",
+                Attr.PUBLIC_EXPONENT: b"\x01\x00\x01",
+                **{Attr[name]: value for name, value in attributes.items()},
+            }
+        )
+
+    def flip(self, key: Key, attribute: Attr, *, to: object) -> None:
+        key[attribute] = to
+
+
+REFUSALS = {
+    "AttributeReadOnly",
+    "AttributeSensitive",
+    "KeyNotWrappable",
+    "KeyUnextractable",
+    "MechanismInvalid",
+    "TemplateInconsistent",
+    "Unmapped error code 0x1b",  # CKR_ACTION_PROHIBITED
+    "Unmapped error code 0x68",  # CKR_KEY_FUNCTION_NOT_PERMITTED
+}
+
+Attack = Callable[[Scene], object]
+
+
+def oaep(key: Key, victim: Key) -> bytes:
+    return bytes(key.wrap_key(victim, mechanism=Mechanism.RSA_PKCS_OAEP))
+
+
+async def make_both(settings: TokenSettings) -> tuple[WrappedSecret, WrappedKeyPair]:
+    hsm = await GeneratorHsm.open(settings)
+    secret = await hsm.make_secret(SECRET_KEK, b"")
+    pair = await hsm.make_key_pair(EC_KEK, Algorithm.EC_P256)
+    await hsm.close()
+    return secret, pair
+
+
+@contextlib.contextmanager
+def attacker(settings: TokenSettings, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
+    library = pkcs11.lib(os.fspath(MODULE))
+    (token,) = [t for t in (slot.get_token() for slot in library.get_slots()) if t.label == settings.label]
+    pin = settings.pin.reveal().decode()
+    session = token.open(rw=True, user_pin=pin, attribute_mapper=TemplateMapper())
+    try:
+        yield Scene(session, *wrapped)
+    finally:
+        session.close()
+
+
+def refused(scene: Scene, attack: Attack) -> str:
+    """What the token answers; python-pkcs11 has no name for some refusals, and numbers them."""
+    with pytest.raises(p11.PKCS11Error) as caught:
+        attack(scene)
+    answer = type(caught.value).__name__
+    return str(caught.value) if answer == "PKCS11Error" else answer
