@@ -1,1 +1,52 @@
-"""SDK and CLI of rekey: keys that rotate without being noticed."""
+"""rekey for applications: keys that rotate without being noticed.
+
+    async with rekey.connect(rekey.Settings.load("settings.toml")) as keys:
+        box = await keys.keyring("orders-db")
+        stored = box.encrypt(b"data", b"row 7")
+        signer = await keys.signer("token-signer")
+        token = await signer.sign_jwt({"sub": "alice"})
+
+Versions are installed, switched to, confirmed, stopped and renewed in the background; no call of the application sees one.
+"""
+
+from __future__ import annotations
+
+from rekey.beliefs import Stopped
+from rekey.client import Keys, KeyStatus, connect
+from rekey.errors import (
+    CiphertextError,
+    LeaseExpiredError,
+    NotGrantedError,
+    RekeyError,
+    TokenError,
+    UnavailableError,
+    UnknownKeyIdError,
+    VersionCompromisedError,
+    VersionStoppedError,
+    VersionSuspendedError,
+)
+from rekey.keyring import Keyring
+from rekey.settings import Settings
+from rekey.signer import Signer
+from rekey.worker import Rotated
+
+__all__ = [
+    "CiphertextError",
+    "KeyStatus",
+    "Keyring",
+    "Keys",
+    "LeaseExpiredError",
+    "NotGrantedError",
+    "RekeyError",
+    "Rotated",
+    "Settings",
+    "Signer",
+    "Stopped",
+    "TokenError",
+    "UnavailableError",
+    "UnknownKeyIdError",
+    "VersionCompromisedError",
+    "VersionStoppedError",
+    "VersionSuspendedError",
+    "connect",
+]

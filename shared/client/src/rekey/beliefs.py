@@ -1,0 +1,161 @@
+"""What of a notice or stop is believed: only what its own author signed, whoever passed it on. Pure.
+
+The distributor says which versions to hold; that a version is current only the scheduler's signed ``activated`` says; that
+one is stopped only a responder's signed command. What does not verify is left out with a reason, and the rest counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, TypeVar
+
+from rekey.errors import VersionCompromisedError, VersionStoppedError, VersionSuspendedError
+from rekey.versions import check_generated
+from rekey_core.commands import read_command, verify_command
+from rekey_core.contracts import (
+    Activated,
+    Fact,
+    Generated,
+    Notice,
+    NoticedVersion,
+    Revoke,
+    Signed,
+    StoppedVersion,
+    Suspend,
+)
+from rekey_core.errors import MalformedError, RefusedError, ReplayedError, UnknownTypeError
+from rekey_core.readers import open_embedded_fact
+from rekey_core.trust import Trust
+
+F = TypeVar("F", bound=Fact)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A version that a responder stopped (0: all that there were); also what ``on_stopped`` handlers get."""
+
+    key: str
+    version: int
+    kind: Literal["suspended", "compromised"]
+    responder: str
+    reason: str
+    at: datetime
+
+    def error(self, version: int) -> VersionStoppedError:
+        """What a call under the version raises: names key, version, responder and reason, and what to do next."""
+        text = f"{self.key}@{version} was {self.kind} by {self.responder} at {self.at:%Y-%m-%dT%H:%M:%SZ}: {self.reason}"
+        if self.kind == "suspended":
+            hint = f"ask {self.responder}, or rotate: rekey key rotate {self.key}"
+            return VersionSuspendedError(text, hint=hint)
+        hint = f"never again usable; rotate: rekey key rotate {self.key}"
+        return VersionCompromisedError(text, hint=hint)
+
+
+@dataclass(frozen=True)
+class Believed:
+    """A notice after every word in it was held against its author's signature."""
+
+    notice: Notice
+    versions: Mapping[int, NoticedVersion]
+    generated: Mapping[int, Generated]
+    activated: frozenset[int]
+    doubts: tuple[str, ...]
+
+    @property
+    def current(self) -> int | None:
+        """The version to protect with, if the scheduler's ``activated`` says so too."""
+        current = self.notice.current
+        return current if current in self.activated and current in self.versions else None
+
+
+def believe(notice: Notice, trust: Trust) -> Believed:
+    """Sort what is in a notice whose own signature by the distributor was verified."""
+    versions = {noticed.version: noticed for noticed in notice.versions}
+    generated: dict[int, Generated] = {}
+    activated: set[int] = set()
+    doubts: list[str] = []
+    for signed in notice.facts:
+        try:
+            fact = _fact(signed, notice, trust)
+        except MalformedError as error:
+            doubts.append(str(error))
+            continue
+        if isinstance(fact, Activated):
+            activated.add(fact.version)
+        elif isinstance(fact, Generated) and fact.version in versions:
+            try:
+                _check(fact, notice, versions[fact.version])
+            except ReplayedError as error:
+                doubts.append(str(error))
+                continue
+            generated[fact.version] = fact
+    if notice.current is not None and notice.current not in activated:
+        doubts.append(f"{notice.key}@{notice.current} is said to be current without a signed activated")
+    return Believed(notice, versions, generated, frozenset(activated), tuple(doubts))
+
+
+def believed_stops(
+    entries: Iterable[StoppedVersion], key: str, trust: Trust, stored_at: datetime
+) -> tuple[dict[int, Stopped], tuple[str, ...]]:
+    """The stops that a responder's command says, by version (0: all), and what is wrong with the others.
+
+    A command is judged at its own time of issue, not later than the message that carries it: it was in time when the
+    log took it, and relays repeat it for as long as the version is stopped.
+    """
+    stops: dict[int, Stopped] = {}
+    doubts: list[str] = []
+    for entry in entries:
+        try:
+            stop = _stop(entry, key, trust, stored_at)
+        except (MalformedError, RefusedError) as error:
+            doubts.append(f"stop of {key}@{entry.version}: {error}")
+            continue
+        known = stops.get(entry.version)
+        if known is None or stop.kind == "compromised":
+            stops[entry.version] = stop
+    return stops, tuple(doubts)
+
+
+def believed_fact(signed: Signed, kind: type[F], *, key: str, version: int, trust: Trust) -> F:
+    """A signed fact of this kind about this version.
+
+    Raises:
+        MalformedError: not signed by its author, or about something else.
+    """
+    fact = open_embedded_fact(signed, trust, where=f"fact of {key}@{version}")
+    if not isinstance(fact, kind) or (fact.key, fact.version) != (key, version):
+        raise ReplayedError(
+            f"expected {kind.EVENT} of {key}@{version}, found {fact.EVENT} of {fact.key}@{fact.version}"
+        )
+    return fact
+
+
+def _fact(signed: Signed, notice: Notice, trust: Trust) -> Fact:
+    fact = open_embedded_fact(signed, trust, where=f"fact in the notice of {notice.key}")
+    if fact.key != notice.key:
+        raise ReplayedError(f"notice of {notice.key} carries {fact.EVENT} of {fact.key}@{fact.version}")
+    return fact
+
+
+def _check(fact: Generated, notice: Notice, noticed: NoticedVersion) -> None:
+    check_generated(
+        fact,
+        env=notice.env,
+        key=notice.key,
+        noticed=noticed,
+        algorithm=notice.algorithm,
+        release=notice.release,
+    )
+
+
+def _stop(entry: StoppedVersion, key: str, trust: Trust, stored_at: datetime) -> Stopped:
+    at = min(stored_at, read_command(entry.command).issued_at)
+    command = verify_command(entry.command, trust=trust, env=trust.env, at=at)
+    if not isinstance(command, Suspend | Revoke):
+        raise UnknownTypeError(f"expected suspend or revoke, found {command.VERB}")
+    if command.key != key or command.version not in (0, entry.version):
+        raise ReplayedError(f"the command is about {command.key}@{command.version}")
+    kind: Literal["suspended", "compromised"] = "suspended" if isinstance(command, Suspend) else "compromised"
+    return Stopped(key, entry.version, kind, command.author, command.reason, command.issued_at)

@@ -1,0 +1,321 @@
+"""One connection of one instance: keys on demand, a lease for all of them, everything else by itself in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from rekey.beliefs import Stopped
+from rekey.connection import Connection, Login
+from rekey.identity import Identity
+from rekey.keyring import Keyring
+from rekey.keystate import KeyState
+from rekey.lease import LeaseClock, boottime
+from rekey.receipts import Receipts
+from rekey.requests import Requests
+from rekey.retry import pause_s
+from rekey.settings import Settings
+from rekey.signer import Signer
+from rekey.trust_cache import Seen, TrustCache
+from rekey.worker import KeyWorker, Ports, Rotated
+from rekey_core import authority
+from rekey_core.contracts import KeyReceipt
+from rekey_core.errors import (
+    MalformedError,
+    NotInstalledError,
+    RekeyError,
+    RetryableError,
+    UnavailableError,
+    UsageRefusedError,
+)
+from rekey_core.names import Release
+
+JOIN_POLL_S: Final = 0.1  # how often a key that is not ready yet is looked at again
+
+E = TypeVar("E")
+Handler = Callable[[E], Awaitable[None] | None]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeyStatus:
+    """What people and probes may know of a key here."""
+
+    key: str
+    current: int | None
+    held: tuple[int, ...]
+    stopped: tuple[int, ...]
+    lease_until: datetime | None
+    problem: str | None
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Keys]:
+    """Connect this process as an instance of its dependent, for as long as the block runs.
+
+    Raises:
+        ConfigurationError: a key or certificate file cannot be used.
+        UnavailableError: the bus does not answer.
+        TrustError: the trust documents do not chain to the pinned genesis, or are older than what was seen before.
+    """
+    keys = Keys(settings)
+    try:
+        await keys.open()
+        yield keys
+    finally:
+        await keys.close()
+
+
+class Keys:
+    """The keys of one instance. Made by ``connect``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        seen = Seen.load(settings.state_dir)
+        identity = Identity.start(settings)
+        self._connection = Connection(_login(settings))
+        self._trust = TrustCache(self._connection, settings.env, settings.trust_genesis, seen, settings.try_s)
+        self._requests = Requests(self._connection, identity, self._trust, settings.try_s)
+        self._receipts = Receipts(self._connection, identity, settings.try_s, self._content)
+        self._lease = LeaseClock()
+        self._workers: dict[str, KeyWorker] = {}
+        self._admitted: set[str] = set()
+        self._asking = asyncio.Lock()
+        self._hurry = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: list[BaseException] = []
+        self._on_rotated: list[Handler[Rotated]] = []
+        self._on_stopped: list[Handler[Stopped]] = []
+        self._ports = Ports(
+            connection=self._connection,
+            identity=identity,
+            trust=self._trust,
+            seen=seen,
+            requests=self._requests,
+            receipts=self._receipts,
+            within_s=settings.try_s,
+            rotated=lambda event: self._tell(self._on_rotated, event),
+            stopped=lambda event: self._tell(self._on_stopped, event),
+        )
+
+    @property
+    def instance(self) -> str:
+        """This instance's id."""
+        return self._ports.identity.instance
+
+    async def keyring(self, name: str) -> Keyring:
+        """The key ``name`` for encrypt and decrypt, installed, current and leased.
+
+        Raises:
+            NotGrantedError, NotFoundError: it is not this dependent's, or does not exist.
+            UsageRefusedError: its class never leaves the HSM: use ``signer``.
+            UnavailableError: it was not ready within the settings' ``total_s``; says why.
+        """
+        worker = await self._join(name, Release.TRUSTED_RECIPIENT, "use signer(), not keyring()")
+        return Keyring(worker.key, self._lease)
+
+    async def signer(self, name: str) -> Signer:
+        """The key ``name`` for signing inside the HSM. Raises as ``keyring``."""
+        worker = await self._join(name, Release.NEVER, "use keyring(), not signer()")
+
+        def look_again() -> None:
+            worker.poke()
+            self._hurry.set()
+
+        return Signer(worker.key, self._lease, self._requests, self._settings.total_s, look_again)
+
+    def on_rotated(self, handler: Handler[Rotated]) -> None:
+        """Call this when a key protects with another version; a coroutine function is run as a task."""
+        self._on_rotated.append(handler)
+
+    def on_stopped(self, handler: Handler[Stopped]) -> None:
+        """Call this when a version that is held here is stopped by a responder."""
+        self._on_stopped.append(handler)
+
+    def status(self) -> Mapping[str, KeyStatus]:
+        """Each key: current version, versions held and stopped, end of the lease, last problem."""
+        return {name: self._status(worker.key) for name, worker in sorted(self._workers.items())}
+
+    async def open(self) -> None:
+        """Connect and start the background work. ``connect`` calls it."""
+        await self._connection.open(self._settings.total_s)
+        await self._trust.refresh()
+        self._connection.on_reconnected(self._poke_all)
+        for hears in authority.HEARS:
+            if hears.listener is authority.Identity.APPLICATION:
+                subject = hears.subject.format(env=self._settings.env, self=self._settings.dependent)
+                await self._connection.hear(subject, self._heard)
+        self._start(self._renew_for_ever())
+
+    async def close(self) -> None:
+        """Stop. No receipt is sent: what was signed stays true, and the lease runs out by itself.
+
+        Raises:
+            Exception: the background work failed in a way that it must not; the first such failure.
+        """
+        self._lease.end("the connection was closed")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._connection.close()
+        if self._failures:
+            raise self._failures[0]
+
+    async def _join(self, name: str, release: Release, hint: str) -> KeyWorker:
+        worker = self._workers.get(name) or self._worker(name)
+        deadline = time.monotonic() + self._settings.total_s
+        while True:
+            try:
+                await worker.reconcile()
+                _check_release(worker.key, release, hint)
+                if name not in self._admitted or not self._lease.is_valid:
+                    await self._renew(name)
+                if worker.key.is_ready:
+                    return self._joined(worker)
+                worker.key.problem = "it has no active version yet"
+            except (RetryableError, MalformedError, NotInstalledError) as error:
+                worker.key.problem = str(error)
+            except RekeyError:
+                self._forget(name)
+                raise
+            if time.monotonic() + JOIN_POLL_S >= deadline:
+                problem = worker.key.problem
+                self._forget(name)
+                raise UnavailableError(
+                    f"key {name} is not ready after {self._settings.total_s:g} s: {problem}",
+                    hint=f"rekey key show {name}; are the distributor and the rotation scheduler running?",
+                )
+            await asyncio.sleep(JOIN_POLL_S)
+
+    def _worker(self, name: str) -> KeyWorker:
+        worker = self._workers[name] = KeyWorker(KeyState(name), self._ports)
+        return worker
+
+    def _joined(self, worker: KeyWorker) -> KeyWorker:
+        if worker.task is None:
+            worker.task = self._start(worker.run())
+        return worker
+
+    def _forget(self, name: str) -> None:
+        """A key that was never admitted leaves nothing behind."""
+        if name not in self._admitted:
+            self._workers.pop(name, None)
+
+    async def _renew(self, joining: str | None = None) -> None:
+        """One try to get a lease for every admitted key and the one that joins."""
+        async with self._asking:
+            names = sorted(self._admitted | ({joining} if joining else set()))
+            keys = [self._workers[name].key for name in names]
+            proved = {key.name: frozenset(key.held) for key in keys}
+            receipt = await self._receipts.write()
+            sent = boottime()
+            try:
+                answer = await self._requests.lease(names, receipt)
+            except NotInstalledError:
+                for key in keys:  # whatever an earlier lease said, prove everything again
+                    key.leased = frozenset()
+                raise
+            self._lease.extend(sent, answer.duration_s)
+            self._lease.problem = "it was not renewed in time"
+            self._admitted.update(names)
+            for key in keys:
+                key.leased = proved[key.name]
+
+    async def _renew_for_ever(self) -> None:
+        failures = 0
+        while True:
+            await self._wait(pause_s(failures) if failures else self._lease.renew_in_s)
+            if not self._admitted:
+                continue
+            try:
+                await self._renew()
+                failures = 0
+            except RekeyError as error:
+                failures += 1
+                self._lease.problem = str(error)
+                _log.warning("lease not renewed: %s", error, extra={"event": "lease", "code": error.code})
+            self._poke_all()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the time is over or somebody hurries; without keys until there is one."""
+        self._hurry.clear()
+        try:
+            async with asyncio.timeout(seconds if self._admitted else JOIN_POLL_S):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+
+    def _content(self) -> Mapping[str, KeyReceipt]:
+        return {name: worker.key.receipt() for name, worker in sorted(self._workers.items())}
+
+    def _status(self, key: KeyState) -> KeyStatus:
+        current = key.view.current
+        return KeyStatus(
+            key=key.name,
+            current=current.version if current else None,
+            held=tuple(sorted(key.held)),
+            stopped=tuple(sorted(key.stopped)),
+            lease_until=self._lease.end_time() if key.name in self._admitted else None,
+            problem=key.problem,
+        )
+
+    def _heard(self, subject: str) -> None:
+        worker = self._workers.get(subject.rpartition(".")[2])
+        if worker is not None:
+            worker.poke()
+
+    def _poke_all(self) -> None:
+        for worker in self._workers.values():
+            worker.poke()
+
+    def _tell(self, handlers: list[Handler[E]], event: E) -> None:
+        """From the event loop itself: what a handler raises goes to the loop's exception handler, not into our work."""
+        loop = asyncio.get_running_loop()
+        for handler in handlers:
+            loop.call_soon(self._call, handler, event)
+
+    def _call(self, handler: Handler[E], event: E) -> None:
+        result = handler(event)
+        if inspect.iscoroutine(result):
+            self._keep(asyncio.ensure_future(result))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        return self._keep(task)
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Background work ends only by being cancelled; anything else is a fault of ours: stop, and say it."""
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            _log.critical("background work failed", exc_info=failure, extra={"event": "failed"})
+            self._failures.append(failure)
+            self._lease.end(f"the background work failed: {type(failure).__name__}: {failure}")
+
+
+def _check_release(key: KeyState, release: Release, hint: str) -> None:
+    if key.release is not None and key.release is not release:
+        raise UsageRefusedError(f"key {key.name} is of release {key.release}", hint=hint)
+
+
+def _login(settings: Settings) -> Login:
+    return Login(
+        bus_url=settings.bus_url,
+        server_name=settings.server_name,
+        tls_cert=settings.tls_cert,
+        tls_key=settings.tls_key,
+        tls_ca=settings.tls_ca,
+        name=settings.dependent,
+    )

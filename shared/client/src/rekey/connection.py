@@ -1,0 +1,198 @@
+"""The bus as dependents and people see it: core requests, single messages by subject, appends. No NATS error leaves here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from rekey_core.authority import Stream
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
+
+API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
+RECONNECT_S: Final = 0.25
+_NOT_FOUND: Final = "404"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where the bus is and who we are to it; ``name`` is the dependent or person in the certificate."""
+
+    bus_url: str
+    server_name: str
+    tls_cert: Path
+    tls_key: Path
+    tls_ca: Path
+    name: str
+
+
+class Connection:
+    """One connection that comes back by itself for as long as it is not closed."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+        self._client = Client()
+        self._last_error = "no answer"
+        self._reconnected: list[Callable[[], None]] = []
+
+    async def open(self, within_s: float) -> None:
+        """Log in.
+
+        Raises:
+            ConfigurationError: the certificate files cannot be used.
+            UnavailableError: no server, or it does not know the certificate.
+        """
+        tls = _tls(self._login)
+        try:
+            async with asyncio.timeout(within_s):
+                await self._client.connect(
+                    self._login.bus_url.split(","),
+                    name=f"rekey-{self._login.name}",
+                    tls=tls,
+                    tls_hostname=self._login.server_name,
+                    inbox_prefix=f"_INBOX_{self._login.name}",
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=RECONNECT_S,  # type: ignore[arg-type]  # a float works, the annotation says int
+                    error_cb=self._on_error,
+                    reconnected_cb=self._on_reconnected,
+                )
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            await self._client.close()
+            raise UnavailableError(
+                f"bus {self._login.bus_url}: {self._last_error}",
+                hint="is the bus running, and is the certificate of this environment?",
+            ) from error
+
+    async def close(self) -> None:
+        """Leave. Nothing is sent after this."""
+        await self._client.close()
+
+    def on_reconnected(self, call: Callable[[], None]) -> None:
+        """Call this each time that the connection is back."""
+        self._reconnected.append(call)
+
+    async def hear(self, subject: str, call: Callable[[str], None]) -> None:
+        """Call with the subject of each message that is published there."""
+
+        async def heard(message: Msg) -> None:
+            call(message.subject)
+
+        try:
+            await self._client.subscribe(subject, cb=heard)
+        except nats.errors.Error as error:
+            raise UnavailableError(f"{subject}: {error}") from error
+
+    async def request(self, subject: str, data: bytes, within_s: float) -> tuple[bytes, Mapping[str, str]]:
+        """Body and headers of the answer to a core request.
+
+        Raises:
+            UnavailableError: nobody answered in time.
+        """
+        answer = await self._ask(subject, data, within_s)
+        return answer.data, answer.headers or {}
+
+    async def get(self, stream: Stream, subject: str, within_s: float) -> BusMessage | None:
+        """The message on one subject, by the form of DIRECT.GET that the subject's own right covers.
+
+        Raises:
+            UnavailableError: nobody answered.
+            StaleReadError: the answer does not say where the message stands.
+        """
+        answer = await self._ask(f"{API}.DIRECT.GET.{stream}.{subject}", b"", within_s)
+        status = (answer.headers or {}).get("Status")
+        if status == _NOT_FOUND:
+            return None
+        if status is not None:
+            raise UnavailableError(f"read of {subject}: status {status}")
+        message = _stored(answer)
+        if (message.stream, message.subject) != (stream.value, subject):
+            raise StaleReadError(f"read of {subject}: found {message.subject} of {message.stream}")
+        return message
+
+    async def append(
+        self, stream: Stream, subject: str, data: bytes, headers: Mapping[str, str], within_s: float
+    ) -> int:
+        """Store one message; its sequence.
+
+        Raises:
+            UnavailableError: the server refused it; nothing was stored.
+            UnknownOutcomeError: no answer; it may be stored.
+        """
+        conditions = {"Nats-Expected-Stream": stream.value}
+        try:
+            answer = await self._client.request(subject, data, within_s, headers={**headers, **conditions})
+        except nats.errors.NoRespondersError as error:
+            raise UnavailableError(f"{subject}: the bus has no stream for it now") from error
+        except nats.errors.Error as error:
+            raise UnknownOutcomeError(f"{subject}: {str(error) or 'no acknowledgement'}") from error
+        return _acknowledged(answer.data, subject)
+
+    async def _ask(self, subject: str, data: bytes, within_s: float) -> Msg:
+        try:
+            return await self._client.request(subject, data, within_s)
+        except nats.errors.Error as error:
+            raise UnavailableError(f"{subject}: {str(error) or self._last_error}") from error
+
+    async def _on_error(self, error: Exception) -> None:
+        self._last_error = str(error) or type(error).__name__
+        _log.warning("bus: %s", self._last_error, extra={"event": "bus-error"})
+
+    async def _on_reconnected(self) -> None:
+        for call in self._reconnected:
+            call()
+
+
+def _acknowledged(answer: bytes, subject: str) -> int:
+    try:
+        body = json.loads(answer)
+        if "error" not in body:
+            return int(body["seq"])
+        raise UnavailableError(f"{subject}: {str(body['error'].get('description'))[:200]}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnknownOutcomeError(
+            f"{subject}: the bus answered something else than an acknowledgement"
+        ) from error
+
+
+def _stored(answer: Msg) -> BusMessage:
+    headers = answer.headers or {}
+    try:
+        return BusMessage(
+            headers["Nats-Stream"],
+            headers["Nats-Subject"],
+            {name: value for name, value in headers.items() if not name.startswith("Nats-")},
+            answer.data,
+            int(headers["Nats-Sequence"]),
+            _time(headers["Nats-Time-Stamp"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise StaleReadError("a stored message came without its place in the stream") from error
+
+
+def _time(text: str) -> datetime:
+    """RFC 3339 with up to nine digits of a second, cut to microseconds; always UTC."""
+    head, _, fraction = text.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(head).replace(tzinfo=UTC, microsecond=int((fraction + "000000")[:6]))
+
+
+def _tls(login: Login) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=login.tls_ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(login.tls_cert, login.tls_key)
+    except OSError as error:
+        raise ConfigurationError(f"certificate of {login.name}: {error}") from error
+    return context

@@ -1,0 +1,70 @@
+"""Encrypt and decrypt, here and now: no call leaves the process, and none names a version."""
+
+from __future__ import annotations
+
+from rekey.errors import UnknownKeyIdError
+from rekey.keystate import KeyState, secret_version
+from rekey.lease import LeaseClock
+from rekey_core import ciphertext as tink
+
+
+class Keyring:
+    """A granted key that protects data (AES-256-GCM, Tink's ciphertext format). Safe from any thread."""
+
+    __slots__ = ("_key", "_lease")
+
+    def __init__(self, key: KeyState, lease: LeaseClock) -> None:
+        self._key = key
+        self._lease = lease
+
+    @property
+    def name(self) -> str:
+        """The key's name."""
+        return self._key.name
+
+    def encrypt(self, data: bytes, aad: bytes) -> bytes:
+        """A ciphertext; ``aad`` is authenticated with it and must be the same at ``decrypt``.
+
+        Raises:
+            LeaseExpiredError: the instance may not use the key until its lease is renewed.
+            VersionSuspendedError, VersionCompromisedError: a responder stopped the version that protects.
+        """
+        self._lease.check(self._key.name)
+        version = self._key.enter()
+        try:
+            held = secret_version(version)
+            return tink.encrypt(held.aead, held.fact.key_id, data, aad)
+        finally:
+            version.in_flight.leave()
+
+    def decrypt(self, ciphertext: bytes, aad: bytes) -> bytes:
+        """The data of a ciphertext of this key, made by any instance of any of its dependents.
+
+        Raises:
+            LeaseExpiredError: the instance may not use the key until its lease is renewed.
+            VersionSuspendedError, VersionCompromisedError: a responder stopped the version that it is under.
+            UnknownKeyIdError: it is not under a version of this key that is held here.
+            CiphertextError: not a ciphertext, altered, or made with other ``aad``.
+        """
+        self._lease.check(self._key.name)
+        view = self._key.view
+        key_id = tink.parse_key_id(ciphertext)
+        version = view.by_id.get(key_id)
+        if version is None:
+            raise self._unknown(key_id)
+        held = secret_version(version)
+        return tink.decrypt(held.aead, key_id, ciphertext, aad)
+
+    def _unknown(self, key_id: int) -> Exception:
+        stop = self._key.view.stopped_ids.get(key_id)
+        if stop is not None:
+            return stop.error(stop.version)
+        stopped = ", ".join(str(version) for version in sorted(self._key.stopped))
+        return UnknownKeyIdError(
+            f"key {self._key.name} has no version with key id {key_id}"
+            + (f"; versions stopped: {stopped}" if stopped else ""),
+            hint=f"is it a ciphertext of this key? rekey key show {self._key.name}",
+        )
+
+    def __repr__(self) -> str:
+        return f"Keyring({self._key.name})"

@@ -1,0 +1,125 @@
+"""One key as this instance has it: versions, the one that protects, what is stopped. Changed by its worker alone.
+
+Readers take ``view``, one immutable value that is replaced whole: a call sees the key before or after a change, never
+between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from rekey.beliefs import Stopped
+from rekey.errors import UnavailableError
+from rekey.versions import SecretVersion, Version
+from rekey_core.contracts import KeyReceipt
+from rekey_core.names import Release
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What calls see."""
+
+    current: Version | None = None
+    by_id: Mapping[int | str, Version] = field(default_factory=dict)
+    stopped_ids: Mapping[int | str, Stopped] = field(default_factory=dict)
+    refusal: Stopped | None = None  # why there is no current version, when a responder said so
+
+
+class KeyState:
+    """The state of one key."""
+
+    def __init__(self, name: str, as_of: int = 0) -> None:
+        self.name = name
+        self.release: Release | None = None
+        self.as_of = as_of
+        self.place = 0  # stream sequence of the newest notice
+        self.held: dict[int, Version] = {}
+        self.leaving: list[Version] = []  # stopped, but a call may still be inside
+        self.stopped: dict[int, Stopped] = {}
+        self.newest = 0  # the newest version that was ever current here; it only rises
+        self.protects: int | None = None  # what may be signed in a receipt: nobody is inside an older one
+        self.leased: frozenset[int] = frozenset()
+        self.view = View()
+        self.problem: str | None = None
+
+    def install(self, version: Version) -> None:
+        """Hold a version: it processes from now on."""
+        self.held[version.version] = version
+        self.view = replace(self.view, by_id={**self.view.by_id, version.id: version})
+
+    def switch(self, number: int) -> int | None:
+        """Protect with a version that is held; the one before."""
+        previous = self.newest or None
+        self.newest = number
+        self.view = replace(self.view, current=self.held[number], refusal=None)
+        return previous
+
+    def stop(self, stops: Mapping[int, Stopped]) -> list[Stopped]:
+        """Neither protect nor process with these any more; those that were held here."""
+        self.stopped.update(stops)
+        gone = [self.held.pop(number) for number in stops if number in self.held]
+        self.leaving += gone
+        view, ids = self.view, {version.id for version in gone}
+        refused = self.stopped.get(self.newest)
+        self.view = View(
+            current=None if refused else view.current,
+            by_id={name: version for name, version in view.by_id.items() if name not in ids},
+            stopped_ids={**view.stopped_ids, **{v.id: self.stopped[v.version] for v in gone}},
+            refusal=refused,
+        )
+        return [self.stopped[version.version] for version in gone]
+
+    def enter(self) -> Version:
+        """The version that protects, entered: the caller must leave ``in_flight``.
+
+        Raises:
+            VersionSuspendedError, VersionCompromisedError: a responder stopped it.
+            UnavailableError: no version was activated yet.
+        """
+        while True:
+            version = self.view.current
+            if version is None:
+                raise self._refused()
+            version.in_flight.enter()
+            if self.view.current is version:  # a switch in between would not have seen this call
+                return version
+            version.in_flight.leave()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls can be answered, if only by saying who stopped the key."""
+        return self.view.current is not None or bool(self.stopped)
+
+    def receipt(self) -> KeyReceipt:
+        """What the instance states of this key: versions in a lease need no second proof but those that still move."""
+        older = {number for number in self.held if number < (self.protects or self.newest)}
+        moving = {number for number in self.held if number >= self._previous()}
+        proved = sorted(moving | (set(self.held) - self.leased))
+        return KeyReceipt(
+            proofs={number: self.held[number].proof() for number in proved},
+            protects=self.protects,
+            stopped=tuple(sorted(older | set(self.stopped))),
+            as_of=self.as_of,
+        )
+
+    def _previous(self) -> int:
+        below = [number for number in self.held if number < self.newest]
+        return max(below, default=0)
+
+    def _refused(self) -> Exception:
+        refusal = self.view.refusal
+        if refusal is None and self.stopped:
+            refusal = self.stopped[max(self.stopped)]
+        if refusal is not None:
+            return refusal.error(self.newest or max(self.stopped))
+        return UnavailableError(
+            f"key {self.name} has no active version yet", hint=f"rekey adoption {self.name}"
+        )
+
+
+def secret_version(version: Version) -> SecretVersion:
+    """A version of a class that leaves the HSM; keyring() gives out no other keys."""
+    if not isinstance(version, SecretVersion):
+        raise TypeError(f"{version.fact.key} never leaves the HSM")
+    return version

@@ -1,0 +1,140 @@
+"""What an instance asks the distributor for: one signed question, one answer that is verified before it is believed.
+
+Every method is one try with a nonce of its own. Material is taken only sealed to the key that this very try brought.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypedDict, TypeVar
+
+from rekey.connection import Connection
+from rekey.errors import refusal_error
+from rekey.identity import Identity
+from rekey.trust_cache import TrustCache
+from rekey_core.authority import Subjects
+from rekey_core.confirmation import Phase
+from rekey_core.contracts import (
+    Answer,
+    Endorsement,
+    LeaseAnswer,
+    LeaseRequest,
+    MaterialAnswer,
+    MaterialRequest,
+    ProbeRequest,
+    ProbeSignature,
+    RefusalAnswer,
+    Request,
+    SignatureAnswer,
+    Signed,
+    SignRequest,
+)
+from rekey_core.encoding import b64u_decode, b64u_encode
+from rekey_core.envelope import sign
+from rekey_core.errors import AuthorityError, MalformedError, UnavailableError
+from rekey_core.readers import open_answer
+from rekey_core.sealing import SealingKey, seal_info
+
+SEALED_HEADER: Final = "Rekey-Sealed"
+
+A = TypeVar("A", bound=Answer)
+
+
+class _Common(TypedDict):
+    env: str
+    dependent: str
+    instance: str
+    endorsement: Endorsement
+    nonce: str
+    sent_at: datetime
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The four questions.
+
+    Each raises ``UnavailableError`` when nobody answers, when the answer cannot be believed or when the distributor says
+    "not now", and the refusal's own error when it says no.
+    """
+
+    connection: Connection
+    identity: Identity
+    trust: TrustCache
+    within_s: float
+
+    async def material(self, key: str, versions: Sequence[int]) -> MaterialAnswer:
+        """These versions, wrapped to the transport key."""
+        sealing = SealingKey.generate()
+        common = self._common()
+        request = MaterialRequest(
+            **common, key=key, versions=tuple(versions), seal_to=b64u_encode(sealing.public_bytes())
+        )
+        data, headers = await self._send(request)
+        if headers.get(SEALED_HEADER) == "1":
+            info = seal_info(request.env, request.dependent, request.instance, request.nonce)
+            answer = await self._open(lambda: sealing.open(data, info), request, (MaterialAnswer,))
+        else:  # in clear nothing but a refusal is an answer
+            answer = await self._open(lambda: data, request, ())
+        if answer.key != key or {release.version for release in answer.releases} != set(versions):
+            raise UnavailableError(f"key {key}: the answer is about other versions than the request")
+        return answer
+
+    async def lease(self, keys: Sequence[str], receipt: Signed) -> LeaseAnswer:
+        """A lease for all of these keys; the receipt proves what is held."""
+        request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt)
+        answer = await self._answer(request, LeaseAnswer)
+        if set(answer.as_of) != set(keys):
+            raise UnavailableError("the lease is about other keys than the request")
+        return answer
+
+    async def probe(self, key: str, version: int, phase: Phase) -> ProbeSignature:
+        """The HSM's signature over this instance's probe."""
+        request = ProbeRequest(**self._common(), key=key, version=version, phase=phase)
+        signature = await self._signature(request)
+        return ProbeSignature(nonce=request.nonce, signature=b64u_encode(signature))
+
+    async def sign(self, key: str, version: int, message: bytes) -> bytes:
+        """The HSM's signature over a message: r‖s."""
+        request = SignRequest(**self._common(), key=key, version=version, message=b64u_encode(message))
+        return await self._signature(request)
+
+    async def _signature(self, request: ProbeRequest | SignRequest) -> bytes:
+        answer = await self._answer(request, SignatureAnswer)
+        if (answer.key, answer.version) != (request.key, request.version):
+            raise UnavailableError(
+                f"the signature is by {answer.key}@{answer.version}, asked was {request.key}@{request.version}"
+            )
+        return b64u_decode(answer.signature)
+
+    def _common(self) -> _Common:
+        identity = self.identity
+        return _Common(
+            env=identity.env,
+            dependent=identity.dependent,
+            instance=identity.instance,
+            endorsement=identity.endorsement,
+            nonce=secrets.token_hex(16),
+            sent_at=datetime.now(UTC),
+        )
+
+    async def _send(self, request: Request) -> tuple[bytes, Mapping[str, str]]:
+        subject = Subjects(request.env).request(request.dependent, request.instance, request.OP)
+        data = sign(request, self.identity.key).model_dump_json().encode()
+        return await self.connection.request(subject, data, self.within_s)
+
+    async def _answer(self, request: Request, model: type[A]) -> A:
+        data, _ = await self._send(request)
+        return await self._open(lambda: data, request, (model,))
+
+    async def _open(self, unseal: Callable[[], bytes], request: Request, models: tuple[type[A], ...]) -> A:
+        try:
+            data = unseal()
+            answer = await self.trust.fresh(lambda trust: open_answer(data, trust, request, models))
+        except (MalformedError, AuthorityError) as error:  # as good as none: ask again
+            raise UnavailableError(f"the answer cannot be believed: {error}") from error
+        if isinstance(answer, RefusalAnswer):
+            raise refusal_error(answer.code, answer.message, answer.hint, retry=answer.retry)
+        return answer

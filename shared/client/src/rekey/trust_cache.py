@@ -1,0 +1,143 @@
+"""The chain of trust documents, verified from the pinned genesis; and what was seen before, never less of it again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import ValidationError
+
+from rekey.connection import Connection
+from rekey_core.authority import Stream, Subjects
+from rekey_core.contracts import SignedTrust
+from rekey_core.errors import AuthorityError, SignatureError, TrustError, WrongAuthorError
+from rekey_core.trust import Trust
+
+T = TypeVar("T")
+_FILE: Final = "seen.json"
+
+
+@dataclass
+class Seen:
+    """The newest trust document and the newest state of each key that this state directory has met."""
+
+    path: Path
+    trust_n: int = 0
+    trust_digest: str = ""
+    as_of: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, state_dir: Path) -> Seen:
+        """What the directory says; empty at first.
+
+        Raises:
+            TrustError: the file is damaged.
+        """
+        path = state_dir / _FILE
+        if not path.exists():
+            return cls(path)
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            as_of = {str(key): int(sequence) for key, sequence in raw["as_of"].items()}
+            return cls(path, int(raw["trust_n"]), str(raw["trust_digest"]), as_of)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TrustError(f"{path} is damaged", hint="find out why before removing it") from error
+
+    def save(self) -> None:
+        """Write it so that a crash leaves the old or the new file."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".new")
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump({"trust_n": self.trust_n, "trust_digest": self.trust_digest, "as_of": self.as_of}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+    def note_trust(self, trust: Trust) -> None:
+        """Remember a document.
+
+        Raises:
+            TrustError: it is older than, or another one than, the one seen before.
+        """
+        if trust.n < self.trust_n:
+            raise TrustError(
+                f"trust document {trust.n} is the newest on the bus, expected at least {self.trust_n}, seen before",
+                hint="the bus was set back or replaced",
+            )
+        if trust.n == self.trust_n and trust.digest != self.trust_digest:
+            raise TrustError(f"trust document {trust.n} is not the one seen before")
+        if trust.n > self.trust_n:
+            self.trust_n, self.trust_digest = trust.n, trust.digest
+            self.save()
+
+    def note_as_of(self, key: str, sequence: int) -> None:
+        """Remember how far the key was seen."""
+        if sequence > self.as_of.get(key, 0):
+            self.as_of[key] = sequence
+            self.save()
+
+
+class TrustCache:
+    """Who is who, as of the newest verified document."""
+
+    def __init__(self, connection: Connection, env: str, genesis: str, seen: Seen, within_s: float) -> None:
+        self._connection = connection
+        self._env = env
+        self._genesis = genesis
+        self._seen = seen
+        self._within_s = within_s
+        self._trust: Trust | None = None
+
+    @property
+    def current(self) -> Trust:
+        """The newest verified document.
+
+        Raises:
+            TrustError: nothing was loaded yet.
+        """
+        if self._trust is None:
+            raise TrustError("no trust document was loaded yet")
+        return self._trust
+
+    async def refresh(self) -> Trust:
+        """Read what was added since: one request when there is nothing new.
+
+        Raises:
+            TrustError: the documents do not chain from the pinned genesis, or are older than what was seen before.
+            UnavailableError: the bus does not answer.
+        """
+        added = await self._following(self._trust.n if self._trust else 0)
+        trust = self._trust
+        if trust is None:
+            trust = Trust.from_chain(added, genesis=self._genesis, env=self._env)
+        else:
+            for signed in added:
+                trust = trust.extended(signed)
+        self._seen.note_trust(trust)
+        self._trust = trust
+        return trust
+
+    async def fresh(self, use: Callable[[Trust], T]) -> T:
+        """``use(current)``; somebody unknown in it makes one refresh and one more try. Raises what ``use`` raises."""
+        try:
+            return use(self.current)
+        except (AuthorityError, WrongAuthorError, SignatureError):
+            before = self.current.n
+            if (await self.refresh()).n == before:
+                raise
+            return use(self.current)
+
+    async def _following(self, n: int) -> list[SignedTrust]:
+        found: list[SignedTrust] = []
+        subjects = Subjects(self._env)
+        while message := await self._connection.get(Stream.TRUST, subjects.trust(n + 1), self._within_s):
+            n += 1
+            try:
+                found.append(SignedTrust.model_validate_json(message.data))
+            except ValidationError as error:
+                raise TrustError(f"trust document {n} is not a signed trust document") from error
+        return found

@@ -1,0 +1,308 @@
+"""Brings one key from what is to what should be: level-triggered, the same steps whatever the reason (DESIGN §3).
+
+Run on start, reconnect, pokes, each lease renewal and after errors. Lost, doubled and reordered pokes do no harm, because a
+poke says nothing: notice and stop are read as they are. Stops come first, before anything that could fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from rekey.beliefs import Believed, Stopped, believe, believed_fact, believed_stops
+from rekey.connection import Connection
+from rekey.identity import Identity
+from rekey.keystate import KeyState
+from rekey.receipts import Receipts
+from rekey.reconcile import Plan, plan
+from rekey.requests import Requests
+from rekey.retry import pause_s
+from rekey.trust_cache import Seen, TrustCache
+from rekey.versions import (
+    RemoteVersion,
+    Version,
+    check_generated,
+    check_probe,
+    install_remote,
+    install_secret,
+)
+from rekey_core.authority import Stream, Subjects
+from rekey_core.contracts import (
+    MAX_VERSIONS_PER_REQUEST,
+    Activated,
+    Generated,
+    Notice,
+    ReleasedVersion,
+    Stop,
+    StoppedVersion,
+)
+from rekey_core.envelope import BusMessage, Stored
+from rekey_core.errors import MalformedError, RecordError, RefusedError, RekeyError, StaleReadError
+from rekey_core.names import Release
+from rekey_core.readers import open_notice, open_stop
+from rekey_core.trust import Trust
+
+DRAIN_POLL_S: Final = 0.005
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """The instance protects with another version from now on."""
+
+    key: str
+    version: int
+    previous: int
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What a worker works with."""
+
+    connection: Connection
+    identity: Identity
+    trust: TrustCache
+    seen: Seen
+    requests: Requests
+    receipts: Receipts
+    within_s: float
+    rotated: Callable[[Rotated], None]
+    stopped: Callable[[Stopped], None]
+
+
+class KeyWorker:
+    """The one who changes a key's state."""
+
+    def __init__(self, key: KeyState, ports: Ports) -> None:
+        self.key = key
+        self._ports = ports
+        self._subjects = Subjects(ports.identity.env)
+        self._dirty = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self.task: asyncio.Task[None] | None = None  # set by who starts run()
+
+    def poke(self) -> None:
+        """Look again, soon."""
+        self._dirty.set()
+
+    async def run(self) -> None:
+        """Work until cancelled; what fails is tried again with growing pauses."""
+        failures = 0
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            try:
+                await self.reconcile()
+                failures = 0
+            except RekeyError as error:
+                failures += 1
+                self.key.problem = str(error)
+                _log.warning(
+                    "key %s: %s",
+                    self.key.name,
+                    error,
+                    extra={"event": "reconcile-failed", "code": error.code},
+                )
+                await self._pause(pause_s(failures))
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the time is over or somebody pokes; then again."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._dirty.wait()
+        except TimeoutError:
+            self._dirty.set()
+
+    async def reconcile(self) -> None:
+        """One pass. Raises whatever step failed; the steps before it count, and the next pass goes on from there."""
+        async with self._turn:
+            notice, stop = await self._read()
+            entries = await self._stops(notice, stop)
+            believed = await self._believed(notice)
+            todo = plan(
+                believed,
+                entries,
+                held=self.key.held,
+                current=self.key.newest or None,
+                stopped=self.key.stopped,
+            )
+            await self._act(todo, believed)
+
+    async def _act(self, todo: Plan, believed: Believed | None) -> None:
+        for stop in self.key.stop(todo.stop) if todo.stop else ():
+            _log.warning("stopped %s@%d", stop.key, stop.version, extra={"event": "version-stopped"})
+            self._ports.stopped(stop)
+        if believed is None:
+            await self._confirm()
+            await self._write(None)
+            return
+        problem = await self._install(todo.install, believed)
+        if todo.switch_to in self.key.held:
+            self._switch(todo.switch_to)
+        try:
+            await self._confirm()
+        except RekeyError as error:
+            problem = error
+        self.key.as_of = believed.notice.as_of
+        await self._write(problem)
+        self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
+
+    async def _write(self, problem: RekeyError | None) -> None:
+        """The receipt of what was done, also when something else was not."""
+        await self._ports.receipts.write()
+        self.key.problem = str(problem) if problem else None
+        if problem:
+            raise problem
+
+    async def _read(self) -> tuple[BusMessage | None, BusMessage | None]:
+        ports, name = self._ports, self.key.name
+        dependent = ports.identity.dependent
+        notice, stop = await asyncio.gather(
+            ports.connection.get(Stream.NOTICES, self._subjects.notice(dependent, name), ports.within_s),
+            ports.connection.get(Stream.NOTICES, self._subjects.stop(dependent, name), ports.within_s),
+        )
+        return notice, stop
+
+    async def _stops(self, notice: BusMessage | None, stop: BusMessage | None) -> dict[int, Stopped]:
+        """From both: neither distributor nor revocation can keep a responder's command from us."""
+        said = [
+            await self._said(message, opened)
+            for message, opened in ((notice, open_notice), (stop, open_stop))
+            if message is not None
+        ]
+        stops: dict[int, Stopped] = {}
+        for entries, stored_at in said:
+            found, doubts = await self._fresh_stops(entries, stored_at)
+            for version, one in found.items():
+                if version not in stops or one.kind == "compromised":
+                    stops[version] = one
+            for doubt in doubts:
+                self._doubt(doubt)
+        return stops
+
+    async def _said(
+        self, message: BusMessage, opened: Callable[[BusMessage, Trust], Stored[Notice] | Stored[Stop]]
+    ) -> tuple[tuple[StoppedVersion, ...], datetime]:
+        try:
+            stored = await self._ports.trust.fresh(lambda trust: opened(message, trust))
+        except (MalformedError, RefusedError) as error:
+            self._doubt(str(error))
+            return (), message.stored_at
+        return stored.model.stopped, stored.stored_at
+
+    async def _fresh_stops(
+        self, entries: tuple[StoppedVersion, ...], stored_at: datetime
+    ) -> tuple[dict[int, Stopped], tuple[str, ...]]:
+        trust = self._ports.trust
+        found, doubts = believed_stops(entries, self.key.name, trust.current, stored_at)
+        if doubts:  # the responder may be newer than the trust document that we have
+            found, doubts = believed_stops(entries, self.key.name, await trust.refresh(), stored_at)
+        return found, doubts
+
+    async def _believed(self, message: BusMessage | None) -> Believed | None:
+        if message is None:
+            return None
+        notice = (await self._ports.trust.fresh(lambda trust: open_notice(message, trust))).model
+        oldest = max(self.key.as_of, self._ports.seen.as_of.get(self.key.name, 0))
+        if notice.as_of < oldest or (notice.as_of == oldest and message.sequence < self.key.place):
+            raise StaleReadError(f"notice of {notice.key} is as of {notice.as_of}, seen before was {oldest}")
+        self.key.place = message.sequence
+        self.key.release = notice.release
+        believed = believe(notice, self._ports.trust.current)
+        if believed.doubts:
+            believed = believe(notice, await self._ports.trust.refresh())
+        for doubt in believed.doubts:
+            self._doubt(doubt)
+        return believed
+
+    async def _install(self, versions: tuple[int, ...], believed: Believed) -> RekeyError | None:
+        """Install what can be; the last reason why something could not."""
+        problem: RekeyError | None = None
+        size = 1 if believed.notice.release is Release.NEVER else MAX_VERSIONS_PER_REQUEST
+        waiting = [versions[start : start + size] for start in range(0, len(versions), size)]
+        while waiting:
+            some = waiting.pop(0)
+            try:
+                for version in await self._fetch(some, believed):
+                    self.key.install(version)
+                    _log.info("installed %s@%d", self.key.name, version.version, extra={"event": "installed"})
+            except (RefusedError, MalformedError) as error:
+                problem = error
+                if len(some) > 1:  # one of them is refused or wrong: the others need not wait for it
+                    waiting += [(version,) for version in some if version not in self.key.held]
+            except RekeyError as error:
+                problem = error
+        return problem
+
+    async def _fetch(self, versions: tuple[int, ...], believed: Believed) -> list[Version]:
+        if believed.notice.release is Release.NEVER:
+            return [await self._remote(version, believed) for version in versions]
+        answer = await self._ports.requests.material(self.key.name, versions)
+        trust = self._ports.trust.current
+        return [self._opened(released, believed.notice, trust) for released in answer.releases]
+
+    async def _remote(self, version: int, believed: Believed) -> Version:
+        fact = believed.generated.get(version)
+        if fact is None:
+            raise RecordError(f"{self.key.name}@{version}: the notice has no signed generated of it")
+        proof = await self._ports.requests.probe(self.key.name, version, "installed")
+        return install_remote(fact, proof, self._ports.identity.instance)
+
+    def _opened(self, released: ReleasedVersion, notice: Notice, trust: Trust) -> Version:
+        name, number = self.key.name, released.version
+        fact = believed_fact(released.generated, Generated, key=name, version=number, trust=trust)
+        noticed = next(noticed for noticed in notice.versions if noticed.version == number)
+        check_generated(
+            fact,
+            env=notice.env,
+            key=name,
+            noticed=noticed,
+            algorithm=notice.algorithm,
+            release=notice.release,
+        )
+        if released.activated is not None:
+            believed_fact(released.activated, Activated, key=name, version=number, trust=trust)
+        if fact.key_id in self.key.view.by_id or fact.key_id in self.key.view.stopped_ids:
+            raise RecordError(f"{name}@{number}: key id {fact.key_id} is another version's")
+        identity = self._ports.identity
+        return install_secret(fact, released, identity.transport, identity.instance)
+
+    def _switch(self, number: int) -> None:
+        previous = self.key.switch(number)
+        _log.info("protecting with %s@%d", self.key.name, number, extra={"event": "switched"})
+        if previous is not None:
+            self._ports.rotated(Rotated(self.key.name, number, previous))
+
+    async def _confirm(self) -> None:
+        """Prove that we protect with the current version, once nobody is inside another one."""
+        current = self.key.view.current
+        others = [v for v in (*self.key.held.values(), *self.key.leaving) if v is not current]
+        for version in others:
+            await _drained(version)
+        self.key.leaving.clear()
+        if current is not None and current.switched is None:
+            await self._prove_switch(current)
+        self.key.protects = current.version if current else None
+
+    async def _prove_switch(self, current: Version) -> None:
+        instance = self._ports.identity.instance
+        if isinstance(current, RemoteVersion):
+            proof = await self._ports.requests.probe(self.key.name, current.version, "switched")
+            check_probe(current.fact, current.public, proof, "switched", instance)
+            current.switched = proof
+        else:
+            current.confirm_switch(instance)
+
+    def _doubt(self, text: str) -> None:
+        _log.warning("not believed: %s", text, extra={"event": "not-believed"})
+
+
+async def _drained(version: Version) -> None:
+    """Return when no call is inside; calls end by themselves, the longest with one try of a request."""
+    while not version.in_flight.is_empty:  # noqa: ASYNC110 - other threads enter and leave too: no event of this loop
+        await asyncio.sleep(DRAIN_POLL_S)
