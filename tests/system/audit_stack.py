@@ -1,10 +1,11 @@
-"""A bus with audit, and for those who ask for it scheduler and revocation, each as the process that it is; people's contexts.
+"""A bus with audit and other services without an HSM, each as the process that it is; people's contexts.
 
-No HSM: versions are requested and never made, which is all that the command line and audit need to be seen to work.
+Versions are requested and never made, which is all that the command line and audit need to be seen to work.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -13,13 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from rekey_core.authority import Identity
-from rekey_core.contracts.trust import Person
+from rekey_core.contracts import TrustDocument
+from rekey_core.encoding import sha256_hex
 from rekey_core.names import Role, Service
-
-from tests.system.bus import ENV, RunningBus, running_bus, wait_until
+from tests.system.bus import ENV, RunningBus, next_trust, running_bus, wait_until
 
 PEOPLE: Mapping[str, tuple[Role, tuple[str, ...]]] = {
     "alice": (Role.OWNER, ("orders-*", "token-*")),
@@ -48,6 +47,14 @@ class ServiceProcess:
         """What it wrote to its log."""
         return (self.directory / "log").read_text(encoding="utf-8")
 
+    def wait_ready(self) -> None:
+        """Until it says so itself."""
+        wait_until(self._is_ready, f"{self.name} is ready", within_s=20)
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, f"{self.name} ended: {self.log[-3000:]}"
+        return '"ready"' in self.out
+
     def stop(self) -> int:
         """SIGTERM; its exit code."""
         self.process.terminate()
@@ -70,13 +77,8 @@ def start(bus: RunningBus, service: Service, *, ready: bool = True) -> ServicePr
         command = [sys.executable, "-m", module, "--settings", str(settings)]
         process = ServiceProcess(service, home, subprocess.Popen(command, stdout=out, stderr=log))
     if ready:
-        wait_until(lambda: _is_ready(process), f"{service} is ready", within_s=20)
+        process.wait_ready()
     return process
-
-
-def _is_ready(service: ServiceProcess) -> bool:
-    assert service.process.poll() is None, f"{service.name} ended: {service.log[-3000:]}"
-    return '"ready"' in service.out
 
 
 @dataclass
@@ -84,7 +86,6 @@ class People:
     """A bus, its services and its people."""
 
     bus: RunningBus
-    ssh_keys: dict[str, bytes]
     services: dict[Service, ServiceProcess] = field(default_factory=dict)
 
     def context(self, person: str, **changed: object) -> Path:
@@ -92,7 +93,7 @@ class People:
         home = self.bus.directory / "people" / person
         home.mkdir(parents=True, exist_ok=True)
         key = home / "id_ed25519"
-        key.write_bytes(self.ssh_keys[person])
+        key.write_bytes(self.bus.people[person])
         files = self.bus.certificate(Identity.PERSON, person)
         genesis = self.bus.fields(Service.AUDIT)["trust_genesis"]
         values = {
@@ -110,7 +111,9 @@ class People:
         path.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in values.items()))
         return path
 
-    def rekey(self, person: str, *arguments: str, context: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def rekey(
+        self, person: str, *arguments: str, context: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run the real command line as this person, without a terminal."""
         return rekey(arguments, context or self.context(person))
 
@@ -120,32 +123,45 @@ def rekey(arguments: Sequence[str], context: Path | None) -> subprocess.Complete
     environment = {"PATH": "/usr/bin:/bin", **({"REKEY_CONTEXT": str(context)} if context else {})}
     command = [sys.executable, "-m", "rekey.cli", *arguments]
     return subprocess.run(
-        command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=COMMAND_S, env=environment
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=COMMAND_S,
+        env=environment,
     )
 
 
 @contextmanager
 def running_people(directory: Path, services: Sequence[Service]) -> Iterator[People]:
     """Found, start, and end everything again."""
-    keys = {name: Ed25519PrivateKey.generate() for name in PEOPLE}
-    trusted = {
-        name: Person(
-            ssh_keys=(keys[name].public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode(),),
-            roles=(role,),
-            scopes=scopes,
-        )
-        for name, (role, scopes) in PEOPLE.items()
-    }
-    private = {
-        name: key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()) for name, key in keys.items()
-    }
     with ExitStack() as stack:
-        bus = stack.enter_context(running_bus(directory, people=tuple(PEOPLE), trusted=trusted))
-        people = People(bus, private)
+        bus = stack.enter_context(running_bus(directory, people=tuple(PEOPLE)))
+        asyncio.run(_give_scopes(bus))
+        people = People(bus)
         for service in services:
             process = start(bus, service, ready=False)
             stack.callback(process.kill)
             people.services[service] = process
         for process in people.services.values():
-            wait_until(lambda ready=process: _is_ready(ready), f"{process.name} is ready", within_s=20)
+            process.wait_ready()
         yield people
+
+
+async def _give_scopes(bus: RunningBus) -> None:
+    """Trust document 2: everybody has the role and the scope of ``PEOPLE``."""
+    first = TrustDocument.model_validate_json(bus.genesis_payload)
+    people = {
+        name: first.people[name].model_copy(update={"roles": (role,), "scopes": scopes})
+        for name, (role, scopes) in PEOPLE.items()
+    }
+    document = first.model_copy(
+        update={"n": 2, "previous": sha256_hex(bus.genesis_payload), "people": {**first.people, **people}}
+    )
+    client = await bus.connect(Identity.ENROLMENT)
+    try:
+        answer = await client.request(f"trust.{ENV}.2", next_trust(bus, document), timeout=5)
+        assert "error" not in json.loads(answer.data)
+    finally:
+        await client.close()
