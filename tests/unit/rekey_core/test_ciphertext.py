@@ -43,7 +43,7 @@ def test_the_format_is_tinks() -> None:
     assert len(GOOD) == len(b"plaintext") + OVERHEAD_BYTES
 
 
-@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 1024, 1 << 20])
+@pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 1024, 4062, 4063, 1 << 20])
 def test_there_and_back(length: int) -> None:
     plaintext = bytes(length)
     ciphertext = encrypt(AEAD, ID, plaintext, b"")
