@@ -102,7 +102,7 @@ class Revocation:
         env, names = self.bus.settings.env, sorted(state.grants)
         if not names:
             return ()
-        trust = self.bus.trust.current
+        trust = await self.bus.trust.refresh()  # a dependent that is new to us has instances too
         leases = await self.bus.read_many(Stream.LEASES, [f"lse.{env}.{name}.*" for name in names])
         receipts = await self.bus.read_many(Stream.RECEIPTS, [f"rcpt.{env}.{name}.*" for name in names])
         return stopping.not_stopped(

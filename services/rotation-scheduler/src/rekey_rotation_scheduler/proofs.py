@@ -31,7 +31,7 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     lease_messages = await _all_leases(bus, [f"lse.{env}.{name}.*" for name in dependents])
     receipt_messages = await bus.read_many(Stream.RECEIPTS, [f"rcpt.{env}.{name}.*" for name in dependents])
     delivered_messages = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{env}.{state.key}.{version}.*"])
-    trust = await bus.trust.fresh(lambda trust: trust)
+    trust = await bus.trust.refresh()  # an instance of a dependent that is new to us must be waited for
     leases: list[Stored[Lease]] = [open_lease(message, trust) for message in lease_messages]
     deliveries: list[Delivered] = [open_delivered(message, trust).model for message in delivered_messages]
     receipts = list(_believed(receipt_messages, trust))
