@@ -26,6 +26,7 @@ from rekey_core.contracts import (
     ListAnswer,
     Message,
     Receipt,
+    Refusal,
     ShowAnswer,
 )
 from rekey_core.envelope import BusMessage, Stored
@@ -131,29 +132,33 @@ class Answers:
         if identity is None:
             text = "expected the id of a command"
             raise UsageRefusedError(text)
-        command = await self._stored_command(identity)
+        subject, command = await self._stored_command(identity)
         questions.may_see_command(self.ledger, self.bus.trust.current, question.person, command)
         facts = tuple(self.ledger.by_cause.get(identity, ()))
-        refusal = None if facts else self.ledger.refusals.get(identity)
+        report = None if facts else self.ledger.refusals.get(subject)
         return CommandAnswer(
             **self._common(question, CommandAnswer),
             command=identity,
-            status="done" if facts else "refused" if refusal else "pending",
+            status="done" if facts else "refused" if report else "pending",
             facts=facts,
-            code=refusal.code if refusal else None,
-            message=refusal.message if refusal else None,
-            hint=refusal.hint if refusal else None,
+            code=report.code if report else None,
+            message=report.message if report else None,
+            hint=report.hint if isinstance(report, Refusal) else None,
         )
 
-    async def _stored_command(self, identity: str) -> Command:
+    async def _stored_command(self, identity: str) -> tuple[str, Command]:
         pattern = f"cmd.*.{self.bus.settings.env}.*.{identity[:16]}"
         for message in await self.bus.read_many(Stream.COMMANDS, [pattern]):
             try:
                 signed = open_command_message(message)
                 if command_id(signed) == identity:
-                    return read_command(signed)
-            except MalformedError:
-                continue  # something hostile on the same subject token: not the command that was asked for
+                    return message.subject, read_command(signed)
+            except (
+                MalformedError
+            ) as error:  # on the same subject token, and not the command that was asked for
+                _log.debug(
+                    "not a command: %s", error, extra={"event": "not-counted", "subject": message.subject}
+                )
         text = f"command {identity[:16]}: the log has no such command"
         raise NotFoundError(text, hint="it may not have been accepted; publish it again")
 
@@ -165,11 +170,11 @@ class Answers:
 
     async def _leases(self, grants: frozenset[str]) -> list[Stored[Lease]]:
         filters = [f"lse.{self.bus.settings.env}.{dependent}.*" for dependent in sorted(grants)]
-        return _opened(await self._read(Stream.LEASES, filters), open_lease, self.bus.trust.current)
+        return _opened(await self._read(Stream.LEASES, filters), open_lease, await self.bus.trust.refresh())
 
     async def _receipts(self, grants: frozenset[str]) -> list[Stored[Receipt]]:
         filters = [f"rcpt.{self.bus.settings.env}.{dependent}.*" for dependent in sorted(grants)]
-        return _opened(await self._read(Stream.RECEIPTS, filters), open_receipt, self.bus.trust.current)
+        return _opened(await self._read(Stream.RECEIPTS, filters), open_receipt, await self.bus.trust.refresh())
 
     async def _read(self, stream: Stream, filters: Sequence[str]) -> list[BusMessage]:
         return await self.bus.read_many(stream, filters) if filters else []
@@ -216,8 +221,6 @@ def _opened(
         try:
             opened.append(open_message(message, trust))
         except (MalformedError, RefusedError) as error:
-            _log.warning(
-                "not counted: %s", error,
-                extra={"event": "not-counted", "code": error.code, "subject": message.subject, "sequence": message.sequence},
-            )  # fmt: skip
+            where = {"code": error.code, "subject": message.subject, "sequence": message.sequence}
+            _log.warning("not counted: %s", error, extra={"event": "not-counted", **where})
     return opened

@@ -78,13 +78,11 @@ class Audit:
     async def on_report(self, message: BusMessage) -> None:
         """A refusal or an alert of a service. Raises MalformedError for a report that is none."""
         report = (await self.bus.trust.fresh(lambda trust: open_report(message, trust))).model
-        if isinstance(report, Refusal):
-            self.ledger.refused(report)
-        else:
-            _log.warning(
-                "alert of %s: %s", report.author, report.message,
-                extra={"event": "alert", "code": report.code, "subject": report.subject, "sequence": report.sequence},
-            )  # fmt: skip
+        if isinstance(report, Refusal) or report.stream == Stream.COMMANDS:
+            self.ledger.reported(report)
+        if isinstance(report, Alert):
+            where = {"code": report.code, "subject": report.subject, "sequence": report.sequence}
+            _log.warning("alert of %s: %s", report.author, report.message, extra={"event": "alert", **where})
 
     async def on_advisory(self, message: BusMessage) -> None:
         """The server gave a message up or a consumer terminated it: somebody must look at it (notes: nats §0.9)."""
@@ -153,10 +151,8 @@ class Audit:
         self._alarm_at(_Alarm(message.stream, message.sequence, message.subject, code, text))
 
     def _alarm_at(self, alarm: _Alarm) -> None:
-        _log.error(
-            "alarm: %s", alarm.text,
-            extra={"event": "alarm", "code": alarm.code, "subject": alarm.subject, "sequence": alarm.sequence},
-        )  # fmt: skip
+        where = {"code": alarm.code, "subject": alarm.subject, "sequence": alarm.sequence}
+        _log.error("alarm: %s", alarm.text, extra={"event": "alarm", **where})
         self._unsaid.append(alarm)
 
     async def _say(self, alarm: _Alarm) -> None:

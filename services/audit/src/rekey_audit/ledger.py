@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from rekey_audit.entries import delivered_entry, fact_entry, void_entry
-from rekey_core.contracts import Delivered, Fact, HistoryEntry, Refusal
+from rekey_core.contracts import Alert, Delivered, Fact, HistoryEntry, Refusal
 from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
 from rekey_core.errors import CheckSequenceError, IllegalTransitionError, MalformedError, ReplayedError
 from rekey_core.fold import KeyState, fold
@@ -54,7 +54,7 @@ class Ledger:
     applied: int = 0
     keys: dict[str, KeyRecord] = field(default_factory=dict)
     by_cause: dict[str, list[HistoryEntry]] = field(default_factory=dict)
-    refusals: OrderedDict[str, Refusal] = field(default_factory=OrderedDict)
+    refusals: OrderedDict[str, Refusal | Alert] = field(default_factory=OrderedDict)
 
     def judge(self, message: BusMessage, trust: Trust) -> Judged:
         """What the message is, under this trust. Raises nothing for what a message says: all of it may be hostile."""
@@ -79,10 +79,10 @@ class Ledger:
         if judged.cause is not None:
             self.by_cause.setdefault(judged.cause, []).append(judged.entry)
 
-    def refused(self, refusal: Refusal) -> None:
-        """Remember what a service said about a command; the newest word counts."""
-        self.refusals[refusal.cause] = refusal
-        self.refusals.move_to_end(refusal.cause)
+    def reported(self, report: Refusal | Alert) -> None:
+        """Remember what a service said about a command, by the command's subject; the newest word counts."""
+        self.refusals[report.subject] = report
+        self.refusals.move_to_end(report.subject)
         if len(self.refusals) > MAX_REFUSALS:
             self.refusals.popitem(last=False)
 

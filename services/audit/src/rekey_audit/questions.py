@@ -12,7 +12,7 @@ from typing import Final
 
 from rekey_audit.ledger import KeyRecord, Ledger
 from rekey_core.adoption import InstanceProof, adoption
-from rekey_core.commands import read_command
+from rekey_core.commands import command_id, read_command
 from rekey_core.contracts import (
     Command,
     Delivered,
@@ -147,7 +147,7 @@ def dependents(
     written = list(receipts)
     batches = [stored.model for stored in deliveries]
     found = adoption(state, version.number, leases, written, batches, now)
-    stopped = _who_stopped(state.key, version, written)
+    stopped = _who_stopped(state, version, written)
     return tuple(
         DependentAdoption(
             dependent=name, instances=tuple(_instance(name, proof, stopped) for proof in proofs)
@@ -169,20 +169,25 @@ def _instance(
 
 
 def _who_stopped(
-    key: str, version: VersionFacts, receipts: Iterable[Stored[Receipt]]
+    state: KeyState, version: VersionFacts, receipts: Iterable[Stored[Receipt]]
 ) -> frozenset[tuple[str, str]] | None:
-    """Dependent and instance of those that signed, after the responder's command, that they use the version no more."""
+    """Dependent and instance of those that signed, after the responder's command, that they stopped with the version.
+
+    An instance that had left the version before, because a newer one came, listed it as stopped all along: there only
+    a receipt that has seen the fact of the stop counts. Otherwise the stop may have come before its fact was stored.
+    """
     if not version.stopped_by:
         return None
-    ordered = read_command(
-        version.stopped_by[-1]
-    ).issued_at  # the stop may reach instances before its fact is stored
+    signed = version.stopped_by[-1]
+    fact = state.events_of[command_id(signed)][-1]
+    ordered = read_command(signed).issued_at
+    left_before = version.deactivated is not None
     return frozenset(
         (stored.model.dependent, stored.model.instance)
         for stored in receipts
-        if stored.stored_at >= ordered
-        and (held := stored.model.keys.get(key)) is not None
+        if (held := stored.model.keys.get(state.key)) is not None
         and not {0, version.number}.isdisjoint(held.stopped)
+        and (held.as_of >= fact.sequence or (not left_before and stored.stored_at >= ordered))
     )
 
 
