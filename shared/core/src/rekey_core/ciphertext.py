@@ -7,7 +7,7 @@ exactly the caller's; the prefix is not in it (as in Tink), so opening checks it
 from __future__ import annotations
 
 import secrets
-from functools import lru_cache
+from struct import Struct
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -18,14 +18,14 @@ from rekey_core.secret import Secret
 
 OVERHEAD_BYTES: Final = 33  # what a ciphertext is longer than its plaintext
 
-_TINK_START: Final = b"\x01"  # Tink's output prefix type TINK, also the version of the format
-_PREFIX_BYTES: Final = 5
+_TINK: Final = 0x01  # Tink's output prefix type TINK, also the version of the format
+_PREFIX: Final = Struct(">BI")
+_PREFIX_BYTES: Final = _PREFIX.size
 _NONCE_BYTES: Final = 12  # SP 800-38D §8.2.2: random, so at most 2^32 under one key
 _NONCE_END: Final = _PREFIX_BYTES + _NONCE_BYTES
 _VERSION_SECRET_BYTES: Final = 64  # an exportable version (DESIGN §5)
 _AES_KEY_BYTES: Final = 32
 _MAX_KEY_ID: Final = 0xFFFF_FFFF
-_KEPT_PREFIXES: Final = 1024  # making one costs a tenth of encrypting 1 KiB
 _VIEW_BYTES: Final = 4096  # measured: below it copying a body is cheaper than a view of it
 
 
@@ -40,7 +40,6 @@ def aead_of(version: Secret) -> AESGCM:
     return AESGCM(version.reveal()[:_AES_KEY_BYTES])
 
 
-@lru_cache(_KEPT_PREFIXES)
 def prefix_of(key_id: int) -> bytes:
     """The 5 bytes that every ciphertext under this key id starts with.
 
@@ -49,7 +48,7 @@ def prefix_of(key_id: int) -> bytes:
     """
     if not 0 < key_id <= _MAX_KEY_ID:
         raise ValueError(f"expected a key id from 1 to {_MAX_KEY_ID}, found {key_id}")
-    return _TINK_START + key_id.to_bytes(4, "big")
+    return _PREFIX.pack(_TINK, key_id)
 
 
 def parse_key_id(ciphertext: bytes) -> int:
@@ -62,9 +61,12 @@ def parse_key_id(ciphertext: bytes) -> int:
         raise CiphertextError(
             f"expected a ciphertext of at least {OVERHEAD_BYTES} bytes, found {len(ciphertext)}"
         )
-    if ciphertext[:1] != _TINK_START:
-        raise CiphertextError(f"expected a ciphertext that starts with 0x01, found 0x{ciphertext[0]:02x}")
-    if (key_id := int.from_bytes(ciphertext[1:_PREFIX_BYTES], "big")) == 0:
+    start: int
+    key_id: int
+    start, key_id = _PREFIX.unpack_from(ciphertext)
+    if start != _TINK:
+        raise CiphertextError(f"expected a ciphertext that starts with 0x01, found 0x{start:02x}")
+    if key_id == 0:
         raise CiphertextError("expected a key id from 1, found 0")
     return key_id
 
@@ -84,12 +86,9 @@ def decrypt(aead: AESGCM, key_id: int, ciphertext: bytes, aad: bytes) -> bytes:
 
     Raises:
         CiphertextError: under another key id, with other associated data, or altered.
-        ValueError: the key id is not in 1 … 2^32-1.
     """
-    if len(ciphertext) < OVERHEAD_BYTES or ciphertext[:_PREFIX_BYTES] != prefix_of(key_id):
-        raise CiphertextError(
-            f"expected a ciphertext under key id {key_id}, found {parse_key_id(ciphertext)}"
-        )
+    if (found := parse_key_id(ciphertext)) != key_id:
+        raise CiphertextError(f"expected a ciphertext under key id {key_id}, found {found}")
     body = ciphertext if len(ciphertext) < _VIEW_BYTES else memoryview(ciphertext)
     try:
         return aead.decrypt(ciphertext[_PREFIX_BYTES:_NONCE_END], body[_NONCE_END:], aad)
