@@ -6,7 +6,16 @@ import itertools
 
 import pytest
 from rekey_core.errors import IllegalTransitionError
-from rekey_core.lifecycle import KMIP_2_1, SP_800_57_R5, TABLE, Trigger, VersionState, is_legal, transition
+from rekey_core.lifecycle import (
+    KMIP_2_1,
+    SP_800_57_R5,
+    SP_800_57_R6_IPD,
+    TABLE,
+    Trigger,
+    VersionState,
+    is_legal,
+    transition,
+)
 
 S, T = VersionState, Trigger
 
@@ -18,7 +27,6 @@ LEGAL = {
     "an active version is deactivated": (S.ACTIVE, T.DEACTIVATE, S.DEACTIVATED),
     "an active version is suspended": (S.ACTIVE, T.SUSPEND, S.SUSPENDED),
     "an active version is compromised": (S.ACTIVE, T.COMPROMISE, S.COMPROMISED),
-    "a suspended version is retired": (S.SUSPENDED, T.DEACTIVATE, S.DEACTIVATED),
     "a suspended version is resumed": (S.SUSPENDED, T.RESUME, S.ACTIVE),
     "a suspicion is confirmed": (S.SUSPENDED, T.COMPROMISE, S.COMPROMISED),
     "a deactivated version is suspended": (S.DEACTIVATED, T.SUSPEND, S.SUSPENDED),
@@ -61,6 +69,36 @@ def test_resuming_to_anything_else_is_refused(origin: VersionState | None) -> No
         transition(S.SUSPENDED, T.RESUME, resume_to=origin)
 
 
-@pytest.mark.parametrize("projection", [SP_800_57_R5, KMIP_2_1], ids=["SP 800-57 Rev 5", "KMIP 2.1"])
-def test_every_state_has_a_name_elsewhere(projection: dict[VersionState, str]) -> None:
+@pytest.mark.parametrize(
+    ("projection", "names"),
+    [
+        pytest.param(
+            SP_800_57_R5,
+            {"pre-activation", "active", "suspended", "deactivated", "compromised", "destroyed"},
+            id="SP 800-57 part 1 Rev 5 §7",
+        ),
+        pytest.param(
+            SP_800_57_R6_IPD,
+            {"pre-activation", "active", "suspended", "compromised", "destroyed"},
+            id="the draft of Rev 6 §6, without a deactivated state",
+        ),
+        pytest.param(
+            KMIP_2_1,
+            {"Pre-Active", "Active", "Deactivated", "Compromised", "Destroyed", "Destroyed Compromised"},
+            id="KMIP 2.1 State",
+        ),
+    ],
+)
+def test_every_state_has_a_name_elsewhere(projection: dict[VersionState, str], names: set[str]) -> None:
     assert set(projection) == set(VersionState)
+    assert set(projection.values()) == names
+
+
+def test_no_trigger_but_a_resumption_lifts_a_suspension() -> None:
+    usable = {S.PRE_ACTIVATION, S.ACTIVE, S.DEACTIVATED}
+    assert {t for t in T if TABLE[S.SUSPENDED, t] in usable} == {T.RESUME}
+
+
+def test_nothing_leads_back_from_compromised_or_destroyed() -> None:
+    ends = {S.COMPROMISED, S.DESTROYED, S.DESTROYED_COMPROMISED}
+    assert {after for (before, _), after in TABLE.items() if before in ends and after} <= ends

@@ -53,4 +53,4 @@ class JwksApp:
             return 503, json.dumps({"error": error.code}).encode()
         if state.release is not Release.NEVER:
             return 404, b'{"error":"no public keys under this name"}'
-        return 200, json.dumps(jwk_set(state)).encode()
+        return 200, json.dumps(jwk_set(state.public_keys())).encode()

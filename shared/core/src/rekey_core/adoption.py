@@ -12,11 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-
 from rekey_core.confirmation import Phase, VersionContext, check, probe_message
 from rekey_core.contracts import (
     Confirmation,
@@ -30,11 +25,14 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
-from rekey_core.errors import SignatureError
+from rekey_core.errors import SchemaError, SignatureError
 from rekey_core.fold import KeyState
+from rekey_core.jwk import verify_es256
 from rekey_core.lifecycle import VersionState
 
 LEASE_MARGIN_S: Final = 2  # how much longer than its lease an instance is waited for
+
+_Given = Mapping[tuple[int, str, str, str], Delivery]  # by version, dependent, instance and delivery id
 
 
 @dataclass(frozen=True)
@@ -87,25 +85,29 @@ def adoption(
 ) -> Adoption:
     """Who has proved what of ``version`` at ``now``."""
     of_instance = {(r.model.dependent, r.model.instance): r.model for r in receipts}
-    batches = list(deliveries)
+    given = _index(state, deliveries)
     found: dict[str, list[InstanceProof]] = {name: [] for name in sorted(state.grants)}
     for stored in leases:
         lease = stored.model
         if lease.dependent in found and is_live(lease, state.key, now):
             receipt = of_instance.get((lease.dependent, lease.instance))
-            found[lease.dependent].append(_proof(state, version, lease, receipt, batches))
+            found[lease.dependent].append(_proof(state, version, lease, receipt, given))
     return Adoption(version, {name: tuple(proofs) for name, proofs in found.items()})
 
 
 def is_live(lease: Lease, key: str, now: datetime) -> bool:
     """Whether the instance may still be using the key."""
-    return key in lease.keys and lease.until + timedelta(seconds=LEASE_MARGIN_S) >= now
+    return key in lease.keys and now - lease.until <= timedelta(seconds=LEASE_MARGIN_S)
 
 
 def proved(
     receipt: Receipt, state: KeyState, version: int, phase: Phase, deliveries: Iterable[Delivered]
 ) -> bool:
     """Whether the receipt holds a proof of the phase that only a holder of the version could give."""
+    return _proved(receipt, state, version, phase, _index(state, deliveries))
+
+
+def _proved(receipt: Receipt, state: KeyState, version: int, phase: Phase, given: _Given) -> bool:
     held = receipt.keys.get(state.key)
     facts = state.versions.get(version)
     if held is None or facts is None or facts.generated is None or version not in held.proofs:
@@ -114,11 +116,12 @@ def proved(
     if isinstance(proof, Probe):
         probe = proof.installed if phase == "installed" else proof.switched
         return probe is not None and _probed(probe, facts.generated.model, phase, receipt.instance)
-    return _confirmed(proof, phase, _delivery(proof, receipt, version, deliveries))
+    delivery = given.get((version, receipt.dependent, receipt.instance, proof.delivery))
+    return delivery is not None and _confirmed(proof, phase, delivery)
 
 
 def _proof(
-    state: KeyState, version: int, lease: Lease, receipt: Receipt | None, deliveries: Iterable[Delivered]
+    state: KeyState, version: int, lease: Lease, receipt: Receipt | None, given: _Given
 ) -> InstanceProof:
     leased = version in lease.keys[state.key].versions
     held = receipt.keys.get(state.key) if receipt else None
@@ -128,26 +131,24 @@ def _proof(
     return InstanceProof(
         lease.instance,
         lease.until,
-        installed=leased or proved(receipt, state, version, "installed", deliveries),
-        switched=held.protects == version and proved(receipt, state, version, "switched", deliveries),
-        stopped=held.protects not in older and older <= set(held.stopped),
+        installed=leased or _proved(receipt, state, version, "installed", given),
+        switched=held.protects == version and _proved(receipt, state, version, "switched", given),
+        stopped=held.protects not in older and (0 in held.stopped or older <= set(held.stopped)),
     )
 
 
-def _delivery(
-    proof: Confirmation, receipt: Receipt, version: int, deliveries: Iterable[Delivered]
-) -> Delivery | None:
-    for batch in deliveries:
-        for delivery in batch.deliveries:
-            who = (batch.version, delivery.delivery, delivery.instance, delivery.dependent)
-            if who == (version, proof.delivery, receipt.instance, receipt.dependent):
-                return delivery
-    return None
+def _index(state: KeyState, deliveries: Iterable[Delivered]) -> _Given:
+    return {
+        (batch.version, given.dependent, given.instance, given.delivery): given
+        for batch in deliveries
+        if (batch.env, batch.key) == (state.env, state.key)
+        for given in batch.deliveries
+    }
 
 
-def _confirmed(proof: Confirmation, phase: Phase, delivery: Delivery | None) -> bool:
+def _confirmed(proof: Confirmation, phase: Phase, delivery: Delivery) -> bool:
     value = proof.installed if phase == "installed" else proof.switched
-    if delivery is None or value is None:
+    if value is None:
         return False
     try:
         check(bytes.fromhex(value), delivery.installed if phase == "installed" else delivery.switched)
@@ -161,27 +162,6 @@ def _probed(probe: ProbeSignature, fact: Generated, phase: Phase, instance: str)
     message = probe_message(context, phase, instance, probe.nonce)
     try:
         verify_es256(b64u_decode(fact.spki or ""), message, b64u_decode(probe.signature))
-    except SignatureError:
+    except (SchemaError, SignatureError):
         return False
     return True
-
-
-def verify_es256(spki: bytes, message: bytes, signature: bytes) -> None:
-    """Return if r‖s (64 bytes, RFC 7518 §3.4) is an ECDSA P-256 SHA-256 signature over the message.
-
-    Raises:
-        SignatureError: it is not, or the key is not on P-256.
-    """
-    try:
-        key = serialization.load_der_public_key(spki)
-    except ValueError as error:
-        raise SignatureError("expected a DER SubjectPublicKeyInfo") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise SignatureError("expected a public key on P-256")
-    if len(signature) != 64:  # noqa: PLR2004 - RFC 7518 §3.4
-        raise SignatureError(f"expected 64 bytes r‖s, found {len(signature)}")
-    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    try:
-        key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, ValueError) as error:
-        raise SignatureError("the signature is not by this key over this message") from error

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from rekey_core.commands import command_id, read_command, verify_command
+from rekey_core.confirmation import spki_commitment
 from rekey_core.contracts import (
     Activated,
     Command,
@@ -31,6 +32,7 @@ from rekey_core.contracts import (
     Suspend,
     Suspended,
 )
+from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored, Void
 from rekey_core.errors import (
     AuthorityError,
@@ -41,9 +43,10 @@ from rekey_core.errors import (
     RefusedError,
     SchemaError,
 )
+from rekey_core.jwk import p256_key
 from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, transition
 from rekey_core.names import Algorithm, Release
-from rekey_core.policy import check_registration, class_named, same_policy
+from rekey_core.policy import check_registration, class_named, is_known_policy
 from rekey_core.trust import Trust
 
 F = TypeVar("F", bound=Fact)
@@ -132,6 +135,11 @@ class KeyState:
         """The number that the next version gets."""
         return max(self.versions, default=0) + 1
 
+    def public_keys(self) -> tuple[bytes, ...]:
+        """The SPKI of every asymmetric version to hold, the one in pre-activation included, newest first."""
+        held = [self.versions[n].generated for n in reversed(self.versions_to_hold())]
+        return tuple(b64u_decode(g.model.spki) for g in held if g is not None and g.model.spki is not None)
+
     def rotates_by(self) -> datetime | None:
         """When the current version's cryptoperiod ends; nothing without a current version."""
         if self.current is None or self.cryptoperiod_s is None:
@@ -186,9 +194,11 @@ def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
         raise CheckSequenceError(
             f"{item.subject}: expected checked sequence {state.last_sequence}, found {found}"
         )
-    if not same_policy(fact.policy):
+    if isinstance(fact, Suspended | Compromised):  # no policy and nothing unknown may keep a stop away
+        return _stopped(state, item, trust)
+    if not is_known_policy(fact.policy):
         raise PolicyError(f"{item.subject}: policy {fact.policy[:16]} is not known")
-    if state.undecidable and not isinstance(fact, Suspended | Compromised):
+    if state.undecidable:
         raise SchemaError(f"{item.subject}: decided although the key is undecidable: {state.undecidable}")
     return _ruled(state, item, trust)
 
@@ -207,8 +217,6 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
             after = _activated(state, _as(item, Activated))
         case Deactivated():
             after = _deactivated(state, _as(item, Deactivated))
-        case Suspended() | Compromised():
-            after = _stopped(state, item, trust)
         case _:
             raise SchemaError(f"{item.subject}: no rule for {item.model.EVENT}")
     return after
@@ -295,6 +303,9 @@ def _requested(state: KeyState, item: Stored[RotationRequested], trust: Trust) -
         command = _commanded(item, fact.command, Rotate, trust)
         if command.author != state.owner:
             raise AuthorityError(f"{state.key} belongs to {state.owner}, not to {command.author}")
+        _must_be_new(state, item)
+    elif fact.reason == "initial" and state.versions:
+        raise IllegalTransitionError(f"{state.key}@{fact.version}: initial, but there are versions")
     made = VersionFacts(fact.version, VersionState.PRE_ACTIVATION, item, item.stored_at)
     return _with(state, made)
 
@@ -312,14 +323,24 @@ def _generated(state: KeyState, item: Stored[Generated]) -> KeyState:
         raise SchemaError(
             f"{state.key}@{fact.version}: expected {state.algorithm}, {state.release}, found another"
         )
-    if (fact.spki is None) is not (fact.algorithm is Algorithm.AES_256_GCM):
-        raise SchemaError(
-            f"{state.key}@{fact.version}: a public key belongs to asymmetric versions, and only to them"
-        )
+    _check_public_key(fact)
     used = {v.generated.model.key_id for v in state.versions.values() if v.generated}
     if fact.key_id in used:
         raise SchemaError(f"{state.key}@{fact.version}: key id {fact.key_id} is used before")
     return _with(state, replace(version, generated=item, state_since=item.stored_at))
+
+
+def _check_public_key(fact: Generated) -> None:
+    """An asymmetric version, and no other, has a public key, and is committed to it (DESIGN §5)."""
+    where = f"{fact.key}@{fact.version}"
+    if (fact.spki is None) is not (fact.algorithm is Algorithm.AES_256_GCM):
+        raise SchemaError(f"{where}: a public key belongs to asymmetric versions, and only to them")
+    if fact.spki is None:
+        return
+    spki = b64u_decode(fact.spki)
+    p256_key(spki)
+    if spki_commitment(spki) != fact.commitment:
+        raise SchemaError(f"{where}: the commitment is not the hash of the public key")
 
 
 def _activated(state: KeyState, item: Stored[Activated]) -> KeyState:
@@ -355,6 +376,7 @@ def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
         raise AuthorityError(
             f"{fact.EVENT} of {state.key}@{fact.version}: the command says version {command.version}"
         )
+    _must_be_new(state, item)
     trigger = Trigger.SUSPEND if is_suspension else Trigger.COMPROMISE
     numbers = sorted(state.versions) if fact.version == 0 else [_version(state, fact.version).number]
     legal = [n for n in numbers if is_legal(state.versions[n].state, trigger)]
@@ -374,6 +396,12 @@ def _stop(version: VersionFacts, trigger: Trigger, command: SignedCommand, at: d
         state_since=at,
         stopped_by=(*version.stopped_by, command),
     )
+
+
+def _must_be_new(state: KeyState, item: Stored[Fact]) -> None:
+    """One command, one effect: otherwise whoever may append could use an owner's or responder's command for ever."""
+    if item.model.cause in state.events_of:
+        raise AuthorityError(f"{item.subject}: command {item.model.cause[:16]} is done already")
 
 
 def _must_be_registered(state: KeyState) -> None:

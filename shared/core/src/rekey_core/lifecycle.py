@@ -2,6 +2,9 @@
 
 We store the finest set; SP 800-57 and KMIP are projections of it. ``TABLE`` has a row for every pair of state and
 trigger; ``None`` is "not allowed". Resuming goes back to where the suspension came from, which the fold remembers.
+
+Stricter than Rev 5 on purpose: a suspended version is neither deactivated nor destroyed before it is resumed or
+compromised, and an active one is deactivated before it is destroyed.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ TABLE: Final[Mapping[tuple[VersionState, Trigger], VersionState | None]] = Mappi
         (_S.ACTIVE, _T.COMPROMISE): _S.COMPROMISED,
         (_S.ACTIVE, _T.DESTROY): None,
         (_S.SUSPENDED, _T.ACTIVATE): None,
-        (_S.SUSPENDED, _T.DEACTIVATE): _S.DEACTIVATED,
+        (_S.SUSPENDED, _T.DEACTIVATE): None,  # it would process again: only a resumption may lift a stop
         (_S.SUSPENDED, _T.SUSPEND): None,
         (_S.SUSPENDED, _T.RESUME): _S.ACTIVE,  # or where the suspension came from: ``resumed``
         (_S.SUSPENDED, _T.COMPROMISE): _S.COMPROMISED,
@@ -94,6 +97,19 @@ SP_800_57_R5: Final[Mapping[VersionState, str]] = MappingProxyType(
         _S.ACTIVE: "active",
         _S.SUSPENDED: "suspended",
         _S.DEACTIVATED: "deactivated",
+        _S.COMPROMISED: "compromised",
+        _S.DESTROYED: "destroyed",
+        _S.DESTROYED_COMPROMISED: "destroyed",
+    }
+)
+
+SP_800_57_R6_IPD: Final[Mapping[VersionState, str]] = MappingProxyType(
+    {  # initial public draft of Rev 6 (2025-12) §6, appendix F item 20: no deactivated state any more; such a key
+        # is active, "designated for processing only" (§6.2)
+        _S.PRE_ACTIVATION: "pre-activation",
+        _S.ACTIVE: "active",
+        _S.SUSPENDED: "suspended",
+        _S.DEACTIVATED: "active",
         _S.COMPROMISED: "compromised",
         _S.DESTROYED: "destroyed",
         _S.DESTROYED_COMPROMISED: "destroyed",

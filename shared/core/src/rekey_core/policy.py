@@ -50,11 +50,12 @@ CLASSES: Final[tuple[KeyClass, ...]] = (
 )
 
 POLICY_DIGEST: Final = sha256_hex(canonical_json([c.model_dump(mode="json") for c in CLASSES]))
+KNOWN_POLICIES: Final = frozenset({POLICY_DIGEST})  # an older bundle stays here, or its facts would be void
 
 
-def same_policy(digest: str) -> bool:
+def is_known_policy(digest: str) -> bool:
     """Whether a fact was decided under a policy bundle that this program knows."""
-    return digest == POLICY_DIGEST
+    return digest in KNOWN_POLICIES
 
 
 def class_named(name: str) -> KeyClass:

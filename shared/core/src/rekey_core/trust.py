@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -17,9 +19,11 @@ from rekey_core.contracts import (
     TrustDocument,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json, sha256_hex
-from rekey_core.errors import AuthorityError, RekeyError, SignatureError, TrustError
+from rekey_core.errors import AuthorityError, SchemaError, SignatureError, TrustError
 from rekey_core.names import Role, Service
 from rekey_core.sshsig import verify
+
+ED25519_KEY_BYTES: Final = 32  # a raw public key (RFC 8032 §5.1.5)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,12 @@ class Trust:
             if person is None or Role.TRUST_OFFICER not in person.roles:
                 message = f"{signature.person} is not a trust officer of version {self.n}"
                 raise TrustError(message)
-            verify_person(person, signature.sshsig, payload, namespace=TRUST_NAMESPACE, name=signature.person)
+            try:
+                verify_person(
+                    person, signature.sshsig, payload, namespace=TRUST_NAMESPACE, name=signature.person
+                )
+            except SignatureError as error:
+                raise TrustError(f"version after {self.n}: {error}") from error
             signed.add(signature.person)
         return frozenset(signed)
 
@@ -158,7 +167,7 @@ def issue(document: TrustDocument, signatures: Sequence[OfficerSignature]) -> Si
 def _payload(signed: SignedTrust) -> bytes:
     try:
         return b64u_decode(signed.payload)
-    except RekeyError as error:
+    except SchemaError as error:
         message = f"trust document: {error}"
         raise TrustError(message) from error
 
@@ -176,7 +185,9 @@ def _parse(payload: bytes) -> TrustDocument:
 
 
 def _sound(document: TrustDocument) -> TrustDocument:
-    """A document that nobody could follow is refused: its quorum must be within its officers."""
+    """A document that nobody could follow, or one person could follow twice, is refused."""
+    _check_ssh_keys(document)
+    _check_raw_keys(document)
     officers = [name for name, person in document.people.items() if Role.TRUST_OFFICER in person.roles]
     if document.quorum > len(officers):
         message = (
@@ -184,3 +195,36 @@ def _sound(document: TrustDocument) -> TrustDocument:
         )
         raise TrustError(message)
     return document
+
+
+def _check_ssh_keys(document: TrustDocument) -> None:
+    """Two people with one key would be one person with two votes."""
+    keys = Counter(
+        key
+        for person in document.people.values()
+        for key in {_without_comment(key) for key in person.ssh_keys}
+    )
+    shared = [key for key, count in keys.items() if count > 1]
+    if shared:
+        holders = sorted(
+            n for n, p in document.people.items() if shared[0] in map(_without_comment, p.ssh_keys)
+        )
+        raise TrustError(f"version {document.n}: {' and '.join(holders)} have the same SSH key")
+
+
+def _without_comment(ssh_key: str) -> str:
+    return " ".join(ssh_key.split()[:2])
+
+
+def _check_raw_keys(document: TrustDocument) -> None:
+    keys = [(service.value, key) for service, keys in document.services.items() for key in keys]
+    keys += [(name, dependent.signing_key) for name, dependent in document.dependents.items()]
+    for holder, key in keys:
+        try:
+            length = len(b64u_decode(key))
+        except SchemaError as error:
+            raise TrustError(f"version {document.n}: key of {holder}: {error}") from error
+        if length != ED25519_KEY_BYTES:
+            raise TrustError(
+                f"version {document.n}: key of {holder} has {length} bytes, expected {ED25519_KEY_BYTES}"
+            )
