@@ -10,9 +10,9 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from rekey_core.commands import command_id, payload_of, sign_command
+
+from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
-    COMMAND_NAMESPACE,
     Activated,
     Command,
     Compromised,
@@ -144,7 +144,7 @@ class World:
         return sign_command(command, self.people[by or command.author])
 
     def register(self, key: str = "orders-db", author: str = "alice", **fields: Any) -> SignedCommand:
-        """alice registers orders-db for orders and billing."""
+        """Alice registers orders-db for orders and billing."""
         body: dict[str, Any] = {
             "key_class": "application-data",
             "purpose": "orders at rest",
@@ -153,15 +153,15 @@ class World:
         return self.signed(self.command(Register, author, key, **(body | fields)))
 
     def rotate(self, author: str = "alice", key: str = "orders-db") -> SignedCommand:
-        """alice asks for a new version."""
+        """Alice asks for a new version."""
         return self.signed(self.command(Rotate, author, key))
 
     def suspend(self, version: int, author: str = "rita", key: str = "orders-db") -> SignedCommand:
-        """rita suspends a version."""
+        """Rita suspends a version."""
         return self.signed(self.command(Suspend, author, key, version=version))
 
     def revoke(self, version: int, author: str = "rita", key: str = "orders-db") -> SignedCommand:
-        """rita revokes a version."""
+        """Rita revokes a version."""
         return self.signed(self.command(Revoke, author, key, version=version))
 
     def fact(
@@ -247,12 +247,12 @@ class World:
         return self.add(self.fact(Deactivated, version, f"switched-{version}", proved=()))
 
     def suspended(self, version: int) -> Stored[Fact]:
-        """rita's suspension as a fact."""
+        """The suspension by rita as a fact."""
         command = self.suspend(version)
         return self.add(self.fact(Suspended, version, command_id(command), command=command))
 
     def compromised(self, version: int) -> Stored[Fact]:
-        """rita's revocation as a fact."""
+        """The revocation by rita as a fact."""
         command = self.revoke(version)
         return self.add(self.fact(Compromised, version, command_id(command), command=command))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from rekey_core.errors import IllegalTransitionError
 from rekey_core.lifecycle import (
     KMIP_2_1,
