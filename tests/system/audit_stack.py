@@ -61,7 +61,7 @@ class ServiceProcess:
         return self.process.wait(timeout=20)
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, whether it still runs or not."""
         self.process.kill()
         self.process.wait(timeout=20)
 
@@ -142,8 +142,8 @@ def running_people(directory: Path, services: Sequence[Service]) -> Iterator[Peo
         people = People(bus)
         for service in services:
             process = start(bus, service, ready=False)
-            stack.callback(process.kill)
             people.services[service] = process
+            stack.callback(lambda name=service: people.services[name].kill())
         for process in people.services.values():
             process.wait_ready()
         yield people

@@ -19,13 +19,15 @@ from typing import Any, Final, TypeVar
 
 from rich.console import Console
 
+from rekey_core.contracts import KeySummary
+from rekey_local.cast import KEYS, OWNER, Cast
 from rekey_local.commands import Outcome, People
 from rekey_local.environments import Environments
-from rekey_local.history import History, KeyState
+from rekey_local.history import History
 from rekey_local.layout import Layout
 from rekey_local.screen import Screen
 from rekey_local.stack import BUS, Stack, instance_names
-from rekey_local.story import KEYS, OWNER, Story
+from rekey_local.story import Story
 from rekey_local.supervisor import Keeper
 from rekey_local.tally import Tally
 
@@ -50,7 +52,7 @@ class RunningStack:
         self._thread.start()
         self._stack = Stack(self.layout, environments, screen)
         self._people = People(self.layout, environments)
-        self._story = Story(self._stack, self._people, screen)
+        self._story = Story(Cast(self._stack, self._people, screen))
 
     def up(self) -> None:
         """Found and start bus and services."""
@@ -117,13 +119,23 @@ class RunningStack:
         assert outcome.code == 0, outcome.err
         return json.loads(outcome.out)
 
-    def show(self, key: str, person: str = OWNER) -> KeyState:
+    def show(self, key: str, person: str = OWNER) -> KeySummary:
         """A key as it is."""
-        return self._wait(self._people.show(person, key))
+
+        async def read() -> KeySummary:
+            async with self._people.reading(person) as reader:
+                return await reader.show(key)
+
+        return self._wait(read())
 
     def history(self, key: str, person: str = OWNER) -> History:
         """A key's facts."""
-        return self._wait(self._people.history(person, key))
+
+        async def read() -> History:
+            async with self._people.reading(person) as reader:
+                return await reader.history(key)
+
+        return self._wait(read())
 
     def rotate(self, key: str, *, wait_s: float = 60.0) -> Outcome:
         """Rotate a key as its owner and wait until everybody follows."""

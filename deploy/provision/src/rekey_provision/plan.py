@@ -35,6 +35,8 @@ class BusPlan(BaseModel):
     tls_ca: Path
     dependents: tuple[DependentName, ...] = ()
     people: tuple[PersonName, ...] = ()
+    application_accounts: Annotated[int, Field(ge=1, le=999)] = 64  # so many dependents; more takes a restart
+    people_accounts: Annotated[int, Field(ge=1, le=999)] = 64
     replicas: Annotated[int, Field(ge=1, le=5)] = 1
     cluster: ClusterPlan | None = None
     max_store_bytes: Annotated[int, Field(gt=0)] = 16 << 30  # streams reserve 12 GiB of it when they are made

@@ -93,16 +93,23 @@ async def _ensure(  # noqa: PLR0913 - what, two subjects and a configuration
 
 async def _genesis(client: Client, plan: BusPlan, genesis: bytes, *, dry: bool) -> Outcome:
     what, subject = "trust document 1", Subjects(plan.env).trust(1)
-    found = await client.request(f"{API}.DIRECT.GET.TRUST.{subject}", b"", timeout=TIMEOUT_S)
-    status = (found.headers or {}).get("Status")
-    if status is None:
-        return what, False, "" if found.data == genesis else "another one is stored"
+    stored = await _stored(client, subject)
+    if stored is not None:
+        return what, False, "" if stored == genesis else "another one is stored"
     if not dry:
         headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-Expected-Stream": "TRUST"}
         answer = json.loads((await client.request(subject, genesis, timeout=TIMEOUT_S, headers=headers)).data)
         if "error" in answer:
             raise UnavailableError(f"{what}: {answer['error'].get('description')}")
     return what, True, ""
+
+
+async def _stored(client: Client, subject: str) -> bytes | None:
+    try:
+        found = await client.request(f"{API}.DIRECT.GET.TRUST.{subject}", b"", timeout=TIMEOUT_S)
+    except nats.errors.NoRespondersError:  # a plan before the stream is there
+        return None
+    return None if (found.headers or {}).get("Status") else found.data
 
 
 async def _strangers(client: Client) -> list[str]:

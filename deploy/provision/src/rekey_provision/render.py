@@ -1,7 +1,7 @@
 """The NATS configuration of one server, rendered from the authority table: accounts, exports, imports, users.
 
-Allow-lists only. Streams are in CORE, where nobody logs in; everybody has an account of their own and imports exactly
-their rights, so that a forged reply subject reaches nothing that its forger may not publish to anyway (DESIGN §4).
+Allow-lists only. Streams are in CORE, where nobody logs in; everybody has an account of their own, which imports what
+their kind may do, so that a forged reply subject reaches nothing that its forger may not publish to anyway (DESIGN §4).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 from rekey_core.authority import Identity
 
 from rekey_provision.plan import BusPlan, ClusterPlan
-from rekey_provision.rights import CORE, Right, account, hears, rights, serves
+from rekey_provision.rights import CORE, Right, account, hears, rights, rooms, serves
 
 ANSWER_WITHIN: Final = "30s"  # how long an answering service may publish to the reply subject of one request
 
@@ -39,7 +39,8 @@ def render_config(plan: BusPlan) -> str:
     blocks = [_server(plan), _jetstream(plan), _tls(plan)]
     if plan.cluster:
         blocks.append(_cluster(plan, plan.cluster))
-    accounts = [_core(plan), *(_client(plan, who, name) for who, name in _everybody(plan)), "  SYS {}"]
+    accounts = [_core(plan), *(_client(plan, identity, *own) for identity in Identity for own in _accounts(plan, identity))]
+    accounts.append("  SYS {}")
     blocks.append("\n".join(["system_account: SYS", "accounts {", *accounts, "}"]))
     return "\n".join(blocks) + "\n"
 
@@ -74,43 +75,46 @@ def _files(plan: BusPlan) -> str:
     )
 
 
-def _everybody(plan: BusPlan) -> Iterator[tuple[Identity, str]]:
-    for identity in Identity:
-        yield from ((identity, name) for name in _names(plan, identity))
-
-
-def _names(plan: BusPlan, identity: Identity) -> tuple[str, ...]:
-    return {Identity.APPLICATION: plan.dependents, Identity.PERSON: plan.people}.get(identity, ("",))
+def _accounts(plan: BusPlan, identity: Identity) -> list[tuple[str, str | None]]:
+    """The accounts of a kind of identity, and who is in each: a name, nobody (None), or the one service ("")."""
+    many = {
+        Identity.APPLICATION: (plan.dependents, plan.application_accounts),
+        Identity.PERSON: (plan.people, plan.people_accounts),
+    }
+    if identity not in many:
+        return [(account(identity), "")]
+    names, size = many[identity]
+    taken = {room: name for name, room in rooms(names, size).items()}
+    return [(account(identity, room), taken.get(room)) for room in range(size)]
 
 
 def _core(plan: BusPlan) -> str:
-    """Exports are as wide as the kind of identity, imports as narrow as the one: so CORE does not grow by each."""
     exports: dict[Right, list[str]] = {}
     lines = []
     for identity in Identity:
-        accounts = [account(identity, name) for name in _names(plan, identity)]
+        accounts = [name for name, _ in _accounts(plan, identity)]
         for right in rights(identity, plan.env):
-            if right.server == CORE and accounts:
+            if right.server == CORE:
                 exports.setdefault(right, []).extend(accounts)
-        if accounts:
-            lines += [
-                f"{{ stream: {_q(subject)}, accounts: [{', '.join(accounts)}] }}"
-                for subject in hears(identity, plan.env)
-            ]
+        lines += [_export_stream(subject, accounts) for subject in hears(identity, plan.env)]
     lines += [_export(right.theirs, names, streamed=right.streamed) for right, names in exports.items()]
     return _account(CORE, [], lines, [], jetstream=True)
 
 
-def _client(plan: BusPlan, identity: Identity, name: str) -> str:
+def _client(plan: BusPlan, identity: Identity, own: str, name: str | None) -> str:
+    """Imports are as wide as the kind of identity, since they must be there before anybody is; users are narrow."""
     served = serves(identity, plan.env)
-    exports = [_export(s, accounts) for s, c in served if (accounts := [account(c, n) for n in _names(plan, c)])]
-    mine = rights(identity, plan.env, name or "*")
-    heard = hears(identity, plan.env, name or "*")
-    imports = [_import(right) for right in mine]
-    imports += [f"{{ stream: {{ account: {CORE}, subject: {_q(s)} }} }}" for s in heard]
-    subscribe = [inbox(identity, name) + ".>", *heard, *(subject for subject, _ in served)]
-    user = _user(spiffe_id(plan.env, identity, name), [r.ours for r in mine], subscribe, answers=bool(served))
-    return _account(account(identity, name), [user], exports, imports)
+    exports = [_export(s, [client for client, _ in _accounts(plan, c)]) for s, c in served]
+    imports = [_import(right) for right in rights(identity, plan.env)]
+    imports += [f"{{ stream: {{ account: {CORE}, subject: {_q(s)} }} }}" for s in hears(identity, plan.env)]
+    return _account(own, [] if name is None else [_member(plan, identity, name)], exports, imports)
+
+
+def _member(plan: BusPlan, identity: Identity, name: str) -> str:
+    publish = [right.ours for right in rights(identity, plan.env, name or "*")]
+    served = [subject for subject, _ in serves(identity, plan.env)]
+    subscribe = [inbox(identity, name) + ".>", *hears(identity, plan.env, name or "*"), *served]
+    return _user(spiffe_id(plan.env, identity, name), publish, subscribe, answers=bool(served))
 
 
 def _user(user: str, publish: Iterable[str], subscribe: Iterable[str], *, answers: bool = False) -> str:
@@ -125,6 +129,10 @@ def _user(user: str, publish: Iterable[str], subscribe: Iterable[str], *, answer
 def _export(subject: str, accounts: Iterable[str], *, streamed: bool = False) -> str:
     response = ", response: stream" if streamed else ""
     return f"{{ service: {_q(subject)}{response}, accounts: [{', '.join(dict.fromkeys(accounts))}] }}"
+
+
+def _export_stream(subject: str, accounts: Iterable[str]) -> str:
+    return f"{{ stream: {_q(subject)}, accounts: [{', '.join(accounts)}] }}"
 
 
 def _import(right: Right) -> str:

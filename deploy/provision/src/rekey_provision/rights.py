@@ -6,7 +6,8 @@ is imported under ``JSC.API``, since unmapped imports of it do not work across a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,7 @@ from rekey_core.authority import (
     Reads,
     Stream,
 )
+from rekey_core.errors import ConfigurationError
 
 CORE: Final = "CORE"
 MANY: Final = frozenset({Identity.APPLICATION, Identity.PERSON})  # of these there are many, each with a name
@@ -45,13 +47,31 @@ class Right:
         return self.theirs.replace("$JS.API", "JSC.API", 1) if self.server == CORE else self.theirs
 
 
-def account(identity: Identity, name: str = "") -> str:
-    """The account's name: one for each service, application and person, none shared by two.
+def account(identity: Identity, room: int | None = None) -> str:
+    """The account's name; applications and people have numbered ones, one user in each (``rooms``)."""
+    base = identity.upper().replace("-", "_")
+    return base if room is None else f"{base}_{room:03d}"
 
-    Inside one account a forged reply subject reaches the inbox of every other user (the attack test shows it), so
-    applications and people are not put together either.
+
+def rooms(names: Sequence[str], size: int) -> dict[str, int]:
+    """The number of each name's account: a new name at the end moves nobody.
+
+    Inside one account a forged reply subject reaches the inbox of every other user, so everybody has their own. But an
+    account that a reload introduces lacks its imports (nats-server 2.15; issue 8560 for clusters), so the accounts are
+    there from the start, empty, and a reload only puts a user into one.
+
+    Raises:
+        ConfigurationError: more names than accounts.
     """
-    return "_".join(part.upper().replace("-", "_") for part in (identity.value, name) if part)
+    if len(names) > size:
+        raise ConfigurationError(f"expected at most {size} names, found {len(names)}", hint="found more accounts")
+    taken: dict[str, int] = {}
+    for name in names:
+        room = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % size
+        while room in taken.values():
+            room = (room + 1) % size
+        taken[name] = room
+    return taken
 
 
 def rights(identity: Identity, env: str, name: str = "*") -> list[Right]:

@@ -1,0 +1,245 @@
+"""The real command line against a real bus with audit, scheduler and revocation: answers, exit codes, nothing but data on stdout."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from rekey_core.names import Service
+from tests.system.audit_stack import People, rekey, running_people
+from tests.system.bus import free_port
+
+REGISTER = (
+    "--class",
+    "application-data",
+    "--dependent",
+    "orders",
+    "billing",
+    "--purpose",
+    "a test",
+    "--reason",
+    "a test",
+)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
+    """Alice owns orders-db, otto owns nothing, rita responds, adam audits."""
+    services = [Service.AUDIT, Service.ROTATION_SCHEDULER, Service.REVOCATION]
+    with running_people(tmp_path_factory.mktemp("cli"), services) as running:
+        made = running.rekey("alice", "key", "register", "orders-db", *REGISTER)
+        assert made.returncode == 0, made.stderr
+        yield running
+
+
+COMMANDS = [
+    pytest.param("alice", ["key", "ls"], 0, "", id="an owner lists keys"),
+    pytest.param("alice", ["key", "show", "orders-db"], 0, "", id="an owner sees a key"),
+    pytest.param(
+        "adam", ["key", "history", "orders-db"], 0, "", id="an auditor sees the history of a key in scope"
+    ),
+    pytest.param("rita", ["adoption", "orders-db@1"], 0, "", id="a responder sees who has proved what"),
+    pytest.param(
+        "alice", ["key", "rotate", "orders-db", "--reason", "x", "--plan"], 0, "", id="a plan of a rotation"
+    ),
+    pytest.param(
+        "rita", ["revoke", "orders-db", "--reason", "x", "--plan"], 0, "", id="a plan needs no --yes"
+    ),
+    pytest.param("alice", ["key", "show"], 2, "requires an argument", id="an argument is missing"),
+    pytest.param("alice", ["key", "frobnicate"], 2, "frobnicate", id="a verb that does not exist"),
+    pytest.param("alice", ["key", "ls", "--output", "yaml"], 2, "yaml", id="an output that does not exist"),
+    pytest.param("alice", ["key", "show", "Orders"], 2, "found 'Orders'", id="a name that cannot be one"),
+    pytest.param(
+        "rita",
+        ["suspend", "orders-db@x", "--reason", "x", "--yes"],
+        2,
+        "found 'x'",
+        id="a version that is none",
+    ),
+    pytest.param(
+        "rita",
+        ["revoke", "orders-*", "--reason", "x", "--yes"],
+        2,
+        "found 'orders-*'",
+        id="a wildcard in a stop",
+    ),
+    pytest.param(
+        "rita", ["revoke", "orders-db", "--reason", "x"], 2, "expected --yes", id="a stop without a terminal"
+    ),
+    pytest.param("rita", ["revoke", "orders-db", "--yes"], 2, "--reason", id="a stop without a reason"),
+    pytest.param("alice", ["command", "12"], 2, "64 hexadecimal", id="an id that is none"),
+    pytest.param(
+        "alice", ["key", "show", "orders-none"], 3, "not-found: orders-none", id="a key that does not exist"
+    ),
+    pytest.param("alice", ["adoption", "orders-db@9"], 3, "no version 9", id="a version that does not exist"),
+    pytest.param("alice", ["command", "0" * 64], 3, "no such command", id="a command that does not exist"),
+    pytest.param(
+        "alice",
+        ["key", "rotate", "orders-none", "--reason", "x"],
+        3,
+        "orders-none",
+        id="a rotation of a key that does not exist",
+    ),
+    pytest.param(
+        "otto", ["key", "show", "orders-db"], 4, "not-in-scope: orders-db", id="another owner's key"
+    ),
+    pytest.param(
+        "otto", ["key", "show", "orders-none"], 4, "not-in-scope", id="another owner's name that is not a key"
+    ),
+    pytest.param(
+        "otto", ["adoption", "orders-db"], 4, "not-in-scope: orders-db", id="adoption of another owner's key"
+    ),
+    pytest.param(
+        "otto",
+        ["key", "rotate", "orders-db", "--reason", "x"],
+        4,
+        "not-in-scope: rotate orders-db",
+        id="rotating another owner's key",
+    ),
+    pytest.param(
+        "alice", ["suspend", "orders-db", "--reason", "x", "--yes"], 4, "authority", id="a stop by an owner"
+    ),
+    pytest.param(
+        "rita",
+        ["key", "rotate", "orders-db", "--reason", "x"],
+        4,
+        "authority",
+        id="a rotation by a responder",
+    ),
+    pytest.param(
+        "alice", ["key", "register", "orders-db", *REGISTER], 5, "already-exists", id="a name that is taken"
+    ),
+    pytest.param(
+        "alice",
+        ["key", "register", "orders-db", *REGISTER, "--plan"],
+        5,
+        "already-exists",
+        id="a plan of a name that is taken",
+    ),
+]
+
+
+@pytest.mark.parametrize(("person", "arguments", "code", "words"), COMMANDS)
+def test_the_exit_code_says_what_happened(
+    people: People, person: str, arguments: list[str], code: int, words: str
+) -> None:
+    ended = people.rekey(person, *arguments)
+    assert ended.returncode == code, ended.stderr
+    assert words in ended.stderr
+    if code:
+        assert ended.stdout == ""
+        assert "hint: " in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_json_is_one_document_and_ndjson_one_line_each(people: People) -> None:
+    whole = json.loads(people.rekey("adam", "key", "history", "orders-db", "--output", "json").stdout)
+    lines = people.rekey("adam", "key", "history", "orders-db", "--output", "ndjson").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == whole
+    assert [entry["event"] for entry in whole][:4] == [
+        "registered",
+        "granted",
+        "granted",
+        "rotation-requested",
+    ]
+    assert {entry["person"] for entry in whole if entry["event"] == "registered"} == {"alice"}
+
+
+def test_a_table_in_a_pipe_has_no_colour_and_no_trailing_space(people: People) -> None:
+    out = people.rekey("alice", "key", "ls").stdout
+    assert "orders-db" in out
+    assert not re.search(r"\x1b| $", out, re.MULTILINE)
+
+
+def test_a_plan_changes_nothing_and_names_everybody(people: People) -> None:
+    before = people.rekey("adam", "key", "history", "orders-db", "--output", "json").stdout
+    ended = people.rekey(
+        "rita", "suspend", "orders-db@1", "--reason", "a drill", "--plan", "--output", "json"
+    )
+    plan = json.loads(ended.stdout)
+    assert (plan["key"], plan["version"], plan["owner"]) == ("orders-db", 1, "alice")
+    assert [dependent["dependent"] for dependent in plan["dependents"]] == ["billing", "orders"]
+    assert plan["changes"]
+    assert plan["unchanged"]
+    assert people.rekey("adam", "key", "history", "orders-db", "--output", "json").stdout == before
+
+
+def test_a_registration_that_nobody_completes_is_accepted_but_incomplete(people: People) -> None:
+    ended = people.rekey("alice", "key", "register", "orders-slow", *REGISTER, "--wait", "0.5")
+    assert ended.returncode == 6, ended.stderr
+    assert (
+        "incomplete: accepted, but not complete after 0.5 s: orders-slow@1 is pre-activation" in ended.stderr
+    )
+    assert people.rekey("alice", "key", "show", "orders-slow").returncode == 0
+
+
+def test_a_result_names_the_command_and_where_its_progress_is_seen(people: People) -> None:
+    assert people.rekey("alice", "key", "register", "orders-stop", *REGISTER).returncode == 0
+    ended = people.rekey(
+        "rita", "suspend", "orders-stop@1", "--reason", "a drill", "--yes", "--wait", "5", "--output", "json"
+    )
+    assert ended.returncode == 0, ended.stderr
+    result = json.loads(ended.stdout)
+    assert (result["key"], result["version"], result["status"]) == ("orders-stop", 1, "done")
+    asked = people.rekey("rita", *result["progress"].split()[1:])
+    assert asked.returncode == 0
+    assert "suspended" in asked.stdout
+    done = json.loads(people.rekey("rita", "command", result["command"], "--output", "json").stdout)
+    assert [(fact["event"], fact["person"]) for fact in done["facts"]] == [("suspended", "rita")]
+    again = people.rekey("rita", "suspend", "orders-stop@1", "--reason", "again", "--yes")
+    assert again.returncode == 5
+    assert "state-refused" in again.stderr
+
+
+def test_a_bus_that_is_down_is_unreachable(people: People) -> None:
+    nobody = f"tls://127.0.0.1:{free_port()}"
+    context = people.context("alice", bus_url=nobody)
+    ended = people.rekey("alice", "key", "ls", context=context)
+    assert ended.returncode == 7
+    assert ended.stdout == ""
+    assert f"unavailable: bus {nobody}" in ended.stderr
+    assert "hint: " in ended.stderr
+
+
+def test_another_genesis_is_a_verification_failure(people: People) -> None:
+    ended = people.rekey("alice", "key", "ls", context=people.context("alice", trust_genesis="0" * 64))
+    assert ended.returncode == 8
+    assert "trust: " in ended.stderr
+
+
+def test_a_context_that_is_missing_or_wrong_is_usage(people: People) -> None:
+    assert rekey(["key", "ls"], None).returncode == 2
+    ended = people.rekey("alice", "key", "ls", context=people.context("alice", colour="blue"))
+    assert ended.returncode == 2
+    assert "colour" in ended.stderr
+    unreadable = people.rekey(
+        "alice",
+        "key",
+        "rotate",
+        "orders-db",
+        "--reason",
+        "x",
+        context=people.context("alice", ssh_key="none"),
+    )
+    assert unreadable.returncode == 2
+    assert "ssh_key" in unreadable.stderr
+
+
+def test_a_stop_goes_out_while_audit_is_down_and_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    services = [Service.AUDIT, Service.ROTATION_SCHEDULER, Service.REVOCATION]
+    with running_people(tmp_path_factory.mktemp("mute"), services) as people:
+        assert people.rekey("alice", "key", "register", "orders-db", *REGISTER).returncode == 0
+        assert people.services[Service.AUDIT].stop() == 0
+        ended = people.rekey(
+            "rita", "suspend", "orders-db@1", "--reason", "a drill", "--yes", "--output", "json"
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)["status"] == "accepted"
+        assert "nobody has said yet" in ended.stderr
+        assert people.rekey("rita", "key", "show", "orders-db").returncode == 7
+        people.restart(Service.AUDIT)
+        shown = json.loads(people.rekey("rita", "key", "show", "orders-db", "--output", "json").stdout)
+        assert [version["state"] for version in shown["versions"]] == ["suspended"]
