@@ -50,7 +50,7 @@ class Seen:
     def save(self) -> None:
         """Write it so that a crash leaves the old or the new file."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".new")
+        temporary = self.path.with_suffix(f".{os.getpid()}.new")  # several processes may share the directory
         with temporary.open("w", encoding="utf-8") as file:
             json.dump({"trust_n": self.trust_n, "trust_digest": self.trust_digest, "as_of": self.as_of}, file)
             file.flush()

@@ -66,12 +66,21 @@ class KeyLog:
         Raises:
             StaleReadError: reads stayed behind the leader.
         """
+        cached = self._cached(
+            key
+        )  # in the common case nothing is newer and one question to the leader is enough
+        if cached is not None and await self._is_newest(cached):
+            return cached
         for _ in range(TRIES):
             state = await self.state(key)
             if await self._is_newest(state):
                 return state
             await asyncio.sleep(PAUSE_S)
         raise StaleReadError(f"key {key}: reads stay behind the leader")
+
+    def _cached(self, key: str) -> KeyState | None:
+        cached = self._cache.get(key)
+        return cached.state if cached is not None and cached.trust_n == self._bus.trust.current.n else None
 
     async def _is_newest(self, state: KeyState) -> bool:
         newest = await self._bus.last(Stream.LIFECYCLE, self._bus.subjects.check(state.key))
@@ -89,7 +98,9 @@ class KeyLog:
             UnavailableError: the stream is full or has no leader.
         """
         if fact.checked != state.last_sequence or fact.key != state.key:
-            raise ValueError(f"fact of {fact.key} checked {fact.checked}, decided on {state.key} {state.last_sequence}")
+            raise ValueError(
+                f"fact of {fact.key} checked {fact.checked}, decided on {state.key} {state.last_sequence}"
+            )
         subjects = self._bus.subjects
         subject = subjects.fact(fact.key, fact.version, fact.author, fact.EVENT, fact.id.hex)
         packed = self._bus.pack(fact)

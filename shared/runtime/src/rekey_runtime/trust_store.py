@@ -101,7 +101,7 @@ class TrustStore:
         return self._bus.settings.state_dir / "trust-seen.json"
 
     def _keep(self, trust: Trust) -> None:
-        temporary = self._path.with_suffix(".new")
+        temporary = self._path.with_suffix(f".{os.getpid()}.new")  # replicas may share the directory
         temporary.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
             json.dump({"n": trust.n, "digest": trust.digest}, file)
