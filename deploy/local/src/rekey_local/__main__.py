@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekey_core.errors import RekeyError
+from rekey_local.cast import AUDITOR, DATA, OWNER, TOKENS, Cast
 from rekey_local.commands import People
 from rekey_local.environments import Environments
 from rekey_local.errors import LocalError
@@ -21,7 +22,7 @@ from rekey_local.lock import exclusively, forget
 from rekey_local.screen import Screen
 from rekey_local.settings import context
 from rekey_local.stack import Stack, default_state
-from rekey_local.story import DATA, OWNER, TOKENS, Story
+from rekey_local.story import Story
 
 LIVE_S: Final = 0.5
 
@@ -50,7 +51,7 @@ async def _run(layout: Layout, environments: Environments, screen: Screen, *, on
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     stack = Stack(layout, environments, screen)
-    story = Story(stack, People(layout, environments), screen)
+    story = Story(Cast(stack, People(layout, environments), screen))
     try:
         told = await _unless(stop, _tell(stack, story, screen, once=once))
         if told and not once:
@@ -81,7 +82,7 @@ def _next_steps(stack: Stack, screen: Screen) -> None:
     for person, command in (
         (OWNER, f"key rotate {DATA.name} --reason curiosity --wait 30"),
         (OWNER, f"adoption {TOKENS.name}"),
-        ("adam", f"key history {DATA.name}"),
+        (AUDITOR, f"key history {DATA.name}"),
     ):
         screen.say(f"  {program} {command} --context {context(stack.layout, person)}")
 

@@ -1,35 +1,16 @@
-"""A key as the command line shows it, and what its history says about rotations and commands."""
+"""What the history of a key says about rotations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
-from rekey_core.contracts import HistoryEntry, KeySummary
-
-_ENTRIES = TypeAdapter(tuple[HistoryEntry, ...])
+from rekey_core.contracts import HistoryEntry
 
 _PHASES = (  # event of the version n or n-1: what was waited for
     ("generated", 0, "made in the HSM, wrapped and stored"),
     ("activated", 0, "every instance proved that it holds it"),
     ("deactivated", -1, "every instance protects with it alone"),
 )
-
-
-@dataclass(frozen=True)
-class KeyState:
-    """One key: its current version, and each version's state and Tink key id."""
-
-    key: str
-    current: int | None
-    states: Mapping[int, str]
-    key_ids: Mapping[int, int | None]
-
-    def key_id(self, version: int) -> str:
-        """The id in the ciphertexts of a version: four bytes, hex."""
-        return f"{self.key_ids[version] or 0:08x}"
 
 
 @dataclass(frozen=True)
@@ -46,10 +27,6 @@ class History:
     def has(self, event: str, version: int) -> bool:
         """Whether the fact is there."""
         return self._at(event, version) is not None
-
-    def command_at(self, event: str, version: int) -> float | None:
-        """When a person's command became this fact (Unix seconds)."""
-        return self._at(event, version)
 
     def phases(self, version: int) -> list[tuple[str, float]]:
         """Each phase of the rotation to a version, in seconds."""
@@ -84,20 +61,3 @@ def _line(entry: HistoryEntry) -> str:
         f"{entry.at:%H:%M:%S.%f}"[:12]
         + f"  {version:<4} {entry.event:<20} {entry.author:<18} {person}".rstrip()
     )
-
-
-def key_state(shown: object) -> KeyState:
-    """From the JSON of ``rekey key show``. Raises pydantic.ValidationError when it is something else."""
-    summary = KeySummary.model_validate(shown)
-    versions = summary.versions
-    return KeyState(
-        key=summary.key,
-        current=summary.current,
-        states={version.version: version.state for version in versions},
-        key_ids={version.version: version.key_id for version in versions},
-    )
-
-
-def history(shown: object) -> History:
-    """From the JSON of ``rekey key history``. Raises pydantic.ValidationError when it is something else."""
-    return History(_ENTRIES.validate_python(shown))

@@ -32,13 +32,17 @@ class Count(BaseModel):
 
 
 class Seen(BaseModel):
-    """A version that an instance switched to, or stopped, and when (Unix seconds)."""
+    """A version that an instance switched to, or stopped, and when (Unix seconds).
+
+    ``commanded``: when the responder signed the command that stopped it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key: str
     version: int
     at: float
+    commanded: float | None = None
 
 
 class InstanceReport(BaseModel):

@@ -32,6 +32,7 @@ REMOTE_PER_S: Final = 20
 TICK_S: Final = 0.05
 REPORT_S: Final = 0.5
 EXCHANGE_S: Final = 0.1
+FINISH_S: Final = 2.0
 TOKEN_LIFETIME_S: Final = 300
 FRESH_S: Final = 60.0  # tokens that a peer left longer ago than this may have expired
 NEWEST: Final = 16  # ciphertexts shown to the others
@@ -138,8 +139,11 @@ class Worker:
             group.create_task(every(EXCHANGE_S, self._corpus.exchange))
 
     async def finish(self) -> None:
-        """Let the remote calls that are under way end, so that each is counted."""
-        await asyncio.gather(*self._signing)
+        """Let the remote calls that are under way end, so that each is counted; not for ever: we were told to stop."""
+        if self._signing:
+            _, late = await asyncio.wait(self._signing, timeout=FINISH_S)
+            for task in late:
+                task.cancel()
 
     def _local(self) -> None:
         for _ in range(round(LOCAL_PER_S * TICK_S)):
@@ -238,7 +242,8 @@ def on_rotated(event: rekey.Rotated, report: Report, corpus: Corpus) -> None:
 
 def on_stopped(event: rekey.Stopped, report: Report) -> None:
     """The SDK has stopped a version, because a responder said so."""
-    report.stopped.append({"key": event.key, "version": event.version, "at": time.time()})
+    said = {"key": event.key, "version": event.version, "at": time.time(), "commanded": event.at.timestamp()}
+    report.stopped.append(said)
 
 
 async def until(stop: asyncio.Event, *work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,37 @@
+"""Who plays in the story, and with what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from rekey_local.commands import People
+from rekey_local.screen import Screen
+from rekey_local.stack import Stack
+
+OWNER: Final = "alice"
+RESPONDER: Final = "rita"
+AUDITOR: Final = "adam"
+
+
+@dataclass(frozen=True)
+class StoryKey:
+    """A key of the story."""
+
+    name: str
+    key_class: str
+    purpose: str
+
+
+DATA: Final = StoryKey("orders-db", "application-data", "rows of the orders database")
+TOKENS: Final = StoryKey("token-signer", "token-signing", "access tokens between services")
+KEYS: Final = (DATA, TOKENS)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The stack, the people at their command lines, and the screen."""
+
+    stack: Stack
+    people: People
+    screen: Screen
