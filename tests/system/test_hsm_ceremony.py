@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +66,27 @@ def apart(tmp_path: Path) -> CeremonyPlan:
     return CeremonyPlan(ENV, 1, MODULE, generator, distributor)
 
 
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> tuple[CeremonyPlan, CeremonyReport]:
+    """Two tokens in two directories, founded once."""
+    plan = apart(tmp_path_factory.mktemp("founded"))
+    return plan, perform(plan)
+
+
+@pytest.fixture
+def copied(
+    founded: tuple[CeremonyPlan, CeremonyReport], tmp_path: Path
+) -> tuple[CeremonyPlan, CeremonyReport]:
+    """A copy of them that the test may spoil: SoftHSM's tokens are files."""
+    plan, report = founded
+    shutil.copytree(plan.generator.directory.parent, tmp_path, dirs_exist_ok=True)
+    tokens = {
+        side: dataclasses.replace(getattr(report, side), softhsm_conf=prepare(tmp_path / side))
+        for side in ("generator", "distributor")
+    }
+    return apart(tmp_path), dataclasses.replace(report, **tokens)
+
+
 def release(plan: CeremonyPlan, report: CeremonyReport, spki_sha256: str) -> tuple[Fields, Fields]:
     made = work("generate", plan.generator, report.generator)
     return made, work("distribute", plan.distributor, report.distributor, spki_sha256=spki_sha256, **made)
@@ -91,18 +113,19 @@ def test_two_processes_with_two_directories_share_only_blobs(tmp_path: Path, tok
     assert [key.check_value for key in again.keys] == [key.check_value for key in report.keys]
 
 
-def test_neither_token_opens_what_is_the_others(tmp_path: Path) -> None:
-    plan = apart(tmp_path)
-    report = perform(plan)
+def test_neither_token_opens_what_is_the_others(copied: tuple[CeremonyPlan, CeremonyReport]) -> None:
+    plan, report = copied
     wrong = work("distribute", plan.generator, report.generator, spki_sha256="", blob="", pair="", mac="")
     assert "not as its template says" in wrong["error"]
     absent = work("generate", plan.generator, report.distributor)
     assert "no token is labelled generator-token" in absent["error"]
 
 
-def test_two_environments_cannot_open_each_others_blobs(tmp_path: Path) -> None:
-    one, other = apart(tmp_path / "one"), apart(tmp_path / "other")
-    first, second = perform(one), perform(other)
+def test_two_environments_cannot_open_each_others_blobs(
+    tmp_path: Path, founded: tuple[CeremonyPlan, CeremonyReport]
+) -> None:
+    (one, first), other = founded, apart(tmp_path)
+    second = perform(other)
     made = work("generate", one.generator, first.generator)
     refused = work("distribute", other.distributor, second.distributor, spki_sha256="", **made)
     assert refused["error"].startswith("RecordError")
@@ -177,17 +200,19 @@ async def test_a_ceremony_that_died_is_run_again(hsm_directory: Path, last: int)
         pytest.param("generator", MAC_KEY, id="the half that makes record MACs"),
     ],
 )
-def test_what_was_founded_and_is_lost_is_never_made_again(tmp_path: Path, side: str, lost: str) -> None:
-    plan = apart(tmp_path)
-    report = perform(plan)
+def test_what_was_founded_and_is_lost_is_never_made_again(
+    copied: tuple[CeremonyPlan, CeremonyReport], side: str, lost: str
+) -> None:
+    plan, report = copied
     work("destroy", getattr(plan, side), getattr(report, side), object=lost)
     with pytest.raises(HsmError, match="was founded and is not whole"):
         perform(plan)
 
 
-def test_a_token_initialised_again_is_found_out_by_the_ceremony(tmp_path: Path) -> None:
-    plan = apart(tmp_path)
-    report = perform(plan)
+def test_a_token_initialised_again_is_found_out_by_the_ceremony(
+    copied: tuple[CeremonyPlan, CeremonyReport],
+) -> None:
+    plan, report = copied
     user_pin = plan.distributor.user_pin.reveal().decode()
     work("initialise_again", plan.distributor, report.distributor, officer=True, user_pin=user_pin)
     with pytest.raises(HsmError, match="was founded and is not whole"):
@@ -195,11 +220,10 @@ def test_a_token_initialised_again_is_found_out_by_the_ceremony(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("pin", ["user_pin", "so_pin"])
-def test_a_wrong_pin_ends_the_ceremony(tmp_path: Path, pin: str) -> None:
-    plan = apart(tmp_path)
-    perform(plan)
+def test_a_wrong_pin_ends_the_ceremony(copied: tuple[CeremonyPlan, CeremonyReport], pin: str) -> None:
+    plan, _ = copied
     wrong: Callable[..., TokenPlan] = dataclasses.replace
-    other = token_plan(tmp_path, "another")
+    other = token_plan(plan.generator.directory, "another")
     with pytest.raises(HsmError, match="distributor: token distributor-token refuses a PIN"):
         perform(dataclasses.replace(plan, distributor=wrong(plan.distributor, **{pin: getattr(other, pin)})))
 
