@@ -14,7 +14,6 @@ from rekey_core.authority import CONSUMERS, STREAMS, Identity
 from rekey_core.jetstream import consumer_config, stream_config
 from rekey_provision.render import inbox
 from rekey_provision.rights import MANY, hears, rights, serves
-
 from tests.system.bus import ENV
 
 PREFIXES = ("$JS.API", "JSC.API")
@@ -90,7 +89,9 @@ def covers(pattern: str, subject: str) -> bool:
     """Whether a NATS subject pattern matches a concrete subject."""
     theirs, ours = subject.split("."), pattern.split(".")
     if ours[-1] == ">":
-        return len(theirs) >= len(ours) and all(o in {"*", t} for o, t in zip(ours[:-1], theirs, strict=False))
+        return len(theirs) >= len(ours) and all(
+            o in {"*", t} for o, t in zip(ours[:-1], theirs, strict=False)
+        )
     return len(theirs) == len(ours) and all(o in {"*", t} for o, t in zip(ours, theirs, strict=True))
 
 
@@ -108,7 +109,9 @@ def forbidden_publishes(who: Who) -> list[Attempt]:
 
 def stored_subjects() -> list[str]:
     """One concrete subject of each right to store or ask something: what a forged reply would aim at."""
-    found = {concrete(s) for who in EVERYBODY for s in who.may_publish() if s.split(".")[0] not in {"$JS", "JSC"}}
+    found = {
+        concrete(s) for who in EVERYBODY for s in who.may_publish() if s.split(".")[0] not in {"$JS", "JSC"}
+    }
     return sorted(found)
 
 
@@ -124,7 +127,18 @@ def forbidden_targets(who: Who) -> list[str]:
 
 def forbidden_subscriptions(who: Who) -> list[str]:
     """What this attacker must not hear."""
-    everything = [">", "*", "*.>", "$SYS.>", "$JS.>", "JSC.>", "$JS.EVENT.ADVISORY.>", "_R_.>", "_INBOX.>", "poke.>"]
+    everything = [
+        ">",
+        "*",
+        "*.>",
+        "$SYS.>",
+        "$JS.>",
+        "JSC.>",
+        "$JS.EVENT.ADVISORY.>",
+        "_R_.>",
+        "_INBOX.>",
+        "poke.>",
+    ]
     streams = [subject.format(env=ENV) for stream in STREAMS for subject in stream.subjects]
     others = [s for w in EVERYBODY for s in w.may_subscribe()]
     acks = ["$JS.ACK.>", *(f"$JS.ACK.{c.stream}.{c.name}.>" for c in CONSUMERS)]
@@ -142,7 +156,9 @@ def own_questions(who: Who) -> Iterator[tuple[str, bytes, dict[str, str]]]:
             continue
         if "MSG.NEXT" in subject:
             yield subject, b'{"batch": 1, "no_wait": true}', {}
-        elif ".DIRECT.GET." in subject and len(subject.split(".")) == len("JSC.API.DIRECT.GET.STREAM".split(".")):
+        elif ".DIRECT.GET." in subject and len(subject.split(".")) == len(
+            ["JSC", "API", "DIRECT", "GET", "STREAM"]
+        ):
             yield subject, json.dumps({"multi_last": [">"]}).encode(), {}
         elif ".STREAM.MSG.GET." in subject:
             yield subject, b'{"last_by_subj": ">"}', {}
@@ -159,7 +175,12 @@ def _of_others() -> Iterator[Attempt]:
     for stream in STREAMS:
         for subject in stream.subjects:
             yield Attempt(concrete(subject.format(env=ENV)))
-    for subject in ("poke.ntc.dev.orders.seed", "poke.stop.dev.billing.seed", "$SYS.REQ.SERVER.PING", "anything"):
+    for subject in (
+        "poke.ntc.dev.orders.seed",
+        "poke.stop.dev.billing.seed",
+        "$SYS.REQ.SERVER.PING",
+        "anything",
+    ):
         yield Attempt(subject)
 
 
@@ -170,7 +191,9 @@ def _administration() -> Iterator[Attempt]:
         for stream in STREAMS:
             body = json.dumps(stream_config(stream, ENV) | {"deny_delete": False, "max_msgs": 1}).encode()
             for verb in STREAM_VERBS:
-                yield Attempt(f"{prefix}.STREAM.{verb}.{stream.name}", body if verb in {"CREATE", "UPDATE"} else b"{}")
+                yield Attempt(
+                    f"{prefix}.STREAM.{verb}.{stream.name}", body if verb in {"CREATE", "UPDATE"} else b"{}"
+                )
             for verb in ("CREATE", "NAMES", "LIST"):
                 yield Attempt(f"{prefix}.CONSUMER.{verb}.{stream.name}", _thief(stream.name))
             yield Attempt(f"{prefix}.CONSUMER.CREATE.{stream.name}.thief.seed", _thief(stream.name))
@@ -180,16 +203,22 @@ def _administration() -> Iterator[Attempt]:
 
 def _thief(stream: str) -> bytes:
     """A push consumer that would deliver to a subject of the server's choice (nats-server issue 8274)."""
-    return json.dumps({"stream_name": stream, "config": {"deliver_subject": "evt.dev.seed.1.revocation.suspended.x"}}).encode()
+    return json.dumps(
+        {"stream_name": stream, "config": {"deliver_subject": "evt.dev.seed.1.revocation.suspended.x"}}
+    ).encode()
 
 
 def _consumers(prefix: str) -> Iterator[Attempt]:
     for consumer in CONSUMERS:
         body = {"stream_name": consumer.stream, "config": consumer_config(consumer, ENV) | {"max_deliver": 1}}
         for verb in CONSUMER_VERBS:
-            data = {"MSG.NEXT": b'{"batch": 1, "no_wait": true}', "PAUSE": b'{"pause_until": "2099-01-01T00:00:00Z"}'}
+            data = {
+                "MSG.NEXT": b'{"batch": 1, "no_wait": true}',
+                "PAUSE": b'{"pause_until": "2099-01-01T00:00:00Z"}',
+            }
             yield Attempt(
-                f"{prefix}.CONSUMER.{verb}.{consumer.stream}.{consumer.name}", data.get(verb, json.dumps(body).encode())
+                f"{prefix}.CONSUMER.{verb}.{consumer.stream}.{consumer.name}",
+                data.get(verb, json.dumps(body).encode()),
             )
 
 
@@ -214,5 +243,7 @@ def _seeded(patterns: Iterable[str]) -> Iterator[str]:
 def _acknowledgements() -> Iterator[Attempt]:
     for consumer in CONSUMERS:
         for word in (b"+ACK", b"+TERM", b"-NAK"):
-            place = f"$JS.ACK.{consumer.stream}.{consumer.name}.1.1.1.{1_700_000_000_000_000_000 + len(word)}.0"
+            place = (
+                f"$JS.ACK.{consumer.stream}.{consumer.name}.1.1.1.{1_700_000_000_000_000_000 + len(word)}.0"
+            )
             yield Attempt(place, word)

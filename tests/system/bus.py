@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 import os
@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from nats.aio.client import Client
+
 from rekey_core.authority import Identity
 from rekey_core.contracts import (
     TRUST_NAMESPACE,
@@ -50,7 +51,7 @@ from rekey_runtime.settings import ServiceSettings
 
 NATS_SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
 ENV = "dev"
-_NOW = datetime.datetime.now(datetime.UTC)
+_NOW = dt.datetime.now(dt.UTC)
 ROLES = {
     "alice": (Role.OWNER,),
     "rita": (Role.RESPONDER,),
@@ -96,8 +97,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(_NOW - datetime.timedelta(minutes=5))
-            .not_valid_after(_NOW + datetime.timedelta(days=1))
+            .not_valid_before(_NOW - dt.timedelta(minutes=5))
+            .not_valid_after(_NOW + dt.timedelta(days=1))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
@@ -121,7 +122,9 @@ class Authority:
 
     def server(self) -> Certificate:
         """For nats-server on this machine."""
-        return self.issue("server", [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+        return self.issue(
+            "server", [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        )
 
     def identity(self, identity: Identity, name: str = "", *, env: str = ENV) -> Certificate:
         """For one identity, named by its SPIFFE URI."""
@@ -179,7 +182,7 @@ class Node:
             return probe.connect_ex(("127.0.0.1", self.plan.port)) == 0
 
     def kill(self) -> None:
-        """kill -9."""
+        """End it with kill -9."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -199,7 +202,10 @@ class Node:
         reloads = self.log.read_text(encoding="utf-8").count("Reloaded server configuration")
         assert self.process is not None
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.log.read_text(encoding="utf-8").count("Reloaded server configuration") > reloads, "reload")
+        wait_until(
+            lambda: self.log.read_text(encoding="utf-8").count("Reloaded server configuration") > reloads,
+            "reload",
+        )
 
 
 @dataclass

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from rekey_core.authority import Identity, Stream
 from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
@@ -34,7 +35,6 @@ from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST, class_named
 from rekey_runtime.bus import BatchItem, Bus
 from rekey_runtime.keylog import KeyLog
-
 from tests.system.bus import ENV, RunningBus, next_trust
 
 KEY_CLASS = "application-data"
@@ -126,7 +126,11 @@ async def test_what_is_published_is_read_back_exactly(scheduler: Bus, environmen
         at = await audit.at(Stream.REPORTS, sequence)
         [by_all] = [m async for m in audit.read_all(Stream.REPORTS, subject)]
     assert by_leader is not None
-    assert (by_leader.sequence, by_leader.data, dict(by_leader.headers)) == (sequence, packed.data, packed.headers)
+    assert (by_leader.sequence, by_leader.data, dict(by_leader.headers)) == (
+        sequence,
+        packed.data,
+        packed.headers,
+    )
     assert by_leader == by_many == by_all == at
     assert abs((datetime.now(UTC) - by_leader.stored_at).total_seconds()) < 10
 
@@ -210,7 +214,9 @@ async def test_a_fact_is_appended_folded_and_found_again(scheduler: Bus, environ
     assert state == await KeyLog(scheduler).state(key), "the kept fold and a fold from nothing differ"
 
 
-async def test_appending_the_same_decision_again_is_done_not_a_conflict(scheduler: Bus, environment: RunningBus) -> None:
+async def test_appending_the_same_decision_again_is_done_not_a_conflict(
+    scheduler: Bus, environment: RunningBus
+) -> None:
     keylog, key = KeyLog(scheduler), a_key()
     empty = await keylog.state(key)
     fact = registered(empty, *a_register(environment, key))
@@ -219,7 +225,9 @@ async def test_appending_the_same_decision_again_is_done_not_a_conflict(schedule
     assert again == first
 
 
-async def test_another_decision_on_an_old_state_is_a_conflict(scheduler: Bus, environment: RunningBus) -> None:
+async def test_another_decision_on_an_old_state_is_a_conflict(
+    scheduler: Bus, environment: RunningBus
+) -> None:
     keylog, key = KeyLog(scheduler), a_key()
     empty = await keylog.state(key)
     await keylog.append(empty, registered(empty, *a_register(environment, key)))

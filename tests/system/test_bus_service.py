@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
 from rekey_core.authority import Identity, Stream
 from rekey_core.commands import command_id
 from rekey_core.contracts import Alert, Refusal, SignedCommand
@@ -28,7 +29,6 @@ from rekey_core.errors import (
 from rekey_core.names import Service as Name
 from rekey_core.readers import open_report
 from rekey_runtime.service import Service
-
 from tests.system.bus import ENV, RunningBus
 from tests.system.test_bus import a_register
 
@@ -36,7 +36,9 @@ Handler = Callable[[BusMessage], Awaitable[None]]
 
 
 @contextlib.asynccontextmanager
-async def running(bus: RunningBus, name: Name, compose: Callable[[Service], Awaitable[None]]) -> AsyncIterator[Service]:
+async def running(
+    bus: RunningBus, name: Name, compose: Callable[[Service], Awaitable[None]]
+) -> AsyncIterator[Service]:
     """A service in this process, from before its consumers are bound until it has drained."""
     settings = bus.settings(name).model_copy(update={"fetch_wait_s": 0.2, "watchdog_s": 0.2})
     service = Service(settings)
@@ -96,7 +98,11 @@ async def settled(bus: RunningBus, consumer: str) -> None:
     [
         pytest.param([], 1, id="an effect that is stored is acknowledged"),
         pytest.param([AlreadyDoneError("done before")], 1, id="what is done already is acknowledged"),
-        pytest.param([UnavailableError("not now"), UnavailableError("nor now")], 3, id="not now comes back until it works"),
+        pytest.param(
+            [UnavailableError("not now"), UnavailableError("nor now")],
+            3,
+            id="not now comes back until it works",
+        ),
         pytest.param([ZeroDivisionError()], 2, id="a mistake of ours comes back, it is never lost"),
         pytest.param([NotInScopeError("not yours")], 1, id="a refusal is reported and ends"),
         pytest.param([SchemaError("not a message")], 1, id="what is malformed is reported and ends"),
@@ -120,8 +126,6 @@ async def test_the_error_decides_what_becomes_of_a_message(
 
     async with running(environment, Name.ROTATION_SCHEDULER, compose):
         await command(environment, key)
-        while len(seen) < times:
-            await asyncio.sleep(0.02)
         await settled(environment, "rotation-scheduler")
     assert len(seen) == times
 
@@ -129,7 +133,9 @@ async def test_the_error_decides_what_becomes_of_a_message(
 @pytest.mark.parametrize(
     ("error", "kind", "hint"),
     [
-        pytest.param(NotInScopeError("key belongs to otto", hint="ask otto"), "refusal", "ask otto", id="a refusal"),
+        pytest.param(
+            NotInScopeError("key belongs to otto", hint="ask otto"), "refusal", "ask otto", id="a refusal"
+        ),
         pytest.param(SchemaError("body: field required"), "alert", None, id="an alert"),
     ],
 )
@@ -173,7 +179,9 @@ async def test_a_request_is_answered_to_its_asker_alone(environment: RunningBus)
         client = await environment.connect(Identity.APPLICATION, "orders")
         subject = f"req.{ENV}.orders.i1.lease"
         began = asyncio.get_running_loop().time()
-        answers = await asyncio.gather(*(client.request(subject, str(n).encode(), timeout=3) for n in range(40)))
+        answers = await asyncio.gather(
+            *(client.request(subject, str(n).encode(), timeout=3) for n in range(40))
+        )
         assert {a.data for a in answers} == {f"answer to {n}".encode() for n in range(40)}
         assert asyncio.get_running_loop().time() - began < 1.5, "requests wait for each other"
         assert answers[0].headers == {"On": subject}
@@ -248,12 +256,19 @@ main(ServiceSettings, compose)
 """
 
 
-async def test_a_process_says_ready_and_finishes_what_it_began(environment: RunningBus, tmp_path: Path) -> None:
+async def test_a_process_says_ready_and_finishes_what_it_began(
+    environment: RunningBus, tmp_path: Path
+) -> None:
     fields = environment.fields(Name.ROTATION_SCHEDULER)
     file = tmp_path / "settings.toml"
-    file.write_text("\n".join(f"{name} = {json.dumps(str(value))}" for name, value in fields.items()), encoding="utf-8")
+    file.write_text(
+        "\n".join(f"{name} = {json.dumps(str(value))}" for name, value in fields.items()), encoding="utf-8"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "--settings", file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", PROGRAM, "--settings", file],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     ready = await asyncio.to_thread(process.stdout.readline)
@@ -262,8 +277,8 @@ async def test_a_process_says_ready_and_finishes_what_it_began(environment: Runn
     await command(environment, key)
     await asyncio.sleep(0.3)
     process.send_signal(signal.SIGTERM)
-    out, log = await asyncio.to_thread(process.communicate, timeout=15)
-    assert (process.returncode, f".{key}." in out) == (0, True), log
+    out, log = await asyncio.wait_for(process.communicate(), 15)
+    assert (process.returncode, f".{key}." in out.decode()) == (0, True), log.decode()
     await settled(environment, "rotation-scheduler")
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
 from rekey_core.authority import CONSUMERS, STREAMS, Identity
 from rekey_core.errors import ConfigurationError
 from rekey_core.jetstream import stream_config
 from rekey_core.names import Service
 from rekey_provision.__main__ import main
 from rekey_runtime.founded import Founded
-
 from tests.system.bus import ENV, RunningBus, running_bus, wait_until
 
 
@@ -54,7 +54,9 @@ async def test_drift_is_reported_and_never_altered_and_no_service_runs_on_it(tmp
     with running_bus(tmp_path, provisioned=False) as bus:
         client = await bus.connect(Identity.PROVISIONER)
         loose = stream_config(STREAMS[0], ENV, 1) | {"deny_delete": False, "max_bytes": 1000}
-        await client.request(f"JSC.API.STREAM.CREATE.{STREAMS[0].name}", json.dumps(loose).encode(), timeout=5)
+        await client.request(
+            f"JSC.API.STREAM.CREATE.{STREAMS[0].name}", json.dumps(loose).encode(), timeout=5
+        )
         await client.close()
         for _ in range(2):
             report = await bus.provision()
@@ -62,7 +64,9 @@ async def test_drift_is_reported_and_never_altered_and_no_service_runs_on_it(tmp
                 "stream LIFECYCLE: max_bytes expected 4294967296, found 1000; deny_delete expected True, found False",
             )
         async with bus.service_bus(Service.GENERATOR) as generator:
-            with pytest.raises(ConfigurationError, match="LIFECYCLE: max_bytes expected 4294967296, found 1000"):
+            with pytest.raises(
+                ConfigurationError, match=r"LIFECYCLE: max_bytes expected 4294967296, found 1000"
+            ):
                 await Founded(generator, ()).verify()
 
 
@@ -131,7 +135,9 @@ def said(bus: RunningBus, context: ssl.SSLContext) -> bytes:
     with socket.create_connection(("127.0.0.1", bus.plan.port), timeout=5) as plain:
         plain.recv(4096)  # INFO, then both sides begin TLS
         with context.wrap_socket(plain, server_hostname="localhost") as secured:
-            secured.sendall(b'CONNECT {"verbose": false, "pedantic": false, "tls_required": true}\r\nPING\r\n')
+            secured.sendall(
+                b'CONNECT {"verbose": false, "pedantic": false, "tls_required": true}\r\nPING\r\n'
+            )
             answer = b""
             while b"-ERR" not in answer and b"PONG" not in answer:
                 received = secured.recv(4096)

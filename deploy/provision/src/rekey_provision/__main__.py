@@ -17,9 +17,9 @@ from typing import Final
 
 import nats
 import nats.errors
+
 from rekey_core.authority import Identity
 from rekey_core.errors import RekeyError, UnavailableError
-
 from rekey_provision.provision import Report, provision
 from rekey_provision.render import inbox, render_config
 from rekey_provision.settings import ProvisionSettings, load, tls_context
@@ -37,7 +37,9 @@ def render(settings: ProvisionSettings, *, dry: bool) -> int:
         sys.stdout.write(f"unchanged {file}\n")
         return 0
     if dry:
-        sys.stdout.writelines(difflib.unified_diff(present.splitlines(keepends=True), wanted.splitlines(keepends=True)))
+        sys.stdout.writelines(
+            difflib.unified_diff(present.splitlines(keepends=True), wanted.splitlines(keepends=True))
+        )
         return 0
     file.write_text(wanted, encoding="utf-8")
     sys.stdout.write(f"written {file}\n")
@@ -81,7 +83,11 @@ def main(arguments: list[str] | None = None) -> int:
     except RekeyError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         return EXIT_FAILED
-    for word, lines in (("created", report.created), ("unchanged", report.unchanged), ("drift", report.drift)):
+    for word, lines in (
+        ("created", report.created),
+        ("unchanged", report.unchanged),
+        ("drift", report.drift),
+    ):
         sys.stdout.writelines(f"{word} {line}\n" for line in lines)
     return EXIT_DRIFT if report.drift else 0
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
 from rekey_core.names import DependentName, Environment, PersonName
 
 

@@ -10,10 +10,10 @@ from typing import Final
 
 import nats.errors
 from nats.aio.client import Client
+
 from rekey_core.authority import CONSUMERS, STREAMS, Consumer, StreamConfig, Subjects
 from rekey_core.errors import UnavailableError
 from rekey_core.jetstream import consumer_config, differences, stream_config
-
 from rekey_provision.plan import BusPlan
 
 API: Final = "JSC.API"  # CORE's JetStream, as the provisioner's account imports it
@@ -34,7 +34,9 @@ class Report:
     drift: tuple[str, ...]
 
 
-async def provision(client: Client, plan: BusPlan, genesis: bytes | None = None, *, dry: bool = False) -> Report:
+async def provision(
+    client: Client, plan: BusPlan, genesis: bytes | None = None, *, dry: bool = False
+) -> Report:
     """Create what is missing, as the provisioner. Again: no change.
 
     ``genesis``: the first signed trust document (JSON); stored once. ``dry``: only say what would be created.
@@ -47,7 +49,9 @@ async def provision(client: Client, plan: BusPlan, genesis: bytes | None = None,
     drift: list[str] = []
     outcomes = _outcomes(client, plan, genesis, dry=dry)
     async for what, made, differs in outcomes:
-        (drift if differs else created if made else unchanged).append(f"{what}: {differs}" if differs else what)
+        (drift if differs else created if made else unchanged).append(
+            f"{what}: {differs}" if differs else what
+        )
     drift += await _strangers(client)
     return Report(tuple(created), tuple(unchanged), tuple(drift))
 
@@ -55,7 +59,9 @@ async def provision(client: Client, plan: BusPlan, genesis: bytes | None = None,
 Outcome = tuple[str, bool, str]  # what, whether it was (or would be) created, how it differs
 
 
-async def _outcomes(client: Client, plan: BusPlan, genesis: bytes | None, *, dry: bool) -> AsyncIterator[Outcome]:
+async def _outcomes(
+    client: Client, plan: BusPlan, genesis: bytes | None, *, dry: bool
+) -> AsyncIterator[Outcome]:
     for stream in STREAMS:
         yield await _stream(client, stream, plan, dry=dry)
     for consumer in CONSUMERS:
@@ -67,7 +73,12 @@ async def _outcomes(client: Client, plan: BusPlan, genesis: bytes | None, *, dry
 async def _stream(client: Client, stream: StreamConfig, plan: BusPlan, *, dry: bool) -> Outcome:
     expected = stream_config(stream, plan.env, plan.replicas)
     return await _ensure(
-        client, f"stream {stream.name}", f"STREAM.INFO.{stream.name}", f"STREAM.CREATE.{stream.name}", expected, dry=dry
+        client,
+        f"stream {stream.name}",
+        f"STREAM.INFO.{stream.name}",
+        f"STREAM.CREATE.{stream.name}",
+        expected,
+        dry=dry,
     )
 
 
@@ -76,11 +87,20 @@ async def _consumer(client: Client, consumer: Consumer, plan: BusPlan, *, dry: b
     expected = consumer_config(consumer, plan.env)
     create = f"CONSUMER.DURABLE.CREATE.{place}"
     what = f"consumer {consumer.name}"
-    return await _ensure(client, what, f"CONSUMER.INFO.{place}", create, expected, dry=dry, stream=consumer.stream)
+    return await _ensure(
+        client, what, f"CONSUMER.INFO.{place}", create, expected, dry=dry, stream=consumer.stream
+    )
 
 
-async def _ensure(  # noqa: PLR0913 - what, two subjects and a configuration
-    client: Client, what: str, info: str, create: str, expected: dict[str, object], *, dry: bool, stream: str = ""
+async def _ensure(
+    client: Client,
+    what: str,
+    info: str,
+    create: str,
+    expected: dict[str, object],
+    *,
+    dry: bool,
+    stream: str = "",
 ) -> Outcome:
     found = await _ask(client, info)
     if _code(found) != NOT_FOUND:
@@ -116,7 +136,11 @@ async def _strangers(client: Client) -> list[str]:
     """Streams and consumers that the table does not name."""
     streams = await _ask(client, "STREAM.NAMES")
     known = {s.name.value for s in STREAMS}
-    found = [f"stream {name}: not in the authority table" for name in _names(streams, "streams") if name not in known]
+    found = [
+        f"stream {name}: not in the authority table"
+        for name in _names(streams, "streams")
+        if name not in known
+    ]
     for stream in STREAMS:
         consumers = await _ask(client, f"CONSUMER.NAMES.{stream.name}")
         mine = {c.name for c in CONSUMERS if c.stream is stream.name}

@@ -7,11 +7,10 @@ their kind may do, so that a forged reply subject reaches nothing that its forge
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from rekey_core.authority import Identity
-
 from rekey_provision.plan import BusPlan, ClusterPlan
 from rekey_provision.rights import CORE, Right, account, hears, rights, rooms, serves
 
@@ -39,7 +38,10 @@ def render_config(plan: BusPlan) -> str:
     blocks = [_server(plan), _jetstream(plan), _tls(plan)]
     if plan.cluster:
         blocks.append(_cluster(plan, plan.cluster))
-    accounts = [_core(plan), *(_client(plan, identity, *own) for identity in Identity for own in _accounts(plan, identity))]
+    accounts = [
+        _core(plan),
+        *(_client(plan, identity, *own) for identity in Identity for own in _accounts(plan, identity)),
+    ]
     accounts.append("  SYS {}")
     blocks.append("\n".join(["system_account: SYS", "accounts {", *accounts, "}"]))
     return "\n".join(blocks) + "\n"
@@ -70,9 +72,7 @@ def _cluster(plan: BusPlan, cluster: ClusterPlan) -> str:
 
 
 def _files(plan: BusPlan) -> str:
-    return (
-        f"  cert_file: {_q(str(plan.tls_cert))}\n  key_file: {_q(str(plan.tls_key))}\n  ca_file: {_q(str(plan.tls_ca))}\n"
-    )
+    return f"  cert_file: {_q(str(plan.tls_cert))}\n  key_file: {_q(str(plan.tls_key))}\n  ca_file: {_q(str(plan.tls_ca))}\n"
 
 
 def _accounts(plan: BusPlan, identity: Identity) -> list[tuple[str, str | None]]:

@@ -64,7 +64,9 @@ def rooms(names: Sequence[str], size: int) -> dict[str, int]:
         ConfigurationError: more names than accounts.
     """
     if len(names) > size:
-        raise ConfigurationError(f"expected at most {size} names, found {len(names)}", hint="found more accounts")
+        raise ConfigurationError(
+            f"expected at most {size} names, found {len(names)}", hint="found more accounts"
+        )
     taken: dict[str, int] = {}
     for name in names:
         room = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % size
@@ -115,7 +117,7 @@ def _appends(identity: Identity) -> Iterator[Right]:
 
 def _server(subject: str, client: Identity) -> str:
     for served in SERVES:
-        if served.client is client and subject.split(".")[0] == served.subject.split(".")[0]:
+        if served.client is client and subject.startswith(served.subject.partition(".")[0] + "."):
             return account(served.server)
     raise ValueError(f"nobody serves {subject} for {client}")
 

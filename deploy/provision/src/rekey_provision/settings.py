@@ -7,8 +7,8 @@ import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from rekey_core.errors import ConfigurationError
 
+from rekey_core.errors import ConfigurationError
 from rekey_provision.plan import BusPlan
 
 
@@ -19,7 +19,9 @@ class ProvisionSettings(BaseModel):
 
     plan: BusPlan
     config_file: Path
-    pid_file: Path | None = None  # of nats-server: told to read the configuration again after a render that changed it
+    pid_file: Path | None = (
+        None  # of nats-server: told to read the configuration again after a render that changed it
+    )
     bus_url: str
     tls_cert: Path
     tls_key: Path

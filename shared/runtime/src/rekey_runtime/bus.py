@@ -21,12 +21,12 @@ from faststream.nats import NatsBroker
 from faststream.nats.security import NatsSecurity
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import Message
 from rekey_core.envelope import BusMessage, Packed, pack
 from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
 from rekey_core.signing import SigningKey
-
 from rekey_runtime import wire
 from rekey_runtime.settings import ServiceSettings
 from rekey_runtime.telemetry import TRACEPARENT, tracing
@@ -207,21 +207,27 @@ class Bus:
     ) -> AsyncIterator[BusMessage]:
         """Every message that matches, from sequence ``start`` on, in the stream's order. Raises as ``read_many``."""
         while True:
-            page = await self._direct(stream, {"seq": start, "batch": batch, "next_by_subj": subject_filter}, paged=True)
+            page = await self._direct(
+                stream, {"seq": start, "batch": batch, "next_by_subj": subject_filter}, paged=True
+            )
             for message in page:
                 yield message
             if len(page) < batch:
                 return
             start = page[-1].sequence + 1
 
-    async def _direct(self, stream: Stream, question: Mapping[str, object], *, paged: bool = False) -> list[BusMessage]:
+    async def _direct(
+        self, stream: Stream, question: Mapping[str, object], *, paged: bool = False
+    ) -> list[BusMessage]:
         """All messages of one DIRECT.GET answer; complete, or an error. A page may leave some for the next one."""
         inbox = self.client.new_inbox()
         found: list[BusMessage] = []
         try:
             answers = await self.client.subscribe(inbox)
             try:
-                await self.client.publish(f"{wire.API}.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox)
+                await self.client.publish(
+                    f"{wire.API}.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox
+                )
                 while wire.status(answer := await answers.next_msg(self.settings.request_timeout_s)) is None:
                     found.append(wire.direct(answer))
             finally:

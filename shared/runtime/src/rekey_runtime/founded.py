@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from rekey_core.authority import READS, STREAMS, Consumer, Form, Identity
 from rekey_core.errors import ConfigurationError
 from rekey_core.jetstream import consumer_config, differences, stream_config
-
 from rekey_runtime.bus import Bus
 
 
@@ -44,4 +43,6 @@ class Founded:
     def _same(what: str, expected: dict[str, object], info: dict[str, object]) -> None:
         found = differences(expected, info.get("config"))
         if found:
-            raise ConfigurationError(f"{what}: {'; '.join(found)}", hint="run the bus provisioner with --plan")
+            raise ConfigurationError(
+                f"{what}: {'; '.join(found)}", hint="run the bus provisioner with --plan"
+            )

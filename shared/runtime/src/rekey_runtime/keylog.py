@@ -26,7 +26,6 @@ from rekey_core.errors import (
 from rekey_core.fold import KeyState, fold
 from rekey_core.readers import open_fact
 from rekey_core.trust import Trust
-
 from rekey_runtime.bus import Bus
 
 TRIES: Final = 8  # of a read that is behind the leader; 3 % are on three nodes, for some milliseconds

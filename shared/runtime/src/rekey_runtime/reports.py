@@ -11,7 +11,6 @@ from rekey_core.contracts import Alert, Refusal
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import MalformedError, RekeyError
 from rekey_core.readers import open_command_message
-
 from rekey_runtime.bus import Bus
 
 MAX_LINE = 2000
@@ -30,7 +29,9 @@ async def publish_refusal(bus: Bus, message: BusMessage, error: RekeyError) -> N
         hint=error.hint[:MAX_LINE] if error.hint else None,
         at=datetime.now(UTC),
     )
-    await bus.publish(Stream.REPORTS, bus.subjects.report(bus.settings.service, "refusal", cause[:16]), bus.pack(report))
+    await bus.publish(
+        Stream.REPORTS, bus.subjects.report(bus.settings.service, "refusal", cause[:16]), bus.pack(report)
+    )
 
 
 async def publish_alert(bus: Bus, message: BusMessage, error: RekeyError) -> None:
@@ -46,7 +47,9 @@ async def publish_alert(bus: Bus, message: BusMessage, error: RekeyError) -> Non
         at=datetime.now(UTC),
     )
     number = _place_digest(message)[:16]
-    await bus.publish(Stream.REPORTS, bus.subjects.report(bus.settings.service, "alert", number), bus.pack(report))
+    await bus.publish(
+        Stream.REPORTS, bus.subjects.report(bus.settings.service, "alert", number), bus.pack(report)
+    )
 
 
 def cause_of(message: BusMessage) -> str:

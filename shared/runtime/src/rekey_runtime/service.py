@@ -18,7 +18,6 @@ from typing import Final, TypeVar
 from rekey_core.authority import CONSUMERS, Consumer
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, RekeyError
-
 from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
 from rekey_runtime.log import configure_log, say
@@ -132,7 +131,7 @@ class Service:
             await job()
         except RekeyError as error:
             self._fail(FatalError(f"{error.code}: {error}", hint=error.hint))
-        except Exception as error:  # noqa: BLE001 - a boundary of the process: whatever ended the job ends the process
+        except Exception as error:
             log.exception("a background job failed", extra={"event": "unexpected"})
             self._fail(FatalError(type(error).__name__))
 

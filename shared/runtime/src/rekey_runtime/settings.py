@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import Digest, Environment, Service
 
@@ -26,7 +27,9 @@ class ServiceSettings(BaseModel):
     signing_key: Path  # Ed25519, PEM
     trust_genesis: Digest  # SHA-256 of the first trust document, pinned out of band
     state_dir: Path  # the highest trust version seen is kept here
-    fetch_wait_s: Annotated[float, Field(gt=0, le=5)] = 1.0  # a pull's length; also the longest silence after a restart
+    fetch_wait_s: Annotated[float, Field(gt=0, le=5)] = (
+        1.0  # a pull's length; also the longest silence after a restart
+    )
     request_timeout_s: Annotated[float, Field(gt=0)] = 5.0
     watchdog_s: Annotated[float, Field(gt=0)] = 3.0
     drain_s: Annotated[float, Field(gt=0)] = 10.0
@@ -53,5 +56,7 @@ def load_settings(path: Path, model: type[S]) -> S:
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"settings {path}: {field}: {first['msg']}") from error
     base = path.resolve().parent
-    located = {name: base / value for name, value in settings if isinstance(value, Path) and not value.is_absolute()}
+    located = {
+        name: base / value for name, value in settings if isinstance(value, Path) and not value.is_absolute()
+    }
     return settings.model_copy(update=located)

@@ -11,10 +11,10 @@ import nats.errors
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsMessage, PullSub
 from nats.aio.msg import Msg
+
 from rekey_core.authority import Consumer
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, RekeyError, Verdict
-
 from rekey_runtime import wire
 from rekey_runtime.bus import Bus
 from rekey_runtime.reports import publish_alert, publish_refusal
@@ -56,7 +56,9 @@ class Consuming:
         subscriber = self._bus.broker.subscriber(
             self.consumer.name,  # FastStream wants a subject; the durable's own filters decide
             durable=self.consumer.name,
-            stream=JStream(self.consumer.stream.value, declare=False),  # a plain string would declare (notes §0.4)
+            stream=JStream(
+                self.consumer.stream.value, declare=False
+            ),  # a plain string would declare (notes §0.4)
             pull_sub=PullSub(batch_size=1, timeout=settings.fetch_wait_s),
             ack_policy=AckPolicy.MANUAL,  # the default drops a message on any exception (notes §0.3)
             inbox_prefix=f"_INBOX_{settings.service}.".encode(),  # the broker's is ignored here (notes §0.5)
@@ -145,7 +147,10 @@ class Answering:
     def bind(self) -> None:
         """Subscribe in the service's queue group."""
         subscriber = self._bus.broker.subscriber(
-            self._subject, queue=self._bus.settings.service.value, max_workers=self._concurrency, no_reply=True
+            self._subject,
+            queue=self._bus.settings.service.value,
+            max_workers=self._concurrency,
+            no_reply=True,
         )
         subscriber(self._on_request)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
+
 from rekey_core.authority import Stream
 from rekey_core.contracts import SignedTrust
 from rekey_core.errors import AuthorityError, SignatureError, TrustError, WrongAuthorError

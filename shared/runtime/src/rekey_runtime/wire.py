@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from nats.aio.msg import Msg
+
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import (
     ConfigurationError,
@@ -23,7 +24,9 @@ from rekey_core.errors import (
     UnknownOutcomeError,
 )
 
-API: Final = "JSC.API"  # services import JetStream's API under this prefix (notes: unmapped imports answer 503)
+API: Final = (
+    "JSC.API"  # services import JetStream's API under this prefix (notes: unmapped imports answer 503)
+)
 
 WRONG_LAST_SEQUENCE: Final = (10071, 10164)
 STORE_FAILED: Final = 10077
@@ -61,7 +64,9 @@ def acknowledged(answer: bytes, *, where: str) -> int:
         error = body["error"]
         raise refusal(int(error.get("err_code", 0)), str(error.get("description", "")), where=where)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UnknownOutcomeError(f"{where}: the bus answered something else than an acknowledgement") from error
+        raise UnknownOutcomeError(
+            f"{where}: the bus answered something else than an acknowledgement"
+        ) from error
 
 
 def refusal(code: int, description: str, *, where: str) -> RekeyError:
