@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class TrustStore:
         self._bus = bus
         self._chain: list[SignedTrust] = []
         self._trust: Trust | None = None
+        self._refreshing = asyncio.Lock()
 
     @property
     def current(self) -> Trust:
@@ -66,16 +68,17 @@ class TrustStore:
         Raises:
             TrustError: an added document is not signed by a quorum of the one before.
         """
-        if self._trust is None:
-            return await self.load()
-        added = await self._following(self._trust.n)
-        trust = self._trust
-        for signed in added:
-            trust = trust.extended(signed)
-        if added:
-            self._chain += added
-            self._keep(trust)
-        return trust
+        async with self._refreshing:  # two at once would both add the same document
+            if self._trust is None:
+                return await self.load()
+            trust = self._trust
+            added = await self._following(trust.n)
+            for signed in added:
+                trust = trust.extended(signed)
+            if added:
+                self._chain += added
+                self._keep(trust)
+            return trust
 
     async def fresh(self, use: Callable[[Trust], T]) -> T:
         """``use(current)``; somebody unknown in it makes one refresh and one more try. Raises what ``use`` raises."""
