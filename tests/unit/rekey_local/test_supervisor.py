@@ -34,10 +34,10 @@ class Kept:
 
     def __init__(self, code: str, log: Path) -> None:
         self.said: list[tuple[Event, str]] = []
-        self.lines: list[Line] = []
+        self.lines: asyncio.Queue[Line] = asyncio.Queue()
         self.words: asyncio.Queue[str] = asyncio.Queue()
         plan = ChildPlan("part", (sys.executable, "-c", code), log)
-        self.keeper = Keeper(plan, self._say, lambda _, line: self.lines.append(line))
+        self.keeper = Keeper(plan, self._say, lambda _, line: self.lines.put_nowait(line))
 
     def _say(self, name: str, event: Event, text: str) -> None:
         assert name == "part"
@@ -113,10 +113,10 @@ async def test_a_process_that_never_gets_ready_is_named_with_its_log(kept: Kept)
 
 @pytest.mark.parametrize("kept", [READY], indirect=True)
 async def test_lines_are_handed_on_and_all_but_counts_are_logged(kept: Kept, tmp_path: Path) -> None:
-    await kept.keeper.ready(10)
+    handed_on = [await kept.lines.get() for _ in range(2)]
     await kept.keeper.stop()
 
-    assert [line["event"] for line in kept.lines] == ["ready", "counts"]
+    assert [line["event"] for line in handed_on] == ["ready", "counts"]
     assert (tmp_path / "part.log").read_text() == '{"event": "ready"}\nnot json\n'
 
 

@@ -38,6 +38,7 @@ FRESH_S: Final = 60.0  # tokens that a peer left longer ago than this may have e
 NEWEST: Final = 16  # ciphertexts shown to the others
 KEPT: Final = 8  # ciphertexts kept from each version, so that old data is read for as long as the story runs
 KEPT_VERSIONS: Final = 6
+GIVEN_UP: Final = "stopped-key-ids"  # of versions stopped before this instance began; it was never given them
 AAD: Final = b"rekey story"
 
 T = TypeVar("T")
@@ -88,6 +89,8 @@ class Corpus:
         self._new: deque[bytes] = deque(maxlen=NEWEST)
         self._kept: deque[bytes] = deque(maxlen=KEPT * KEPT_VERSIONS)
         self._tokens: deque[str] = deque(maxlen=NEWEST)
+        stopped = directory / GIVEN_UP
+        self._given_up = frozenset(stopped.read_text().split() if stopped.exists() else ())
         self.ciphertexts: list[bytes] = []
         self.tokens: list[str] = []
 
@@ -115,7 +118,8 @@ class Corpus:
         temporary.write_text(json.dumps(ours))
         temporary.replace(self._file)
         everybody = [json.loads(file.read_bytes()) for file in sorted(self._directory.glob("*.json"))]
-        self.ciphertexts = [base64.b64decode(one) for left in everybody for one in left["ciphertexts"]]
+        all_of_them = [base64.b64decode(one) for left in everybody for one in left["ciphertexts"]]
+        self.ciphertexts = [one for one in all_of_them if key_id(one) not in self._given_up]
         fresh = [left for left in everybody if time.time() - left["at"] < FRESH_S]
         self.tokens = [one for left in fresh for one in left["tokens"]]
 
@@ -168,7 +172,7 @@ class Worker:
             self._call("decrypt", lambda: self._box.decrypt(ciphertext, AAD))
         except rekey.VersionSuspendedError:
             self._report.calls["decrypt"].refused += 1
-            self._report.first_refused.setdefault(ciphertext[1:5].hex(), time.time())  # Tink: 0x01, key id
+            self._report.first_refused.setdefault(key_id(ciphertext), time.time())
         return None
 
     def _verify(self) -> None:
@@ -209,6 +213,11 @@ async def every(seconds: float, action: Callable[[], None]) -> None:
         action()
         due = max(due + seconds, time.monotonic() - 1)
         await asyncio.sleep(max(0.0, due - time.monotonic()))
+
+
+def key_id(ciphertext: bytes) -> str:
+    """Which version made it: Tink's prefix is 0x01 and four bytes of key id."""
+    return ciphertext[1:5].hex()
 
 
 def write(event: str, **fields: object) -> None:
