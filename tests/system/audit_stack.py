@@ -111,6 +111,16 @@ class People:
         path.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in values.items()))
         return path
 
+    def restart(self, service: Service) -> ServiceProcess:
+        """A new process of a service that has ended; ready."""
+        self.services[service] = start(self.bus, service)
+        return self.services[service]
+
+    def kill_all(self) -> None:
+        """At the end, whatever each has come to."""
+        for process in self.services.values():
+            process.kill()
+
     def rekey(
         self, person: str, *arguments: str, context: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
@@ -140,10 +150,9 @@ def running_people(directory: Path, services: Sequence[Service]) -> Iterator[Peo
         bus = stack.enter_context(running_bus(directory, people=tuple(PEOPLE)))
         asyncio.run(_give_scopes(bus))
         people = People(bus)
+        stack.callback(people.kill_all)
         for service in services:
-            process = start(bus, service, ready=False)
-            people.services[service] = process
-            stack.callback(lambda name=service: people.services[name].kill())
+            people.services[service] = start(bus, service, ready=False)
         for process in people.services.values():
             process.wait_ready()
         yield people

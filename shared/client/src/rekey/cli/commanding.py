@@ -62,7 +62,7 @@ def parse_identity(text: str) -> str:
     """
     if re.fullmatch(r"[0-9a-f]{64}", text) is None:
         message = f"ID: expected the 64 hexadecimal digits that a command printed, found {text[:80]!r}"
-        raise UsageError(message)
+        raise UsageError(message, hint="rekey key history KEY names whose commands changed a key")
     return text
 
 

@@ -68,12 +68,18 @@ def _table(view: View) -> None:
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = PIPE_WIDTH
-    for line in view.lines:
-        console.print(line, soft_wrap=True)
-    if view.columns:
-        table = Table(box=box.SIMPLE if console.is_terminal else None, pad_edge=False)
-        for column in view.columns:
-            table.add_column(column, overflow="fold")
-        for cells in view.cells:
-            table.add_row(*cells)
-        console.print(table)
+    with console.capture() as captured:
+        for line in view.lines:
+            console.print(line, soft_wrap=True)
+        if view.columns:
+            console.print(_grid(view, boxed=console.is_terminal))
+    sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+
+def _grid(view: View, *, boxed: bool) -> Table:
+    table = Table(box=box.SIMPLE if boxed else None, pad_edge=False)
+    for column in view.columns:
+        table.add_column(column, overflow="fold")
+    for cells in view.cells:
+        table.add_row(*cells)
+    return table

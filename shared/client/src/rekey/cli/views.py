@@ -8,7 +8,14 @@ from typing import Final
 
 from rekey.cli.output import Row, View, fields, text
 from rekey.cli.plans import Plan, lines
-from rekey_core.contracts import AdoptionAnswer, CommandAnswer, HistoryAnswer, HistoryEntry, KeySummary
+from rekey_core.contracts import (
+    AdoptionAnswer,
+    CommandAnswer,
+    HistoryAnswer,
+    HistoryEntry,
+    InstanceAdoption,
+    KeySummary,
+)
 
 SHORT_ID: Final = 8  # digits of an instance id in a table; JSON has all 32
 _HISTORY: Final = ("sequence", "at", "version", "event", "author", "person", "detail")
@@ -45,10 +52,8 @@ def adoption_view(answer: AdoptionAnswer) -> View:
     """``adoption``: one row per live instance, and one for a dependent without any."""
     cells: list[tuple[str, ...]] = []
     for dependent in answer.dependents:
-        cells += [
-            (dependent.dependent, i.instance[:SHORT_ID], text(i.installed), text(i.switched), text(i.stopped), when(i.lease_until))
-            for i in dependent.instances
-        ] or [(dependent.dependent, "no live instance", "-", "-", "-", "-")]  # fmt: skip
+        rows = [_instance(dependent.dependent, instance) for instance in dependent.instances]
+        cells += rows or [(dependent.dependent, "no live instance", "-", "-", "-", "-")]
     head = {
         "key": answer.key,
         "version": answer.version,
@@ -90,6 +95,11 @@ def _entry(entry: HistoryEntry) -> tuple[str, ...]:
         text(entry.sequence), when(entry.at), text(entry.version or None), entry.event, entry.author,
         text(entry.person), detail,
     )  # fmt: skip
+
+
+def _instance(dependent: str, instance: InstanceAdoption) -> tuple[str, ...]:
+    proofs = (text(instance.installed), text(instance.switched), text(instance.stopped))
+    return (dependent, instance.instance[:SHORT_ID], *proofs, when(instance.lease_until))
 
 
 def _plain(answer: AdoptionAnswer | CommandAnswer) -> Row:
