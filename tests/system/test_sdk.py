@@ -1,4 +1,4 @@
-"""The SDK against the real services: what an application sees while keys rotate, parts die and a responder stops a version."""
+"""The SDK against the real services: what an application sees while keys rotate and stop and parts die."""
 
 from __future__ import annotations
 
