@@ -61,6 +61,11 @@ def test_a_key_id_is_read_back(key_id: int) -> None:
     assert parse_key_id(encrypt(AEAD, key_id, b"", b"")) == key_id
 
 
+def test_key_id_0_is_not_read() -> None:
+    with pytest.raises(CiphertextError, match="key id from 1, found 0"):
+        parse_key_id(b"\x01" + bytes(4) + GOOD[5:])
+
+
 @pytest.mark.parametrize("key_id", [0, -1, 2**32])
 def test_a_key_id_that_does_not_exist_is_a_misuse(key_id: int) -> None:
     with pytest.raises(ValueError, match=f"found {key_id}"):

@@ -122,8 +122,11 @@ class Parts:
     signed_counter: int | None = None
     inner_tail: bytes = b""
     tail: bytes = b""
+    public: bytes | None = None
 
     def public_blob(self) -> bytes:
+        if self.public is not None:
+            return self.public
         raw = PRIVATE.public_key().public_bytes_raw()
         return lp(SK, raw, self.application) if self.sk else lp(b"ssh-ed25519", raw)
 
@@ -325,6 +328,27 @@ def _entry(kind: str, blob: bytes) -> str:
 def test_a_signature_is_refused_for(public_key: str) -> None:
     with pytest.raises(SignatureError):
         verify(GOOD.armored(), MESSAGE, namespace=NAMESPACE, public_key=public_key)
+
+
+@pytest.mark.parametrize(
+    "public",
+    [
+        pytest.param(lp(b"ssh-ed25519", RAW) + b"\0", id="a byte after the key"),
+        pytest.param(lp(b"ssh-ed25519", RAW[:31]), id="a key of 31 bytes"),
+        pytest.param(lp(b"ssh-ed25519-cert-v01@openssh.com", RAW), id="a certificate"),
+    ],
+)
+def test_a_key_that_is_not_well_formed_is_refused_even_where_both_sides_agree(public: bytes) -> None:
+    kind = public[4:].partition(b"\0")[0].decode()
+    parts = replace(GOOD, public=public, kind=kind.encode())
+    with pytest.raises(SignatureError):
+        verify(parts.armored(), MESSAGE, namespace=NAMESPACE, public_key=_entry(kind, public))
+
+
+def test_a_signature_that_is_too_long_is_refused_even_if_good() -> None:
+    namespace = "n" * MAX_ARMORED_CHARACTERS
+    with pytest.raises(SignatureError, match=f"at most {MAX_ARMORED_CHARACTERS} characters"):
+        verify(sign(PEM, MESSAGE, namespace), MESSAGE, namespace=namespace, public_key=PUBLIC)
 
 
 def test_a_comment_after_the_key_does_not_matter() -> None:

@@ -58,7 +58,7 @@ class SealingKey:
         private = MLKEM768X25519PrivateKey(self._mlkem, self._x25519)
         try:
             return _SUITE.decrypt(sealed, private, info=info)
-        except (InvalidTag, ValueError) as error:
+        except InvalidTag as error:
             raise SignatureError("the answer is not sealed to this request, or is altered") from error
 
     def __repr__(self) -> str:
