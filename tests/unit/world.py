@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 from cryptography.hazmat.primitives import serialization
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
+    TRUST_NAMESPACE,
     Activated,
     Command,
     Compromised,
@@ -21,6 +23,7 @@ from rekey_core.contracts import (
     Fact,
     Generated,
     Granted,
+    OfficerSignature,
     Person,
     Register,
     Registered,
@@ -42,7 +45,7 @@ from rekey_core.policy import POLICY_DIGEST
 from rekey_core.signing import SigningKey
 from rekey_core.sshsig import public_key_of
 from rekey_core.sshsig import sign as ssh_sign
-from rekey_core.trust import Trust, issue
+from rekey_core.trust import Trust, issue, payload_of
 
 ENV: Final = "dev"
 NOW: Final = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -114,11 +117,27 @@ class World:
         return TrustDocument.model_validate(fields | changes)
 
     @property
+    def genesis(self) -> SignedTrust:
+        """The first document, which needs no signature."""
+        return issue(self.document(), ())
+
+    @cached_property
     def trust(self) -> Trust:
         """What everybody believes."""
-        signed: SignedTrust = issue(self.document(), ())
-        digest = hashlib.sha256(_payload(signed)).hexdigest()
-        return Trust.from_chain([signed], genesis=digest, env=ENV)
+        digest = hashlib.sha256(_payload(self.genesis)).hexdigest()
+        return Trust.from_chain([self.genesis], genesis=digest, env=ENV)
+
+    def next_trust(self, *officers: str, by: str | None = None, **changes: Any) -> SignedTrust:
+        """The document after the first, signed by the officers named; ``by``: with that person's key instead."""
+        document = self.document(**({"n": 2, "previous": self.trust.digest} | changes))
+        payload = payload_of(document)
+        return issue(
+            document,
+            [
+                OfficerSignature(person=name, sshsig=self.officer(by or name, payload, TRUST_NAMESPACE))
+                for name in officers
+            ],
+        )
 
     def officer(self, name: str, payload: bytes, namespace: str) -> str:
         """An SSHSIG by one of the people."""
