@@ -1,21 +1,14 @@
-"""SSHSIG in both directions against the real ssh-keygen, and everything that a signature must not survive."""
+"""Everything that a signature must not survive. In both directions with ssh-keygen: test_sshsig_keygen.py."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    EllipticCurvePrivateKey,
-    generate_private_key,
-)
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rekey_core.encoding import lp
@@ -27,7 +20,7 @@ MESSAGE = b'{"verb":"suspend"}'
 SK = b"sk-ssh-ed25519@openssh.com"
 
 
-def _openssh(private: Ed25519PrivateKey | EllipticCurvePrivateKey) -> bytes:
+def _openssh(private: Ed25519PrivateKey) -> bytes:
     plain = serialization.NoEncryption()
     return private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, plain)
 
@@ -36,70 +29,6 @@ PRIVATE = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"a person").diges
 PEM = _openssh(PRIVATE)
 PUBLIC = public_key_of(PEM)
 OTHER_PUBLIC = public_key_of(_openssh(Ed25519PrivateKey.generate()))
-
-
-def _keygen(*arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["ssh-keygen", *arguments], input=stdin, capture_output=True, check=False)
-
-
-@pytest.fixture
-def key_file(tmp_path: Path) -> Path:
-    file = tmp_path / "id_ed25519"
-    assert _keygen("-q", "-t", "ed25519", "-N", "", "-C", "a person", "-f", file).returncode == 0
-    return file
-
-
-@pytest.mark.parametrize("digest", ["sha256", "sha512"])
-@pytest.mark.parametrize("message", [b"", b"x", bytes(range(256)) * 300], ids=["empty", "short", "77 kB"])
-def test_a_signature_by_ssh_keygen_verifies(key_file: Path, message: bytes, digest: str) -> None:
-    options: list[str | Path] = [
-        "-Y",
-        "sign",
-        "-q",
-        "-f",
-        key_file,
-        "-n",
-        NAMESPACE,
-        "-O",
-        f"hashalg={digest}",
-    ]
-    signed = _keygen(*options, stdin=message)
-    public = key_file.with_suffix(".pub").read_text()
-    assert (
-        verify(signed.stdout.decode(), message, namespace=NAMESPACE, public_key=public.strip())
-        == SshSignature()
-    )
-
-
-@pytest.mark.parametrize("message", [b"", b"x", bytes(range(256)) * 300], ids=["empty", "short", "77 kB"])
-def test_ssh_keygen_verifies_our_signature(key_file: Path, tmp_path: Path, message: bytes) -> None:
-    signature, signers = tmp_path / "signature", tmp_path / "allowed_signers"
-    signature.write_text(sign(key_file.read_bytes(), message, NAMESPACE))
-    signers.write_text(f'alice namespaces="{NAMESPACE}" {key_file.with_suffix(".pub").read_text()}')
-    options: list[str | Path] = [
-        "-Y",
-        "verify",
-        "-f",
-        signers,
-        "-I",
-        "alice",
-        "-n",
-        NAMESPACE,
-        "-s",
-        signature,
-    ]
-    assert _keygen(*options, stdin=message).returncode == 0
-    assert _keygen(*options, stdin=message + b"!").returncode != 0
-
-
-def test_both_write_the_same_bytes(key_file: Path) -> None:
-    theirs = _keygen("-Y", "sign", "-q", "-f", key_file, "-n", NAMESPACE, stdin=MESSAGE).stdout.decode()
-    assert sign(key_file.read_bytes(), MESSAGE, NAMESPACE) == theirs
-
-
-def test_the_public_half_is_the_one_of_ssh_keygen(key_file: Path) -> None:
-    theirs = key_file.with_suffix(".pub").read_text().split()
-    assert public_key_of(key_file.read_bytes()).split() == theirs[:2]
 
 
 @dataclass(frozen=True)
@@ -363,22 +292,3 @@ def test_an_empty_namespace_is_never_good() -> None:
         verify(replace(GOOD, namespace=b"").armored(), MESSAGE, namespace="", public_key=PUBLIC)
     with pytest.raises(ValueError, match="namespace"):
         sign(PEM, MESSAGE, "")
-
-
-@pytest.mark.parametrize(
-    "pem",
-    [
-        pytest.param(b"", id="nothing"),
-        pytest.param(_openssh(generate_private_key(SECP256R1())), id="a key of another type"),
-    ],
-)
-def test_what_cannot_sign_is_a_misuse(pem: bytes) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        sign(pem, MESSAGE, NAMESPACE)
-
-
-def test_a_key_with_a_passphrase_is_a_misuse(tmp_path: Path) -> None:
-    file = tmp_path / "id_ed25519"
-    assert _keygen("-q", "-t", "ed25519", "-N", "a passphrase", "-f", file).returncode == 0
-    with pytest.raises(ValueError, match="found an encrypted one"):
-        sign(file.read_bytes(), MESSAGE, NAMESPACE)
