@@ -13,6 +13,7 @@ from rekey_core.authority import (
     READS,
     SERVES,
     STREAMS,
+    Appends,
     Form,
     Identity,
     Stream,
@@ -50,9 +51,8 @@ def overlap(one: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("right", APPENDS, ids=lambda right: f"{right.author} {right.subject}")
-def test_a_right_to_append_lies_in_its_stream_and_in_no_other(right: object) -> None:
-    assert right in APPENDS
-    subject, stream = right.subject, right.stream  # type: ignore[attr-defined]
+def test_a_right_to_append_lies_in_its_stream_and_in_no_other(right: Appends) -> None:
+    subject, stream = right.subject, right.stream
     holding = [s.name for s in STREAMS if any(covers(wide, subject) for wide in s.subjects)]
     assert holding == ([stream] if stream else [])
 

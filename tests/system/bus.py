@@ -291,9 +291,12 @@ class RunningBus:
         return b64u_decode(SignedTrust.model_validate_json(self.genesis).payload)
 
     @contextlib.asynccontextmanager
-    async def service_bus(self, service: Service) -> AsyncIterator[Bus]:
-        """A connected bus of a service, with trust loaded."""
-        bus = Bus(self.settings(service))
+    async def service_bus(self, service: Service, *, node: int | None = None) -> AsyncIterator[Bus]:
+        """A connected bus of a service, with trust loaded; of a cluster, by one node."""
+        settings = self.settings(service)
+        if node is not None:
+            settings = settings.model_copy(update={"bus_url": self.url.split(",")[node]})
+        bus = Bus(settings)
         await bus.connect()
         try:
             await bus.trust.load()

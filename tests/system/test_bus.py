@@ -35,7 +35,7 @@ from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST, class_named
 from rekey_runtime.bus import BatchItem, Bus
 from rekey_runtime.keylog import KeyLog
-from tests.system.bus import ENV, RunningBus, next_trust
+from tests.system.bus import ENV, RunningBus, next_trust, ssh_key, ssh_public
 
 KEY_CLASS = "application-data"
 
@@ -279,10 +279,9 @@ async def test_somebody_new_makes_a_fact_valid_after_a_refresh(environment: Runn
         environment.service_bus(Service.AUDIT) as reader,
     ):
         before = writer.trust.current.document
-        newcomer = environment.people["alice"]
-        await enrol(environment, before, "zoe")
+        newcomer = ssh_key()
+        await admit(environment, before, "zoe", newcomer)
         await writer.trust.refresh()
-        environment.people["zoe"] = newcomer
         key = a_key()
         command, _ = a_register(environment, key)
         by_zoe = command.model_copy(update={"author": "zoe"})
@@ -295,9 +294,10 @@ async def test_somebody_new_makes_a_fact_valid_after_a_refresh(environment: Runn
         assert (state.owner, reader.trust.current.n) == ("zoe", before.n + 1)
 
 
-async def enrol(environment: RunningBus, before: TrustDocument, name: str) -> None:
-    """The next trust document, with one more person of alice's key, published by enrolment."""
-    people = dict(before.people) | {name: before.people["alice"]}
+async def admit(environment: RunningBus, before: TrustDocument, name: str, key: bytes) -> None:
+    """The next trust document, with one more owner, published by enrolment."""
+    newcomer = before.people["alice"].model_copy(update={"ssh_keys": (ssh_public(key),)})
+    people = dict(before.people) | {name: newcomer}
     previous = sha256_hex(canonical_json(before.model_dump(mode="json")))
     document = before.model_copy(update={"n": before.n + 1, "previous": previous, "people": people})
     client = await environment.connect(Identity.ENROLMENT)

@@ -264,14 +264,12 @@ async def test_a_process_says_ready_and_finishes_what_it_began(
     file.write_text(
         "\n".join(f"{name} = {json.dumps(str(value))}" for name, value in fields.items()), encoding="utf-8"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "--settings", file],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, "--settings", str(file), stdout=pipe, stderr=pipe
     )
     assert process.stdout is not None
-    ready = await asyncio.to_thread(process.stdout.readline)
+    ready = await process.stdout.readline()
     assert json.loads(ready) == {"event": "ready", "service": "rotation-scheduler"}
     key = f"key-{uuid.uuid4().hex[:12]}"
     await command(environment, key)

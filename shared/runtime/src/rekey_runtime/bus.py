@@ -84,6 +84,17 @@ class Bus:
         except (OSError, nats.errors.Error) as error:
             raise UnavailableError(f"bus {self.settings.bus_url}: {error}") from error
 
+    async def start(self) -> None:
+        """Bind every subscription.
+
+        Raises:
+            UnavailableError: the server went away meanwhile.
+        """
+        try:
+            await self.broker.start()
+        except nats.errors.Error as error:
+            raise UnavailableError(f"bus {self.settings.bus_url}: {error}") from error
+
     async def close(self) -> None:
         """Finish what is in flight and leave.
 
@@ -93,7 +104,9 @@ class Bus:
             return
         for subscriber in self.broker.subscribers:
             await subscriber.stop()
-        with suppress(nats.errors.Error):  # without a server there is nothing left to say
+        if not self.client.is_connected:  # nothing left to say; and the client's close fails on a backlog
+            return
+        with suppress(nats.errors.Error):
             await self.client.flush(timeout=FLUSH_S)
         await self.client.close()
 

@@ -112,7 +112,7 @@ class Service:
             consuming.bind()
         for answering in self._answering:
             answering.bind()
-        await self.bus.broker.start()
+        await self.bus.start()
         running = [asyncio.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
         running += [asyncio.create_task(self._beside(job)) for job in self._background]
         running.append(asyncio.create_task(self._watch(founded)))

@@ -1,0 +1,145 @@
+"""The bus goes away and comes back; three nodes race: nothing is lost, nothing is decided twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from rekey_core.authority import Identity, Stream
+from rekey_core.contracts import Fact
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import AlreadyDoneError, RetryableError, UnknownOutcomeError
+from rekey_core.fold import KeyState
+from rekey_core.names import Service as Name
+from rekey_runtime.bus import Bus
+from rekey_runtime.keylog import KeyLog
+from rekey_runtime.service import Service
+from tests.system.bus import ENV, RunningBus, running_bus
+from tests.system.test_bus import a_key, a_register, alert_subject, an_alert, registered
+from tests.system.test_bus_service import command, running
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[RunningBus]:
+    """A bus of the test's own, to be killed."""
+    with running_bus(tmp_path) as bus:
+        yield bus
+
+
+async def test_a_service_goes_on_after_the_server_was_killed(
+    fresh: RunningBus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: set[str] = set()
+
+    async def handler(message: BusMessage) -> None:
+        seen.add(message.subject.split(".")[3])
+
+    async def compose(service: Service) -> None:
+        service.consume("rotation-scheduler", handler)
+
+    async with running(fresh, Name.ROTATION_SCHEDULER, compose):
+        before, after = a_key(), a_key()
+        await command(fresh, before)
+        while not seen:
+            await asyncio.sleep(0.02)
+        fresh.nodes[0].kill()
+        await asyncio.sleep(1)
+        fresh.nodes[0].start()
+        await command(fresh, after)
+        until = asyncio.get_running_loop().time() + 8
+        while not {before, after} <= seen:
+            assert asyncio.get_running_loop().time() < until, seen
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+    said = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert said[0] == said[-1] == "ready"
+
+
+async def test_a_write_without_an_answer_has_an_unknown_outcome(fresh: RunningBus) -> None:
+    async with fresh.service_bus(Name.ROTATION_SCHEDULER) as bus:
+        bus.settings = bus.settings.model_copy(update={"request_timeout_s": 0.5})
+        fresh.nodes[0].kill()
+        with pytest.raises(UnknownOutcomeError):
+            await bus.publish(Stream.REPORTS, alert_subject(bus, "a1"), an_alert(bus))
+        with pytest.raises(RetryableError):
+            await bus.read_many(Stream.LIFECYCLE, [bus.subjects.check("k")])
+        fresh.nodes[0].start()
+        while not bus.client.is_connected:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_message_whose_service_died_comes_to_the_next_one(fresh: RunningBus) -> None:
+    client = await fresh.connect(Identity.ROTATION_SCHEDULER)
+    key = a_key()
+    await command(fresh, key)
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox)
+    await client.publish(
+        "JSC.API.CONSUMER.MSG.NEXT.COMMANDS.rotation-scheduler", b'{"batch": 1}', reply=inbox
+    )
+    await answers.next_msg(3)
+    await client.close()  # taken, never acknowledged
+    seen = asyncio.Event()
+
+    async def handler(_: BusMessage) -> None:
+        seen.set()
+
+    async def compose(service: Service) -> None:
+        service.consume("rotation-scheduler", handler)
+
+    async with running(fresh, Name.ROTATION_SCHEDULER, compose):
+        await asyncio.wait_for(seen.wait(), 10)
+
+
+@pytest.mark.slow
+async def test_on_three_nodes_one_of_many_decides_and_no_confirmed_read_is_stale(cluster: RunningBus) -> None:
+    async with AsyncExitStack() as stack:
+        buses = []
+        for node in range(3):
+            bus = await stack.enter_async_context(cluster.service_bus(Name.ROTATION_SCHEDULER, node=node))
+            buses.append(bus)
+        for _ in range(10):
+            key = a_key()
+            outcomes = await asyncio.gather(*(compete(cluster, buses[n % 3], key) for n in range(9)))
+            assert sorted(outcomes) == ["first"] + ["late"] * 8
+            folds = await asyncio.gather(*(KeyLog(bus).confirmed(key) for bus in buses))
+            assert {fold.is_registered for fold in folds} == {True}
+
+
+async def compete(environment: RunningBus, bus: Bus, key: str) -> str:
+    """Register the key if nobody did; whether we were first."""
+    registration, signed = a_register(environment, key)
+
+    def decide(state: KeyState) -> Fact | None:
+        if state.is_registered:
+            raise AlreadyDoneError("somebody else did")
+        return registered(state, registration, signed)
+
+    try:
+        await KeyLog(bus).decide(key, decide)
+    except AlreadyDoneError:
+        return "late"
+    return "first"
+
+
+@pytest.mark.slow
+async def test_on_three_nodes_one_may_be_killed(cluster: RunningBus) -> None:
+    async with cluster.service_bus(Name.ROTATION_SCHEDULER) as bus:
+        cluster.nodes[2].kill()
+        until = asyncio.get_running_loop().time() + 20
+        number = f"after-{uuid.uuid4().hex[:8]}"
+        while True:
+            try:
+                await bus.publish(
+                    Stream.REPORTS, f"rpt.{ENV}.rotation-scheduler.alert.{number}", an_alert(bus)
+                )
+                break
+            except UnknownOutcomeError:
+                assert asyncio.get_running_loop().time() < until
+        cluster.nodes[2].start()
