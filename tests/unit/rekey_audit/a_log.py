@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
 from rekey_core.authority import Subjects
 from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
@@ -53,7 +54,9 @@ PEOPLE = {
 class Log:
     """One environment's log, and everybody who writes to it."""
 
-    services: dict[Service, SigningKey] = field(default_factory=lambda: {s: SigningKey.generate() for s in Service})
+    services: dict[Service, SigningKey] = field(
+        default_factory=lambda: {s: SigningKey.generate() for s in Service}
+    )
     people: dict[str, Ed25519PrivateKey] = field(
         default_factory=lambda: {name: Ed25519PrivateKey.generate() for name in PEOPLE}
     )
@@ -101,7 +104,9 @@ class Log:
         times = {"issued_at": self.now, "expires_at": self.now + timedelta(seconds=300)}
         return self.sign(model.model_validate({"env": ENV, "key": key, "author": author, **times, **said}))
 
-    def fact(self, model: type[Fact], version: int, cause: str, key: str = KEY, **fields: object) -> BusMessage:
+    def fact(
+        self, model: type[Fact], version: int, cause: str, key: str = KEY, **fields: object
+    ) -> BusMessage:
         """Append a fact of its own author, with the right check."""
         made = model.model_validate(
             {
@@ -133,7 +138,9 @@ class Log:
             self.last[key] = stored.sequence
         return stored
 
-    def registered(self, key: str = KEY, owner: str = "alice", dependents: tuple[str, ...] = ("orders", "billing")) -> str:
+    def registered(
+        self, key: str = KEY, owner: str = "alice", dependents: tuple[str, ...] = ("orders", "billing")
+    ) -> str:
         """A key with a version that is requested; the command's id."""
         command = self.command(
             Register, owner, key, key_class="application-data", purpose="a test", dependents=dependents
@@ -160,7 +167,11 @@ class Log:
     def generated(self, version: int = 1, key: str = KEY) -> BusMessage:
         """The version exists."""
         kind = class_named("application-data")
-        request = next(m for m in reversed(self.messages) if f".{key}.{version}." in m.subject and "requested" in m.subject)
+        request = next(
+            m
+            for m in reversed(self.messages)
+            if f".{key}.{version}." in m.subject and "requested" in m.subject
+        )
         cause = str(RotationRequested.model_validate_json(request.data).id)
         digests = {"blob_digest": "a" * 64, "commitment": "b" * 64}
         return self.fact(
@@ -184,10 +195,16 @@ class Log:
         command = self.command(Suspend, "rita", key, version=version)
         return self.fact(Suspended, version, command_id(command), key, command=command)
 
-    def delivered(self, version: int = 1, dependent: str = "orders", checked: int | None = None) -> BusMessage:
+    def delivered(
+        self, version: int = 1, dependent: str = "orders", checked: int | None = None
+    ) -> BusMessage:
         """The distributor gives the version to one instance."""
         delivery = Delivery(
-            delivery=uuid.uuid4().hex, dependent=dependent, instance="0" * 32, installed="c" * 64, switched="d" * 64
+            delivery=uuid.uuid4().hex,
+            dependent=dependent,
+            instance="0" * 32,
+            installed="c" * 64,
+            switched="d" * 64,
         )
         batch = Delivered(
             id=uuid.uuid4(),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+
 from rekey_audit.ledger import Judged, Ledger
 from rekey_core.contracts import Alert, Refusal
 from rekey_core.envelope import BusMessage
@@ -37,7 +38,12 @@ def test_a_key_with_valid_facts_has_no_findings() -> None:
     ledger, judged = read(log)
     assert codes(judged) == []
     assert ledger.keys[KEY].state.current == 1
-    assert [entry.event for entry in ledger.by_cause[cause]] == ["registered", "granted", "granted", "rotation-requested"]
+    assert [entry.event for entry in ledger.by_cause[cause]] == [
+        "registered",
+        "granted",
+        "granted",
+        "rotation-requested",
+    ]
     assert [entry.person for entry in ledger.keys[KEY].entries] == ["alice", "alice", "alice", *[None] * 5]
     assert len(ledger.keys[KEY].deliveries) == 2
     assert ledger.applied == len(log.messages)
@@ -57,7 +63,9 @@ def headers(**changes: str | None) -> Callable[[Log], BusMessage]:
         good = log.generated()
         log.messages.pop()
         kept = {**good.headers, **{name: value for name, value in changes.items() if value is not None}}
-        return replace(good, headers={name: value for name, value in kept.items() if changes.get(name, "") is not None})
+        return replace(
+            good, headers={name: value for name, value in kept.items() if changes.get(name, "") is not None}
+        )
 
     return hostile
 
@@ -73,9 +81,13 @@ def elsewhere(change: Callable[[str], str]) -> Callable[[Log], BusMessage]:
     return hostile
 
 
-def raw(data: bytes, subject: str = f"evt.{ENV}.{KEY}.1.generator.generated.0123456789abcdef") -> Callable[[Log], BusMessage]:
+def raw(
+    data: bytes, subject: str = f"evt.{ENV}.{KEY}.1.generator.generated.0123456789abcdef"
+) -> Callable[[Log], BusMessage]:
     """Bytes that nobody signed."""
-    return lambda log: BusMessage("LIFECYCLE", subject, {"ce-type": "x"} if log.messages else {}, data, 0, START)
+    return lambda log: BusMessage(
+        "LIFECYCLE", subject, {"ce-type": "x"} if log.messages else {}, data, 0, START
+    )
 
 
 HOSTILE = [
@@ -83,20 +95,34 @@ HOSTILE = [
     pytest.param(raw(b"x" * 300_000), "oversized", id="a body larger than any message"),
     pytest.param(changed_body, "signature", id="a body that was changed after it was signed"),
     pytest.param(headers(**{"ce-dssesignature": None}), "signature", id="an unsigned fact"),
-    pytest.param(headers(**{"ce-dssekeyid": "0" * 32}), "wrong-author", id="a fact signed with a key that is nobody's"),
-    pytest.param(headers(**{"ce-type": "rekey.key.generated.v2"}), "signature", id="a type that the signature does not cover"),
     pytest.param(
-        elsewhere(lambda s: s.replace(".generator.", ".revocation.")), "wrong-author", id="a fact under another service"
+        headers(**{"ce-dssekeyid": "0" * 32}), "wrong-author", id="a fact signed with a key that is nobody's"
     ),
-    pytest.param(elsewhere(lambda s: s.replace(".1.", ".2.")), "replayed", id="a fact on another version's subject"),
-    pytest.param(elsewhere(lambda s: s.replace(KEY, "orders-other")), "replayed", id="a fact on another key's subject"),
+    pytest.param(
+        headers(**{"ce-type": "rekey.key.generated.v2"}),
+        "signature",
+        id="a type that the signature does not cover",
+    ),
+    pytest.param(
+        elsewhere(lambda s: s.replace(".generator.", ".revocation.")),
+        "wrong-author",
+        id="a fact under another service",
+    ),
+    pytest.param(
+        elsewhere(lambda s: s.replace(".1.", ".2.")), "replayed", id="a fact on another version's subject"
+    ),
+    pytest.param(
+        elsewhere(lambda s: s.replace(KEY, "orders-other")), "replayed", id="a fact on another key's subject"
+    ),
     pytest.param(elsewhere(lambda _: f"evt.{ENV}"), "replayed", id="a subject that names no key"),
     pytest.param(raw(b"{}", f"evt.{ENV}.NOT A KEY.x"), "replayed", id="a subject whose key is not a name"),
 ]
 
 
 @pytest.mark.parametrize(("make", "code"), HOSTILE)
-def test_a_hostile_message_is_a_finding_and_the_next_fact_is_taken(make: Callable[[Log], BusMessage], code: str) -> None:
+def test_a_hostile_message_is_a_finding_and_the_next_fact_is_taken(
+    make: Callable[[Log], BusMessage], code: str
+) -> None:
     log = Log()
     log.registered()
     hostile = make(log)
@@ -131,7 +157,16 @@ def test_a_validly_signed_fact_of_an_unknown_type_makes_the_key_undecidable() ->
     subject = log.generated().subject
     log.messages.pop()
     alert = Alert.model_validate(
-        {"env": ENV, "author": "generator", "subject": "", "stream": "", "sequence": 0, "code": "", "message": "", "at": START}
+        {
+            "env": ENV,
+            "author": "generator",
+            "subject": "",
+            "stream": "",
+            "sequence": 0,
+            "code": "",
+            "message": "",
+            "at": START,
+        }
     )
     log.store(subject, alert, Service.GENERATOR)  # signed by the right author, and no fact
     ledger, judged = read(log)
@@ -140,10 +175,22 @@ def test_a_validly_signed_fact_of_an_unknown_type_makes_the_key_undecidable() ->
 
 
 DELIVERIES = [
-    pytest.param(lambda log: log.delivered(checked=1), "check-sequence", id="decided before the last fact of the key"),
-    pytest.param(lambda log: log.delivered(version=2), "illegal-transition", id="of a version that does not exist"),
-    pytest.param(lambda log: log.delivered(dependent="mallory"), "illegal-transition", id="to a dependent without a grant"),
-    pytest.param(lambda log: (log.suspended(), log.delivered()), "illegal-transition", id="of a version that is stopped"),
+    pytest.param(
+        lambda log: log.delivered(checked=1), "check-sequence", id="decided before the last fact of the key"
+    ),
+    pytest.param(
+        lambda log: log.delivered(version=2), "illegal-transition", id="of a version that does not exist"
+    ),
+    pytest.param(
+        lambda log: log.delivered(dependent="mallory"),
+        "illegal-transition",
+        id="to a dependent without a grant",
+    ),
+    pytest.param(
+        lambda log: (log.suspended(), log.delivered()),
+        "illegal-transition",
+        id="of a version that is stopped",
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 
 import pytest
+
 from rekey.cli import errors as cli_errors
 from rekey.cli.errors import EXITS, AnsweredError, Exit, exit_of
 from rekey_core import errors as core_errors

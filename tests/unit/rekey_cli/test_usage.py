@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from rekey.cli.__main__ import run
 from rekey.cli.context import load_context
 from rekey.cli.errors import UsageError

@@ -174,7 +174,9 @@ class Answers:
 
     async def _receipts(self, grants: frozenset[str]) -> list[Stored[Receipt]]:
         filters = [f"rcpt.{self.bus.settings.env}.{dependent}.*" for dependent in sorted(grants)]
-        return _opened(await self._read(Stream.RECEIPTS, filters), open_receipt, await self.bus.trust.refresh())
+        return _opened(
+            await self._read(Stream.RECEIPTS, filters), open_receipt, await self.bus.trust.refresh()
+        )
 
     async def _read(self, stream: Stream, filters: Sequence[str]) -> list[BusMessage]:
         return await self.bus.read_many(stream, filters) if filters else []

@@ -11,7 +11,7 @@ from rekey.cli.errors import AnsweredError
 from rekey.cli.target import Target
 from rekey_core.contracts import AdoptionAnswer, KeySummary, Register
 from rekey_core.errors import NotEnrolledError
-from rekey_core.policy import class_named
+from rekey_core.policy import check_registration, class_named
 from rekey_core.trust import Trust
 
 _STOPPED: Final = frozenset({"suspended", "compromised", "destroyed", "destroyed-compromised"})
@@ -46,7 +46,8 @@ def plan_register(command: Register, trust: Trust, existing: KeySummary | None) 
     Raises:
         AnsweredError: a key of this name is registered.
         NotEnrolledError: a dependent is not in the trust document.
-        RefusedError: no class of this name.
+        NotFoundError: no class of this name.
+        PolicyError: a longer cryptoperiod than the class allows.
     """
     if existing is not None:
         text = f"{command.key}: registered already, by {existing.owner}"
@@ -58,7 +59,7 @@ def plan_register(command: Register, trust: Trust, existing: KeySummary | None) 
             text, hint=f"enrolled are: {', '.join(sorted(trust.document.dependents)) or 'none'}"
         )
     kind = class_named(command.key_class)
-    period = command.cryptoperiod_s or kind.cryptoperiod_s
+    period = check_registration(command)
     return Plan(
         verb=command.VERB,
         key=command.key,

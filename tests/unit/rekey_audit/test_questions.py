@@ -1,0 +1,201 @@
+"""Who may know what, and what they are told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from rekey_audit import questions
+from rekey_audit.answers import parse_question
+from rekey_audit.ledger import Ledger
+from rekey_core.commands import read_command
+from rekey_core.contracts import Endorsement, KeyReceipt, Lease, LeasedKey, Receipt, Rotate, Signed
+from rekey_core.envelope import Stored
+from rekey_core.errors import RekeyError
+from tests.unit.rekey_audit.a_log import ENV, KEY, START, Log
+
+
+def read(log: Log) -> Ledger:
+    """Everything in the log."""
+    ledger, trust = Ledger(ENV), log.trust()
+    for message in log.messages:
+        ledger.keep(ledger.judge(message, trust))
+    return ledger
+
+
+SCOPES = [
+    pytest.param("alice", KEY, None, id="an owner sees a key of hers"),
+    pytest.param("adam", KEY, None, id="an auditor sees a key in scope"),
+    pytest.param("rita", "other-db", None, id="a responder sees a key in scope"),
+    pytest.param("otto", "other-db", None, id="another owner sees his"),
+    pytest.param("alice", "orders-none", "not-found", id="a name in scope that is no key is not found"),
+    pytest.param("otto", KEY, "not-in-scope", id="another owner's key is refused"),
+    pytest.param(
+        "otto", "orders-none", "not-in-scope", id="out of scope a name that is no key is refused alike"
+    ),
+    pytest.param("adam", "other-db", "not-in-scope", id="an auditor's scope ends"),
+    pytest.param("oliver", KEY, "not-in-scope", id="a trust officer reads nothing, whatever the scope"),
+    pytest.param("nobody", KEY, "authority", id="somebody whom the trust document does not know"),
+]
+
+
+@pytest.mark.parametrize(("person", "key", "code"), SCOPES)
+def test_a_key_is_shown_to_those_who_may_know_it(person: str, key: str, code: str | None) -> None:
+    log = Log()
+    log.registered()
+    log.registered("other-db", owner="otto")
+    ledger = read(log)
+    if code is None:
+        assert questions.known(ledger, log.trust(), person, key).state.key == key
+    else:
+        with pytest.raises(RekeyError) as caught:
+            questions.known(ledger, log.trust(), person, key)
+        assert caught.value.code == code
+
+
+def test_ls_shows_what_the_person_may_see_page_by_page() -> None:
+    log = Log()
+    for key in ("orders-b", "orders-a", "orders-c"):
+        log.registered(key)
+    log.registered("other-db", owner="otto")
+    ledger, trust = read(log), log.trust()
+    assert [k.key for k in questions.page(ledger, trust, "alice", None)] == [
+        "orders-a",
+        "orders-b",
+        "orders-c",
+    ]
+    assert [k.key for k in questions.page(ledger, trust, "rita", "orders-b")] == ["orders-c", "other-db"]
+    assert questions.page(ledger, trust, "otto", "other-db") == ()
+
+
+def test_a_summary_says_state_and_time() -> None:
+    log = Log()
+    log.registered()
+    log.generated()
+    activated = log.activated()
+    summary = questions.summary(read(log).keys[KEY].state)
+    assert (summary.owner, summary.current, summary.dependents) == ("alice", 1, ("billing", "orders"))
+    assert [(v.version, v.state, v.key_id) for v in summary.versions] == [(1, "active", 1001)]
+    assert summary.rotates_by == activated.stored_at + timedelta(days=90)
+
+
+def test_a_history_that_is_too_long_keeps_the_newest() -> None:
+    log = Log()
+    log.registered()
+    record = read(log).keys[KEY]
+    record.entries *= questions.MAX_ENTRIES // 4 + 1
+    entries, truncated = questions.history(record)
+    assert truncated
+    assert len(entries) == questions.MAX_ENTRIES
+    assert entries[-1].event == "rotation-requested"
+
+
+COMMANDS = [
+    pytest.param("otto", "otto", True, id="its author may see a command, even for another's key"),
+    pytest.param("alice", "otto", True, id="the key's owner may see it"),
+    pytest.param("adam", "otto", True, id="an auditor may see it"),
+    pytest.param("otto", "alice", False, id="somebody else may not"),
+]
+
+
+@pytest.mark.parametrize(("person", "author", "seen"), COMMANDS)
+def test_a_command_is_for_its_author_and_the_keys_readers(person: str, author: str, seen: bool) -> None:  # noqa: FBT001 - a row
+    log = Log()
+    log.registered()
+    command = read_command(log.command(Rotate, author))
+    ledger = read(log)
+    if seen:
+        questions.may_see_command(ledger, log.trust(), person, command)
+    else:
+        with pytest.raises(RekeyError, match=f"not in the scope of {person}"):
+            questions.may_see_command(ledger, log.trust(), person, command)
+
+
+ENDORSEMENT = Endorsement(
+    env=ENV, dependent="orders", instance="0" * 32, instance_key="", issued_at=START, signature=""
+)
+SIGNED = Signed(type="t", payload="", key_id="", signature="")
+
+
+def an_instance(log: Log, *, stopped: tuple[int, ...], as_of: int) -> tuple[Stored[Lease], Stored[Receipt]]:
+    """One live instance of orders, and the receipt that it has written just now."""
+    lease = Lease(
+        env=ENV,
+        dependent="orders",
+        instance="0" * 32,
+        endorsement=ENDORSEMENT,
+        until=log.now + timedelta(seconds=30),
+        at=log.now,
+        keys={KEY: LeasedKey(versions=(1,), as_of=as_of)},
+    )
+    held = KeyReceipt(proofs={}, protects=None, stopped=stopped, as_of=as_of)
+    receipt = Receipt(
+        env=ENV,
+        dependent="orders",
+        instance="0" * 32,
+        endorsement=ENDORSEMENT,
+        n=1,
+        at=log.now,
+        keys={KEY: held},
+    )
+    return Stored(lease, 1, log.now, "lse", SIGNED), Stored(receipt, 1, log.now, "rcpt", SIGNED)
+
+
+STOPS = [
+    pytest.param((), 0, False, id="an instance that says nothing has not stopped"),
+    pytest.param(
+        (1,), 0, True, id="an instance that signed after the command has stopped, before it saw the fact"
+    ),
+    pytest.param((0,), 0, True, id="every version includes this one"),
+    pytest.param((2,), 99, False, id="another version is not this one"),
+]
+
+
+@pytest.mark.parametrize(("stopped", "as_of", "expected"), STOPS)
+def test_who_has_stopped_is_what_instances_signed(
+    stopped: tuple[int, ...], as_of: int, expected: bool
+) -> None:
+    log = Log()
+    log.registered()
+    log.generated()
+    log.activated()
+    log.suspended()
+    record = read(log).keys[KEY]
+    lease, receipt = an_instance(log, stopped=stopped, as_of=as_of)
+    billing, orders = questions.dependents(
+        record.state, record.state.versions[1], [lease], [receipt], [], log.now
+    )
+    assert billing.instances == ()
+    assert [instance.stopped for instance in orders.instances] == [expected]
+
+
+def test_a_receipt_from_before_the_command_proves_no_stop() -> None:
+    log = Log()
+    log.registered()
+    log.generated()
+    log.activated()
+    lease, receipt = an_instance(log, stopped=(1,), as_of=0)
+    log.delivered()  # a second passes
+    log.suspended()
+    record = read(log).keys[KEY]
+    _, orders = questions.dependents(record.state, record.state.versions[1], [lease], [receipt], [], log.now)
+    assert [instance.stopped for instance in orders.instances] == [False]
+
+
+SUBJECTS = [
+    pytest.param(f"ask.{ENV}.alice", b"{}", "replayed", id="no verb"),
+    pytest.param(f"ask.{ENV}.alice.ls.x", b"{}", "replayed", id="more than a verb"),
+    pytest.param("ask.prod.alice.ls", b"{}", "replayed", id="another environment"),
+    pytest.param(f"ask.{ENV}.Al ice.ls", b"{}", "replayed", id="nobody's name"),
+    pytest.param(f"ask.{ENV}.alice.ls", b"{", "schema", id="no question"),
+    pytest.param(f"ask.{ENV}.alice.ls", b"{}", "schema", id="a question without a nonce"),
+    pytest.param(f"ask.{ENV}.alice.ls", b" " * 5000, "oversized", id="a question that is too long"),
+]
+
+
+@pytest.mark.parametrize(("subject", "data", "code"), SUBJECTS)
+def test_what_is_no_question_is_malformed(subject: str, data: bytes, code: str) -> None:
+    with pytest.raises(RekeyError) as caught:
+        parse_question(subject, data, ENV)
+    assert caught.value.code == code

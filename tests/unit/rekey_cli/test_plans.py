@@ -1,0 +1,150 @@
+"""A plan names the key, its owner, what changes, what does not, and everybody concerned."""
+
+from __future__ import annotations
+
+import pytest
+
+from rekey.cli import plans, views
+from rekey.cli.target import Target
+from rekey_core.commands import read_command
+from rekey_core.contracts import (
+    AdoptionAnswer,
+    DependentAdoption,
+    InstanceAdoption,
+    KeySummary,
+    Register,
+    VersionSummary,
+)
+from rekey_core.errors import RekeyError
+from rekey_core.names import Algorithm, Release
+from tests.unit.rekey_audit.a_log import ENV, KEY, START, Log
+
+SUMMARY = KeySummary(
+    key=KEY,
+    owner="alice",
+    key_class="application-data",
+    algorithm=Algorithm.AES_256_GCM,
+    release=Release.TRUSTED_RECIPIENT,
+    purpose="a test",
+    dependents=("billing", "orders"),
+    current=2,
+    rotates_by=START,
+    versions=(
+        VersionSummary(version=1, state="deactivated", since=START, key_id=1001),
+        VersionSummary(version=2, state="active", since=START, key_id=1002),
+    ),
+    as_of=9,
+)
+INSTANCE = InstanceAdoption(
+    instance="ab" * 16, lease_until=START, installed=True, switched=False, stopped=False
+)
+ADOPTION = AdoptionAnswer(
+    env=ENV,
+    person="alice",
+    nonce="0" * 32,
+    as_of=9,
+    at=START,
+    key=KEY,
+    version=2,
+    state="active",
+    deadline=None,
+    dependents=(
+        DependentAdoption(dependent="billing", instances=()),
+        DependentAdoption(dependent="orders", instances=(INSTANCE,)),
+    ),
+)
+
+
+def words(plan: plans.Plan) -> str:
+    """The plan as people read it."""
+    return "\n".join(plans.lines(plan))
+
+
+def test_a_rotation_says_that_nothing_is_re_encrypted() -> None:
+    said = words(plans.plan_rotate(SUMMARY, ADOPTION))
+    assert said.startswith(f"rotate {KEY}, owner alice")
+    for part in (
+        "version 3 is made",
+        "version 2 is deactivated",
+        "nothing is re-encrypted",
+        "billing: no live instance",
+    ):
+        assert part in said
+    assert "orders: 1 live (abababab)" in said
+
+
+STOPS = [
+    pytest.param(
+        "suspend",
+        Target(KEY, 1),
+        "version 1 (deactivated) stops until",
+        "version 2 (active) goes on",
+        id="one",
+    ),
+    pytest.param(
+        "revoke",
+        Target(KEY, 2),
+        "no current version then",
+        "version 1 (deactivated) goes on",
+        id="the current one",
+    ),
+    pytest.param(
+        "revoke",
+        Target(KEY),
+        "version 1 (deactivated), version 2 (active) stops for good",
+        "every other key",
+        id="all",
+    ),
+]
+
+
+@pytest.mark.parametrize(("verb", "target", "changes", "unchanged"), STOPS)
+def test_a_stop_says_what_stops_and_what_goes_on(
+    verb: str, target: Target, changes: str, unchanged: str
+) -> None:
+    plan = plans.plan_stop(verb, target, SUMMARY, ADOPTION)
+    assert changes in " ".join(plan.changes)
+    assert unchanged in " ".join(plan.unchanged)
+    assert words(plan).startswith(f"{verb} {target}, owner alice")
+
+
+def a_registration(**changed: object) -> Register:
+    """Alice registers a key for orders."""
+    said: dict[str, object] = {
+        "key_class": "application-data",
+        "purpose": "a test",
+        "dependents": ("orders",),
+    }
+    command = read_command(Log().command(Register, "alice", KEY, **(said | changed)))
+    assert isinstance(command, Register)
+    return command
+
+
+def test_a_registration_says_class_and_period() -> None:
+    said = words(plans.plan_register(a_registration(cryptoperiod_s=7200), Log().trust(), None))
+    assert "AES-256-GCM, release trusted-recipient" in said
+    assert "rotates every 2 h" in said
+
+
+REGISTRATIONS = [
+    pytest.param({"key_class": "other"}, None, "not-found", id="a class that does not exist"),
+    pytest.param({"dependents": ("mallory",)}, None, "not-enrolled", id="a dependent that is not enrolled"),
+    pytest.param({"cryptoperiod_s": 10**9}, None, "policy", id="a period that is longer than the class's"),
+    pytest.param({}, SUMMARY, "already-exists", id="a name that is taken"),
+]
+
+
+@pytest.mark.parametrize(("changed", "existing", "code"), REGISTRATIONS)
+def test_a_registration_that_would_be_refused_is_refused_by_its_plan(
+    changed: dict[str, object], existing: KeySummary | None, code: str
+) -> None:
+    with pytest.raises(RekeyError) as caught:
+        plans.plan_register(a_registration(**changed), Log().trust(), existing)
+    assert caught.value.code == code
+
+
+def test_tables_have_a_row_for_everybody() -> None:
+    cells = views.adoption_view(ADOPTION).cells
+    assert [row[:2] for row in cells] == [("billing", "no live instance"), ("orders", "abababab")]
+    assert views.keys_view([SUMMARY]).cells[0][:5] == (KEY, "alice", "application-data", "AES-256-GCM", "2")
+    assert len(views.key_view(SUMMARY).cells) == 2
