@@ -209,18 +209,17 @@ def test_a_context_that_is_missing_or_wrong_is_usage(people: People) -> None:
     assert "ssh_key" in unreadable.stderr
 
 
-def test_a_stop_goes_out_while_audit_is_down_and_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
-    services = [Service.AUDIT, Service.ROTATION_SCHEDULER, Service.REVOCATION]
-    with running_people(tmp_path_factory.mktemp("mute"), services) as people:
-        assert people.rekey("alice", "key", "register", "orders-db", *REGISTER).returncode == 0
-        assert people.services[Service.AUDIT].stop() == 0
-        ended = people.rekey(
-            "rita", "suspend", "orders-db@1", "--reason", "a drill", "--yes", "--output", "json"
-        )
-        assert ended.returncode == 0, ended.stderr
-        assert json.loads(ended.stdout)["status"] == "accepted"
-        assert "nobody has said yet" in ended.stderr
-        assert people.rekey("rita", "key", "show", "orders-db").returncode == 7
-        people.restart(Service.AUDIT)
-        shown = json.loads(people.rekey("rita", "key", "show", "orders-db", "--output", "json").stdout)
-        assert [version["state"] for version in shown["versions"]] == ["suspended"]
+def test_a_stop_goes_out_while_audit_is_down_and_says_so(people: People) -> None:
+    assert people.rekey("alice", "key", "register", "orders-mute", *REGISTER).returncode == 0
+    assert people.services[Service.AUDIT].stop() == 0
+    ended = people.rekey(
+        "rita", "suspend", "orders-mute@1", "--reason", "a drill", "--yes", "--output", "json"
+    )
+    asked = people.rekey("rita", "key", "show", "orders-mute")
+    people.restart(Service.AUDIT)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["status"] == "accepted"
+    assert "nobody has said yet" in ended.stderr
+    assert asked.returncode == 7
+    shown = json.loads(people.rekey("rita", "key", "show", "orders-mute", "--output", "json").stdout)
+    assert [version["state"] for version in shown["versions"]] == ["suspended"]

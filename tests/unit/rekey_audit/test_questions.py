@@ -143,18 +143,18 @@ def an_instance(log: Log, *, stopped: tuple[int, ...], as_of: int) -> tuple[Stor
 
 
 STOPS = [
-    pytest.param((), 0, False, id="an instance that says nothing has not stopped"),
+    pytest.param((), 0, [False], id="an instance that says nothing has not stopped"),
     pytest.param(
         (1,), 0, True, id="an instance that signed after the command has stopped, before it saw the fact"
     ),
-    pytest.param((0,), 0, True, id="every version includes this one"),
-    pytest.param((2,), 99, False, id="another version is not this one"),
+    pytest.param((0,), 0, [True], id="every version includes this one"),
+    pytest.param((2,), 99, [False], id="another version is not this one"),
 ]
 
 
 @pytest.mark.parametrize(("stopped", "as_of", "expected"), STOPS)
 def test_who_has_stopped_is_what_instances_signed(
-    stopped: tuple[int, ...], as_of: int, expected: bool
+    stopped: tuple[int, ...], as_of: int, expected: list[bool]
 ) -> None:
     log = Log()
     log.registered()
@@ -167,7 +167,7 @@ def test_who_has_stopped_is_what_instances_signed(
         record.state, record.state.versions[1], [lease], [receipt], [], log.now
     )
     assert billing.instances == ()
-    assert [instance.stopped for instance in orders.instances] == [expected]
+    assert [instance.stopped for instance in orders.instances] == expected
 
 
 def test_a_receipt_from_before_the_command_proves_no_stop() -> None:
