@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 import rekey
 from rekey.errors import NotFoundError, UsageRefusedError
@@ -17,6 +16,10 @@ from tests.system.stack import NATS, RunningStack, running_stack
 
 DATA, TOKEN = "orders-db", "token-signer"
 AAD = b"row 7"
+
+Two = tuple[rekey.Keys, rekey.Keys]
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,9 @@ def settings(stack: RunningStack, dependent: str, number: int = 1) -> rekey.Sett
     return rekey.Settings.load(instance_settings(stack.layout, dependent, number))
 
 
-@asynccontextmanager
-async def two(stack: RunningStack) -> AsyncIterator[tuple[rekey.Keys, rekey.Keys]]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def two(stack: RunningStack) -> AsyncIterator[Two]:
+    """One instance of each dependent for all tests: an instance that left counts as live until its lease ends."""
     async with (
         rekey.connect(settings(stack, "orders")) as orders,
         rekey.connect(settings(stack, "billing")) as billing,
@@ -45,110 +49,99 @@ async def until(is_true: Callable[[], bool], what: str, within_s: float = 20.0) 
     assert is_true(), what
 
 
-async def test_dependents_read_what_the_others_wrote(stack: RunningStack) -> None:
-    async with two(stack) as (orders, billing):
-        ours, theirs = await orders.keyring(DATA), await billing.keyring(DATA)
-        assert theirs.decrypt(ours.encrypt(b"data", AAD), AAD) == b"data"
-        with pytest.raises(rekey.CiphertextError):
-            theirs.decrypt(ours.encrypt(b"data", AAD), b"row 8")
-        status = orders.status()[DATA]
-        assert status.current is not None
-        assert status.lease_until is not None
+async def test_dependents_read_what_the_others_wrote(two: Two) -> None:
+    orders, billing = two
+    ours, theirs = await orders.keyring(DATA), await billing.keyring(DATA)
+    assert theirs.decrypt(ours.encrypt(b"data", AAD), AAD) == b"data"
+    with pytest.raises(rekey.CiphertextError):
+        theirs.decrypt(ours.encrypt(b"data", AAD), b"row 8")
+    status = orders.status()[DATA]
+    assert status.current is not None
+    assert status.lease_until is not None
 
 
-async def test_dependents_verify_the_others_tokens(stack: RunningStack) -> None:
-    async with two(stack) as (orders, billing):
-        ours, theirs = await orders.signer(TOKEN), await billing.signer(TOKEN)
-        token = await ours.sign_jwt({"sub": "alice", "exp": int(time.time()) + 60})
-        assert theirs.verify_jwt(token)["sub"] == "alice"
-        assert ours.jwks() == theirs.jwks()
-        expired = await ours.sign_jwt({"exp": int(time.time()) - 1})
-        with pytest.raises(rekey.TokenError, match="expired"):
-            theirs.verify_jwt(expired)
+async def test_dependents_verify_the_others_tokens(two: Two) -> None:
+    ours, theirs = [await keys.signer(TOKEN) for keys in two]
+    token = await ours.sign_jwt({"sub": "alice", "exp": int(time.time()) + 60})
+    assert theirs.verify_jwt(token)["sub"] == "alice"
+    assert ours.jwks() == theirs.jwks()
+    expired = await ours.sign_jwt({"exp": int(time.time()) - 1})
+    with pytest.raises(rekey.TokenError, match="expired"):
+        theirs.verify_jwt(expired)
 
 
-async def test_a_key_that_does_not_exist_and_a_key_of_another_class_are_refused_at_once(
-    stack: RunningStack,
-) -> None:
-    async with rekey.connect(settings(stack, "orders")) as keys:
-        started = time.monotonic()
-        with pytest.raises(NotFoundError, match="nothing-here"):
-            await keys.keyring("nothing-here")
-        with pytest.raises(UsageRefusedError, match="signer"):
-            await keys.keyring(TOKEN)
-        assert time.monotonic() - started < 5
-        assert set(keys.status()) == set()
+async def test_a_key_that_does_not_exist_and_a_key_of_another_class_are_refused_at_once(two: Two) -> None:
+    started = time.monotonic()
+    with pytest.raises(NotFoundError, match="nothing-here"):
+        await two[0].keyring("nothing-here")
+    with pytest.raises(UsageRefusedError, match="signer"):
+        await two[0].keyring(TOKEN)
+    assert time.monotonic() - started < 5
+    assert "nothing-here" not in two[0].status()
 
 
-async def test_keys_rotate_without_one_failed_call(stack: RunningStack) -> None:
-    async with two(stack) as (orders, billing):
-        boxes = [await orders.keyring(DATA), await billing.keyring(DATA)]
-        signers = [await orders.signer(TOKEN), await billing.signer(TOKEN)]
-        rotated: list[rekey.Rotated] = []
-        orders.on_rotated(rotated.append)
-        before = boxes[0].encrypt(b"old", AAD)
-        done = asyncio.Event()
+async def test_keys_rotate_without_one_failed_call(stack: RunningStack, two: Two) -> None:
+    boxes = [await keys.keyring(DATA) for keys in two]
+    signers = [await keys.signer(TOKEN) for keys in two]
+    rotated: list[rekey.Rotated] = []
+    two[0].on_rotated(rotated.append)
+    before = boxes[0].encrypt(b"old", AAD)
+    done = asyncio.Event()
 
-        async def work() -> int:
-            calls = 0
-            while not done.is_set():
-                assert boxes[calls % 2].decrypt(boxes[(calls + 1) % 2].encrypt(b"data", AAD), AAD) == b"data"
-                token = await signers[calls % 2].sign_jwt({"n": calls})
-                assert signers[(calls + 1) % 2].verify_jwt(token) == {"n": calls}
-                calls += 1
-            return calls
+    async def work() -> int:
+        calls = 0
+        while not done.is_set():
+            assert boxes[calls % 2].decrypt(boxes[(calls + 1) % 2].encrypt(b"data", AAD), AAD) == b"data"
+            token = await signers[calls % 2].sign_jwt({"n": calls})
+            assert signers[(calls + 1) % 2].verify_jwt(token) == {"n": calls}
+            calls += 1
+        return calls
 
-        load = asyncio.create_task(work())
-        for key in (DATA, TOKEN):
-            outcome = await asyncio.to_thread(stack.rotate, key)
-            assert outcome.code == 0, outcome.err
-        await until(lambda: {event.key for event in rotated} == {DATA, TOKEN}, "both rotations")
-        done.set()
-        assert await load > 0
-        assert boxes[1].decrypt(before, AAD) == b"old"
-        assert boxes[0].encrypt(b"new", AAD)[:5] != before[:5]
+    load = asyncio.create_task(work())
+    for key in (DATA, TOKEN):
+        outcome = await asyncio.to_thread(stack.rotate, key)
+        assert outcome.code == 0, outcome.err
+    await until(lambda: {event.key for event in rotated} == {DATA, TOKEN}, "both rotations")
+    done.set()
+    assert await load > 0
+    assert boxes[1].decrypt(before, AAD) == b"old"
+    assert boxes[0].encrypt(b"new", AAD)[:5] != before[:5]
 
 
 @pytest.mark.parametrize("part", [NATS, "distributor"])
 async def test_local_calls_go_on_and_remote_ones_come_back_when_a_part_is_killed(
-    stack: RunningStack, part: str
+    stack: RunningStack, two: Two, part: str
 ) -> None:
-    async with rekey.connect(settings(stack, "orders", 2)) as keys:
-        box, signer = await keys.keyring(DATA), await keys.signer(TOKEN)
-        await asyncio.to_thread(stack.kill, part)
-        assert box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data"
-        token = await signer.sign_jwt({"sub": "after"})
-        assert signer.verify_jwt(token) == {"sub": "after"}
-        await asyncio.to_thread(stack.ready, part)
+    box, signer = await two[0].keyring(DATA), await two[0].signer(TOKEN)
+    await asyncio.to_thread(stack.kill, part)
+    assert box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data"
+    token = await signer.sign_jwt({"sub": "after"})
+    assert signer.verify_jwt(token) == {"sub": "after"}
+    await asyncio.to_thread(stack.ready, part)
 
 
-async def test_a_suspended_version_stops_everywhere_and_says_who_and_why(stack: RunningStack) -> None:
-    async with two(stack) as (orders, billing):
-        boxes = [await orders.keyring(DATA), await billing.keyring(DATA)]
-        stopped: list[rekey.Stopped] = []
-        orders.on_stopped(stopped.append)
-        current = orders.status()[DATA].current
-        ciphertext = boxes[0].encrypt(b"data", AAD)
-        outcome = await asyncio.to_thread(
-            stack.rekey, "rita", "suspend", f"{DATA}@{current}", "--reason", "a test", "--yes"
-        )
-        assert outcome.code == 0, outcome.err
-        for keys, box in zip((orders, billing), boxes, strict=True):
-            await until(lambda k=keys: current in k.status()[DATA].stopped, "stopped")  # type: ignore[misc]
-            with pytest.raises(rekey.VersionSuspendedError, match=r"rita.*a test"):
-                box.encrypt(b"data", AAD)
-            with pytest.raises(rekey.VersionSuspendedError, match=r"rita.*a test"):
-                box.decrypt(ciphertext, AAD)
-        await until(lambda: bool(stopped), "the event")
-        assert (stopped[0].key, stopped[0].version, stopped[0].responder) == (DATA, current, "rita")
-    async with rekey.connect(settings(stack, "orders", 2)) as late:
-        box = await late.keyring(DATA)
-        with pytest.raises(rekey.VersionSuspendedError):
+async def test_a_suspended_version_stops_everywhere_says_who_and_why_and_is_followed_by_a_new_one(
+    stack: RunningStack, two: Two
+) -> None:
+    boxes = [await keys.keyring(DATA) for keys in two]
+    stopped: list[rekey.Stopped] = []
+    two[0].on_stopped(stopped.append)
+    current = two[0].status()[DATA].current
+    ciphertext = boxes[0].encrypt(b"data", AAD)
+    outcome = await asyncio.to_thread(
+        stack.rekey, "rita", "suspend", f"{DATA}@{current}", "--reason", "a test", "--yes"
+    )
+    assert outcome.code == 0, outcome.err
+    for keys, box in zip(two, boxes, strict=True):
+        await until(lambda k=keys: current in k.status()[DATA].stopped, "stopped")  # type: ignore[misc]
+        with pytest.raises(rekey.VersionSuspendedError, match=r"rita.*a test"):
             box.encrypt(b"data", AAD)
-
-
-def test_settings_that_are_wrong_name_the_field(tmp_path: Path) -> None:
-    file = tmp_path / "settings.toml"
-    file.write_text('env = "dev"\n')
-    with pytest.raises(rekey.RekeyError, match="dependent"):
-        rekey.Settings.load(file)
+        with pytest.raises(rekey.VersionSuspendedError, match=r"rita.*a test"):
+            box.decrypt(ciphertext, AAD)
+    await until(lambda: bool(stopped), "the event")
+    assert (stopped[0].key, stopped[0].version, stopped[0].responder) == (DATA, current, "rita")
+    outcome = await asyncio.to_thread(stack.rotate, DATA)
+    assert outcome.code == 0, outcome.err
+    assert boxes[1].decrypt(boxes[0].encrypt(b"data", AAD), AAD) == b"data"
+    with pytest.raises(rekey.VersionSuspendedError):
+        boxes[0].decrypt(ciphertext, AAD)

@@ -141,6 +141,10 @@ def test_the_receipt_says_what_is_true_now(key: KeyState) -> None:
     key.protects = 2
     assert (key.receipt().protects, key.receipt().stopped) == (2, (1,))
     key.stop(stopped(2))
+    assert (key.receipt().protects, key.receipt().stopped) == (2, (1,)), (
+        "somebody may still be inside version 2"
+    )
+    key.leaving.clear()
     key.protects = None
     after = key.receipt()
     assert (sorted(after.proofs), after.protects, after.stopped) == ([1], None, (1, 2))

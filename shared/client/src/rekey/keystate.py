@@ -44,7 +44,9 @@ class KeyState:
         self.problem: str | None = None
 
     def install(self, version: Version) -> None:
-        """Hold a version: it processes from now on."""
+        """Hold a version: it processes from now on. One that was stopped while it was on its way is not held."""
+        if version.version in self.stopped:
+            return
         self.held[version.version] = version
         self.view = replace(self.view, by_id={**self.view.by_id, version.id: version})
 
@@ -99,7 +101,9 @@ class KeyState:
         return KeyReceipt(
             proofs={number: self.held[number].proof() for number in proved},
             protects=self.protects,
-            stopped=tuple(sorted(older | set(self.stopped))),
+            stopped=tuple(
+                sorted(older | (set(self.stopped) - {version.version for version in self.leaving}))
+            ),
             as_of=self.as_of,
         )
 

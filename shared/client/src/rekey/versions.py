@@ -69,7 +69,7 @@ def context_of(fact: Generated) -> VersionContext:
     return VersionContext(fact.env, fact.key, fact.version, fact.algorithm, fact.release, fact.epoch)
 
 
-@dataclass
+@dataclass(eq=False)
 class SecretVersion:
     """A version whose key is here, for encrypt and decrypt."""
 
@@ -101,7 +101,7 @@ class SecretVersion:
         return Confirmation(delivery=self.delivery, installed=self.installed, switched=self.switched)
 
 
-@dataclass
+@dataclass(eq=False)
 class RemoteVersion:
     """A version that stays in the HSM: its public key is here, its private key is asked."""
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from rekey.beliefs import Believed, Stopped, believe, believed_fact, believed_stops
@@ -38,7 +37,6 @@ from rekey_core.contracts import (
     Notice,
     ReleasedVersion,
     Stop,
-    StoppedVersion,
 )
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import MalformedError, RecordError, RefusedError, RekeyError, StaleReadError
@@ -47,6 +45,8 @@ from rekey_core.readers import open_notice, open_stop
 from rekey_core.trust import Trust
 
 DRAIN_POLL_S: Final = 0.005
+
+Opener = Callable[[BusMessage, Trust], Stored[Notice] | Stored[Stop]]
 
 _log = logging.getLogger(__name__)
 
@@ -83,21 +83,28 @@ class KeyWorker:
         self._ports = ports
         self._subjects = Subjects(ports.identity.env)
         self._dirty = asyncio.Event()
+        self._alarmed = asyncio.Event()
         self._turn = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None  # set by who starts run()
 
     def poke(self) -> None:
         """Look again, soon."""
+        self._alarmed.set()
         self._dirty.set()
 
     async def run(self) -> None:
-        """Work until cancelled; what fails is tried again with growing pauses."""
+        """Work until cancelled. Stops have a loop of their own: they wait for no answer that a pass waits for."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._again(self._alarmed, self.heed))
+            group.create_task(self._again(self._dirty, self.reconcile))
+
+    async def _again(self, poked: asyncio.Event, work: Callable[[], Awaitable[object]]) -> None:
         failures = 0
         while True:
-            await self._dirty.wait()
-            self._dirty.clear()
+            await poked.wait()
+            poked.clear()
             try:
-                await self.reconcile()
+                await work()
                 failures = 0
             except RekeyError as error:
                 failures += 1
@@ -108,49 +115,77 @@ class KeyWorker:
                     error,
                     extra={"event": "reconcile-failed", "code": error.code},
                 )
-                await self._pause(pause_s(failures))
+                await _pause(poked, pause_s(failures))
 
-    async def _pause(self, seconds: float) -> None:
-        """Until the time is over or somebody pokes; then again."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._dirty.wait()
-        except TimeoutError:
-            self._dirty.set()
+    async def heed(self) -> tuple[BusMessage | None, dict[int, Stopped]]:
+        """Read notice and stop, and stop what a responder says there; the notice, and the stops of this moment.
+
+        Neither distributor nor revocation can keep a responder's command from us: either message is enough.
+        """
+        ports, name, dependent = self._ports, self.key.name, self._ports.identity.dependent
+        notice, stop = await asyncio.gather(
+            ports.connection.get(Stream.NOTICES, self._subjects.notice(dependent, name), ports.within_s),
+            ports.connection.get(Stream.NOTICES, self._subjects.stop(dependent, name), ports.within_s),
+            return_exceptions=True,
+        )
+        said = ((notice, open_notice), (stop, open_stop))
+        messages = [(found, opened) for found, opened in said if isinstance(found, BusMessage)]
+        stops, doubts = self._heard(messages, ports.trust.current)
+        if doubts:  # somebody may be newer than the trust document that we have
+            stops, doubts = self._heard(messages, await ports.trust.refresh())
+        for doubt in doubts:
+            self._doubt(doubt)
+        for found in (notice, stop):
+            if isinstance(found, BaseException):
+                raise found
+        return (notice if isinstance(notice, BusMessage) else None), stops
+
+    def _heard(
+        self, messages: Sequence[tuple[BusMessage, Opener]], trust: Trust
+    ) -> tuple[dict[int, Stopped], list[str]]:
+        stops: dict[int, Stopped] = {}
+        doubts: list[str] = []
+        for message, opened in messages:
+            try:
+                said = opened(message, trust)
+            except (MalformedError, RefusedError) as error:
+                doubts.append(str(error))
+                continue
+            found, more = believed_stops(said.model.stopped, self.key.name, trust, said.stored_at)
+            doubts += more
+            worse = {v: one for v, one in found.items() if v not in stops or one.kind == "compromised"}
+            stops |= worse
+        self._stop(self._plan(None, stops))
+        return stops, doubts
+
+    def _plan(self, believed: Believed | None, stops: Mapping[int, Stopped]) -> Plan:
+        key = self.key
+        return plan(believed, stops, held=key.held, current=key.newest or None, stopped=key.stopped)
+
+    def _stop(self, todo: Plan) -> None:
+        for stop in self.key.stop(todo.stop) if todo.stop else ():
+            _log.warning("stopped %s@%d", stop.key, stop.version, extra={"event": "version-stopped"})
+            self._ports.stopped(stop)
 
     async def reconcile(self) -> None:
         """One pass. Raises whatever step failed; the steps before it count, and the next pass goes on from there."""
         async with self._turn:
-            notice, stop = await self._read()
-            entries = await self._stops(notice, stop)
+            notice, stops = await self.heed()
             believed = await self._believed(notice)
-            todo = plan(
-                believed,
-                entries,
-                held=self.key.held,
-                current=self.key.newest or None,
-                stopped=self.key.stopped,
-            )
-            await self._act(todo, believed)
-
-    async def _act(self, todo: Plan, believed: Believed | None) -> None:
-        for stop in self.key.stop(todo.stop) if todo.stop else ():
-            _log.warning("stopped %s@%d", stop.key, stop.version, extra={"event": "version-stopped"})
-            self._ports.stopped(stop)
-        if believed is None:
-            await self._confirm()
-            await self._write(None)
-            return
-        problem = await self._install(todo.install, believed)
-        if todo.switch_to in self.key.held:
-            self._switch(todo.switch_to)
-        try:
-            await self._confirm()
-        except RekeyError as error:
-            problem = error
-        self.key.as_of = believed.notice.as_of
-        await self._write(problem)
-        self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
+            todo = self._plan(believed, stops)
+            self._stop(todo)
+            problem = await self._install(todo.install, believed) if believed else None
+            if todo.switch_to in self.key.held:
+                self._switch(todo.switch_to)
+            try:
+                await self._confirm()
+            except RekeyError as error:
+                problem = error
+            if believed:
+                self.key.as_of = believed.notice.as_of
+            await self._write(problem)
+            if believed:
+                self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
 
     async def _write(self, problem: RekeyError | None) -> None:
         """The receipt of what was done, also when something else was not."""
@@ -158,51 +193,6 @@ class KeyWorker:
         self.key.problem = str(problem) if problem else None
         if problem:
             raise problem
-
-    async def _read(self) -> tuple[BusMessage | None, BusMessage | None]:
-        ports, name = self._ports, self.key.name
-        dependent = ports.identity.dependent
-        notice, stop = await asyncio.gather(
-            ports.connection.get(Stream.NOTICES, self._subjects.notice(dependent, name), ports.within_s),
-            ports.connection.get(Stream.NOTICES, self._subjects.stop(dependent, name), ports.within_s),
-        )
-        return notice, stop
-
-    async def _stops(self, notice: BusMessage | None, stop: BusMessage | None) -> dict[int, Stopped]:
-        """From both: neither distributor nor revocation can keep a responder's command from us."""
-        said = [
-            await self._said(message, opened)
-            for message, opened in ((notice, open_notice), (stop, open_stop))
-            if message is not None
-        ]
-        stops: dict[int, Stopped] = {}
-        for entries, stored_at in said:
-            found, doubts = await self._fresh_stops(entries, stored_at)
-            for version, one in found.items():
-                if version not in stops or one.kind == "compromised":
-                    stops[version] = one
-            for doubt in doubts:
-                self._doubt(doubt)
-        return stops
-
-    async def _said(
-        self, message: BusMessage, opened: Callable[[BusMessage, Trust], Stored[Notice] | Stored[Stop]]
-    ) -> tuple[tuple[StoppedVersion, ...], datetime]:
-        try:
-            stored = await self._ports.trust.fresh(lambda trust: opened(message, trust))
-        except (MalformedError, RefusedError) as error:
-            self._doubt(str(error))
-            return (), message.stored_at
-        return stored.model.stopped, stored.stored_at
-
-    async def _fresh_stops(
-        self, entries: tuple[StoppedVersion, ...], stored_at: datetime
-    ) -> tuple[dict[int, Stopped], tuple[str, ...]]:
-        trust = self._ports.trust
-        found, doubts = believed_stops(entries, self.key.name, trust.current, stored_at)
-        if doubts:  # the responder may be newer than the trust document that we have
-            found, doubts = believed_stops(entries, self.key.name, await trust.refresh(), stored_at)
-        return found, doubts
 
     async def _believed(self, message: BusMessage | None) -> Believed | None:
         if message is None:
@@ -284,10 +274,11 @@ class KeyWorker:
         others = [v for v in (*self.key.held.values(), *self.key.leaving) if v is not current]
         for version in others:
             await _drained(version)
-        self.key.leaving.clear()
+        self.key.leaving = [version for version in self.key.leaving if version not in others]
         if current is not None and current.switched is None:
             await self._prove_switch(current)
-        self.key.protects = current.version if current else None
+        if self.key.view.current is current:  # it may have been stopped while we waited
+            self.key.protects = current.version if current else None
 
     async def _prove_switch(self, current: Version) -> None:
         instance = self._ports.identity.instance
@@ -306,3 +297,12 @@ async def _drained(version: Version) -> None:
     """Return when no call is inside; calls end by themselves, the longest with one try of a request."""
     while not version.in_flight.is_empty:  # noqa: ASYNC110 - other threads enter and leave too: no event of this loop
         await asyncio.sleep(DRAIN_POLL_S)
+
+
+async def _pause(poked: asyncio.Event, seconds: float) -> None:
+    """Until the time is over or somebody pokes; then again."""
+    try:
+        async with asyncio.timeout(seconds):
+            await poked.wait()
+    except TimeoutError:
+        poked.set()

@@ -1,0 +1,140 @@
+"""A connection without a network: what stands on subjects is put there by the test, requests are answered by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rekey.beliefs import Stopped
+from rekey.connection import Connection, Login
+from rekey.keystate import KeyState
+from rekey.receipts import Receipts
+from rekey.requests import SEALED_HEADER, Requests
+from rekey.trust_cache import Seen, TrustCache
+from rekey.versions import context_of
+from rekey.worker import KeyWorker, Ports, Rotated
+from rekey_core.authority import Stream
+from rekey_core.confirmation import probe_message
+from rekey_core.contracts import (
+    Answer,
+    LeaseAnswer,
+    LeaseRequest,
+    MaterialAnswer,
+    MaterialRequest,
+    ProbeRequest,
+    Receipt,
+    RefusalAnswer,
+    Request,
+    SignatureAnswer,
+    SignRequest,
+)
+from rekey_core.encoding import b64u_decode, b64u_encode
+from rekey_core.envelope import BusMessage, sign
+from rekey_core.errors import RefusedError, UnavailableError
+from rekey_core.names import Release, Service
+from rekey_core.readers import open_request
+from rekey_core.sealing import seal, seal_info
+from tests.unit.rekey.world import NOW, World
+
+Reply = tuple[bytes, Mapping[str, str]]
+
+
+class Desk(Connection):
+    """Streams as dictionaries, the distributor as a method; ``forge`` may alter an answer before it is signed."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(Login("", "", Path(), Path(), Path(), "orders"))
+        self.world = world
+        self.messages: dict[str, BusMessage] = {}
+        self.receipts: list[Receipt] = []
+        self.requests: list[Request] = []
+        self.refuse: Callable[[Request], RefusedError | None] = lambda _: None
+        self.forge: Callable[[Answer], Answer] = lambda answer: answer
+        self.signer = Service.DISTRIBUTOR
+        self.sealed = True
+        self.silent = False
+        self.messages["trust.dev.1"] = BusMessage(
+            "TRUST", "trust.dev.1", {}, world.signed_trust.model_dump_json().encode(), 1, NOW
+        )
+
+    def put(self, message: BusMessage) -> None:
+        self.messages[message.subject] = message
+
+    async def get(self, stream: Stream, subject: str, within_s: float) -> BusMessage | None:
+        del stream, within_s
+        return self.messages.get(subject)
+
+    async def append(
+        self, stream: Stream, subject: str, data: bytes, headers: Mapping[str, str], within_s: float
+    ) -> int:
+        del subject, headers, within_s
+        assert stream is Stream.RECEIPTS
+        if self.silent:
+            raise UnavailableError("nobody answers")
+        self.receipts.append(Receipt.model_validate_json(data))
+        return len(self.receipts)
+
+    async def request(self, subject: str, data: bytes, within_s: float) -> Reply:
+        del within_s
+        if self.silent:
+            raise UnavailableError("nobody answers")
+        request = open_request(subject, data, self.world.trust, now=datetime.now(UTC))
+        self.requests.append(request)
+        answer = self.forge(self._answer(request))
+        signed = sign(answer, self.world.services[self.signer]).model_dump_json().encode()
+        if isinstance(request, MaterialRequest) and isinstance(answer, MaterialAnswer) and self.sealed:
+            info = seal_info(request.env, request.dependent, request.instance, request.nonce)
+            return seal(b64u_decode(request.seal_to), signed, info), {SEALED_HEADER: "1"}
+        return signed, {}
+
+    def _answer(self, request: Request) -> Answer:
+        common = request.model_dump(include={"env", "dependent", "instance", "nonce"})
+        error = self.refuse(request)
+        if error is not None:
+            return RefusalAnswer(**common, code=error.code, message=str(error), hint=error.hint, retry=False)
+        match request:
+            case MaterialRequest():
+                releases = tuple(self.world.released(version) for version in request.versions)
+                return MaterialAnswer(**common, key=request.key, as_of=10, releases=releases)
+            case LeaseRequest():
+                as_of = dict.fromkeys(request.keys, 10)
+                return LeaseAnswer(**common, duration_s=30, until=NOW, as_of=as_of)
+            case ProbeRequest():
+                fact = self.world.generated(request.version, key=request.key, release=Release.NEVER)
+                message = probe_message(context_of(fact), request.phase, request.instance, request.nonce)
+            case SignRequest():
+                message = b64u_decode(request.message)
+            case _:
+                raise AssertionError(type(request))
+        signature = b64u_encode(self.world.es256(request.version, message))
+        return SignatureAnswer(
+            **common, key=request.key, version=request.version, as_of=10, signature=signature
+        )
+
+
+class Instance:
+    """One instance at the desk, with a worker for one key."""
+
+    def __init__(self, world: World, state_dir: Path, key: str) -> None:
+        self.desk = Desk(world)
+        self.world = world
+        self.rotated: list[Rotated] = []
+        self.stopped: list[Stopped] = []
+        self.seen = Seen.load(state_dir)
+        self.trust = TrustCache(self.desk, "dev", world.genesis, self.seen, 1.0)
+        self.requests = Requests(self.desk, world.identity, self.trust, 1.0)
+        self.key = KeyState(key)
+        self.receipts = Receipts(self.desk, world.identity, 1.0, lambda: {key: self.key.receipt()})
+        ports = Ports(
+            connection=self.desk,
+            identity=world.identity,
+            trust=self.trust,
+            seen=self.seen,
+            requests=self.requests,
+            receipts=self.receipts,
+            within_s=1.0,
+            rotated=self.rotated.append,
+            stopped=self.stopped.append,
+        )
+        self.worker = KeyWorker(self.key, ports)
