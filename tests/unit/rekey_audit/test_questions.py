@@ -145,7 +145,7 @@ def an_instance(log: Log, *, stopped: tuple[int, ...], as_of: int) -> tuple[Stor
 STOPS = [
     pytest.param((), 0, [False], id="an instance that says nothing has not stopped"),
     pytest.param(
-        (1,), 0, True, id="an instance that signed after the command has stopped, before it saw the fact"
+        (1,), 0, [True], id="an instance that signed after the command has stopped, before it saw the fact"
     ),
     pytest.param((0,), 0, [True], id="every version includes this one"),
     pytest.param((2,), 99, [False], id="another version is not this one"),
