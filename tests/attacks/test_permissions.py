@@ -187,3 +187,81 @@ async def test_a_forged_reply_subject_reaches_nobody(attack: tuple[Member, list[
     await attacker.client.flush()
     await asyncio.sleep(0.2)  # an answer takes a way through several accounts
     sys.stdout.write(f"{attacker.who}: {count} forged reply subjects\n")
+
+
+BODIES = (
+    b'{"multi_last": [">"]}',
+    b'{"seq": 1, "batch": 100}',
+    b'{"seq": 1, "batch": 100, "next_by_subj": ">"}',
+    b'{"last_by_subj": ">"}',
+)
+
+
+@pytest.mark.parametrize("attack", EVERYBODY, ids=ids, indirect=True)
+async def test_a_body_never_widens_a_right_to_one_subject(attack: tuple[Member, list[str]]) -> None:
+    attacker, _ = attack
+    inbox = attacker.client.new_inbox()
+    loot: list[str] = []
+
+    async def on_message(message: Msg) -> None:
+        headers = message.headers or {}
+        if headers.get("Nats-Subject"):
+            loot.append(f"JSC.API.DIRECT.GET.{headers['Nats-Stream']}.{headers['Nats-Subject']}")
+
+    await attacker.client.subscribe(inbox, cb=on_message)
+    narrow = [
+        p for p in attacker.who.may_publish() if p.startswith("JSC.API.DIRECT.GET.") and p.count(".") > 4
+    ]
+    for pattern in narrow:
+        for body in BODIES:
+            for subject in (concrete(pattern), pattern.replace("*", "1")):
+                await attacker.client.publish(subject, body, reply=inbox)
+    await attacker.client.flush()
+    await asyncio.sleep(0.2)
+    assert [place for place in loot if not any(covers(pattern, place) for pattern in narrow)] == []
+    assert narrow, "everybody reads trust by subject"
+
+
+HEADERS = {
+    "Nats-Rollup": "all",
+    "Nats-Schedule": "@at 2020-01-01T00:00:00Z",
+    "Nats-TTL": "1s",
+    "Nats-Incr": "1",
+    "Nats-Trace-Dest": "_INBOX_audit.loot",
+}
+
+
+@pytest.mark.parametrize("attack", EVERYBODY, ids=ids, indirect=True)
+async def test_no_header_purges_schedules_or_expires(attack: tuple[Member, list[str]]) -> None:
+    attacker, _ = attack
+    for pattern in (
+        p for p in attacker.who.may_publish() if p.split(".")[0] not in {"$JS", "JSC", "req", "ask"}
+    ):
+        for name, value in HEADERS.items():
+            headers = {name: value, "Nats-Schedule-Target": concrete(pattern) + "x"}
+            headers |= {"Nats-Expected-Last-Subject-Sequence": "999999"} if name == "Nats-Trace-Dest" else {}
+            await attacker.client.publish(concrete(pattern), b"forged", reply="", headers=headers)
+    await attacker.client.flush()
+    await asyncio.sleep(0.2)
+
+
+async def test_everything_granted_works(bus: RunningBus) -> None:
+    """The other side: no right of the table is refused, and each is answered."""
+    count = 0
+    for who in EVERYBODY:
+        member = await login(bus, who)
+        await listen(member, who, [])
+        for subject, data, headers in own_questions(who):
+            if subject.split(".")[0] in {"req", "ask"}:
+                continue  # answered by services: the system tests
+            inbox = member.client.new_inbox()
+            answers = await member.client.subscribe(inbox)
+            await member.client.publish(subject, data, reply=inbox, headers=headers or None)
+            answer = await answers.next_msg(3)
+            assert (answer.headers or {}).get("Status") not in {"503", "408"}, (subject, answer)
+            await answers.unsubscribe()
+            count += 1
+        assert member.refused == [], who
+        await member.client.close()
+    sys.stdout.write(f"{count} rights used\n")
+    assert count > 100

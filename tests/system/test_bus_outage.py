@@ -20,7 +20,7 @@ from rekey_core.names import Service as Name
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
-from tests.system.bus import ENV, RunningBus, running_bus
+from tests.system.bus import ENV, RunningBus, running_bus, wait_until
 from tests.system.test_bus import a_key, a_register, alert_subject, an_alert, registered
 from tests.system.test_bus_service import command, running
 
@@ -36,9 +36,11 @@ async def test_a_service_goes_on_after_the_server_was_killed(
     fresh: RunningBus, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: set[str] = set()
+    first = asyncio.Event()
 
     async def handler(message: BusMessage) -> None:
         seen.add(message.subject.split(".")[3])
+        first.set()
 
     async def compose(service: Service) -> None:
         service.consume("rotation-scheduler", handler)
@@ -46,8 +48,7 @@ async def test_a_service_goes_on_after_the_server_was_killed(
     async with running(fresh, Name.ROTATION_SCHEDULER, compose):
         before, after = a_key(), a_key()
         await command(fresh, before)
-        while not seen:
-            await asyncio.sleep(0.02)
+        await asyncio.wait_for(first.wait(), 5)
         fresh.nodes[0].kill()
         await asyncio.sleep(1)
         fresh.nodes[0].start()
@@ -70,8 +71,7 @@ async def test_a_write_without_an_answer_has_an_unknown_outcome(fresh: RunningBu
         with pytest.raises(RetryableError):
             await bus.read_many(Stream.LIFECYCLE, [bus.subjects.check("k")])
         fresh.nodes[0].start()
-        while not bus.client.is_connected:
-            await asyncio.sleep(0.02)
+        await asyncio.to_thread(wait_until, lambda: bus.client.is_connected, "the connection again")
 
 
 async def test_a_message_whose_service_died_comes_to_the_next_one(fresh: RunningBus) -> None:

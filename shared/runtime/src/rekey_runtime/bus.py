@@ -7,6 +7,7 @@ Writes end in a sequence or in an error that says what is known: ``ConflictError
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import ssl
@@ -102,8 +103,7 @@ class Bus:
         """
         if not self.broker.config.connection_state:
             return
-        for subscriber in self.broker.subscribers:
-            await subscriber.stop()
+        await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
         if not self.client.is_connected:  # nothing left to say; and the client's close fails on a backlog
             return
         with suppress(nats.errors.Error):

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -27,6 +27,7 @@ from rekey_runtime.subscriptions import Answering, Consuming
 log = logging.getLogger(__name__)
 
 EXIT_FATAL: Final = 70
+CANCEL_AGAIN_S: Final = 0.2
 
 Handler = Callable[[BusMessage], Awaitable[None]]
 Answer = Callable[[str, bytes], Awaitable[tuple[bytes, dict[str, str]]]]
@@ -117,9 +118,7 @@ class Service:
         running += [asyncio.create_task(self._beside(job)) for job in self._background]
         running.append(asyncio.create_task(self._watch(founded)))
         await self._stopping.wait()
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await _ended(running)
 
     async def _close(self) -> None:
         await self.bus.close()
@@ -197,6 +196,15 @@ def main(model: type[S], compose: Callable[[Service, S], Awaitable[None]]) -> No
         log.critical("%s", error, extra={"event": "fatal", "code": error.code})
         code = EXIT_FATAL
     sys.exit(code)
+
+
+async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until they end: ``asyncio.wait_for`` of Python 3.11 loses a cancellation that meets an answer (bpo-37658)."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)
 
 
 async def _run(settings: S, compose: Callable[[Service, S], Awaitable[None]]) -> int:
