@@ -59,7 +59,8 @@ class Bus:
         self.signer = _signing_key(settings)
         self.subjects = Subjects(settings.env)
         self.trust = TrustStore(self)
-        self.violations = 0  # how often the bus refused us a right: 0 in a service that is founded well
+        self.violations = 0
+        self.dropped = 0  # how often the bus refused us a right: 0 in a service that is founded well
         self.broker = NatsBroker(
             settings.bus_url.split(","),
             security=NatsSecurity(ssl_context=_tls(settings), tls_hostname=settings.server_name),
@@ -270,6 +271,8 @@ class Bus:
         return body
 
     async def _ask(self, subject: str, data: bytes) -> Msg:
+        if not self.client.is_connected:  # or it would be kept and sent when nobody waits for the answer any more
+            raise UnavailableError(f"{subject}: not connected to the bus")
         try:
             return await self.client.request(subject, data, timeout=self.settings.request_timeout_s)
         except nats.errors.Error as error:
@@ -294,6 +297,10 @@ class Bus:
         if "permissions violation" in str(error).lower():
             self.violations += 1
             log.error("the bus refused a right: %s", error, extra={"event": "permissions-violation"})
+        elif isinstance(error, nats.errors.SlowConsumerError):
+            self.dropped += 1
+            if self.dropped & (self.dropped - 1) == 0:  # at 1, 2, 4, 8, …: overload must not fill the log as well
+                log.warning("overload: %d requests dropped so far", self.dropped, extra={"event": "overload"})
         else:
             log.warning("bus: %s", error, extra={"event": "bus-error"})
 

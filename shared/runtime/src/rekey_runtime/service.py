@@ -59,10 +59,12 @@ class Service:
         consumer = _consumer(self.settings, name)
         self._consuming.append(Consuming(self.bus, consumer, handler, self._fail, concurrency))
 
-    def answer(self, subject: str, handler: Answer, *, concurrency: int = 64) -> None:
+    def answer(self, subject: str, handler: Answer, *, concurrency: int = 16) -> None:
         """Answer core requests on ``subject`` (queue group: the service) with what ``handler`` returns.
 
         ``handler(subject, data)`` maps its own errors to signed answers; what it raises is logged and not answered.
+        What waits is bounded (``max_waiting_requests``): under overload the newest are dropped and those that are
+        answered are answered in time, so that repeated questions cannot pile up for ever.
         """
         self._answering.append(Answering(self.bus, subject, handler, self._fail, concurrency))
 

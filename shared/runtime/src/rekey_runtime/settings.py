@@ -33,6 +33,7 @@ class ServiceSettings(BaseModel):
     request_timeout_s: Annotated[float, Field(gt=0)] = 5.0
     watchdog_s: Annotated[float, Field(gt=0)] = 3.0
     drain_s: Annotated[float, Field(gt=0)] = 10.0
+    max_waiting_requests: Annotated[int, Field(ge=1)] = 64  # more are dropped: who asked asks again, later
     max_cached_keys: Annotated[int, Field(ge=1)] = 10_000
     trace_file: Path | None = None  # spans as JSON lines; none: tracing is off
 

@@ -150,6 +150,7 @@ class Answering:
             self._subject,
             queue=self._bus.settings.service.value,
             max_workers=self._concurrency,
+            pending_msgs_limit=self._bus.settings.max_waiting_requests,
             no_reply=True,
         )
         subscriber(self._on_request)
