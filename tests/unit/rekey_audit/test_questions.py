@@ -118,7 +118,9 @@ ENDORSEMENT = Endorsement(
 SIGNED = Signed(type="t", payload="", key_id="", signature="")
 
 
-def an_instance(log: Log, *, stopped: tuple[int, ...], as_of: int) -> tuple[Stored[Lease], Stored[Receipt]]:
+def an_instance(
+    log: Log, *, stopped: tuple[int, ...], refused: tuple[int, ...]
+) -> tuple[Stored[Lease], Stored[Receipt]]:
     """One live instance of orders, and the receipt that it has written just now."""
     lease = Lease(
         env=ENV,
@@ -127,9 +129,9 @@ def an_instance(log: Log, *, stopped: tuple[int, ...], as_of: int) -> tuple[Stor
         endorsement=ENDORSEMENT,
         until=log.now + timedelta(seconds=30),
         at=log.now,
-        keys={KEY: LeasedKey(versions=(1,), as_of=as_of)},
+        keys={KEY: LeasedKey(versions=(1,), as_of=0)},
     )
-    held = KeyReceipt(proofs={}, protects=None, stopped=stopped, as_of=as_of)
+    held = KeyReceipt(proofs={}, protects=None, stopped=stopped, refused=refused, as_of=0)
     receipt = Receipt(
         env=ENV,
         dependent="orders",
@@ -143,18 +145,17 @@ def an_instance(log: Log, *, stopped: tuple[int, ...], as_of: int) -> tuple[Stor
 
 
 STOPS = [
-    pytest.param((), 0, [False], id="an instance that says nothing has not stopped"),
-    pytest.param(
-        (1,), 0, [True], id="an instance that signed after the command has stopped, before it saw the fact"
-    ),
-    pytest.param((0,), 0, [True], id="every version includes this one"),
-    pytest.param((2,), 99, [False], id="another version is not this one"),
+    pytest.param((), (), [False], id="an instance that says nothing has not stopped"),
+    pytest.param((1,), (), [False], id="an instance that left the version before has not stopped using it"),
+    pytest.param((1,), (1,), [True], id="an instance that refuses the version has stopped"),
+    pytest.param((0,), (0,), [True], id="every version includes this one"),
+    pytest.param((2,), (2,), [False], id="another version is not this one"),
 ]
 
 
-@pytest.mark.parametrize(("stopped", "as_of", "expected"), STOPS)
+@pytest.mark.parametrize(("stopped", "refused", "expected"), STOPS)
 def test_who_has_stopped_is_what_instances_signed(
-    stopped: tuple[int, ...], as_of: int, expected: list[bool]
+    stopped: tuple[int, ...], refused: tuple[int, ...], expected: list[bool]
 ) -> None:
     log = Log()
     log.registered()
@@ -162,25 +163,12 @@ def test_who_has_stopped_is_what_instances_signed(
     log.activated()
     log.suspended()
     record = read(log).keys[KEY]
-    lease, receipt = an_instance(log, stopped=stopped, as_of=as_of)
+    lease, receipt = an_instance(log, stopped=stopped, refused=refused)
     billing, orders = questions.dependents(
         record.state, record.state.versions[1], [lease], [receipt], [], log.now
     )
     assert billing.instances == ()
     assert [instance.stopped for instance in orders.instances] == expected
-
-
-def test_a_receipt_from_before_the_command_proves_no_stop() -> None:
-    log = Log()
-    log.registered()
-    log.generated()
-    log.activated()
-    lease, receipt = an_instance(log, stopped=(1,), as_of=0)
-    log.delivered()  # a second passes
-    log.suspended()
-    record = read(log).keys[KEY]
-    _, orders = questions.dependents(record.state, record.state.versions[1], [lease], [receipt], [], log.now)
-    assert [instance.stopped for instance in orders.instances] == [False]
 
 
 SUBJECTS = [

@@ -12,7 +12,6 @@ from typing import Final
 
 from rekey_audit.ledger import KeyRecord, Ledger
 from rekey_core.adoption import InstanceProof, adoption
-from rekey_core.commands import command_id, read_command
 from rekey_core.contracts import (
     Command,
     Delivered,
@@ -171,23 +170,14 @@ def _instance(
 def _who_stopped(
     state: KeyState, version: VersionFacts, receipts: Iterable[Stored[Receipt]]
 ) -> frozenset[tuple[str, str]] | None:
-    """Dependent and instance of those that signed, after the responder's command, that they stopped with the version.
-
-    An instance that had left the version before, because a newer one came, listed it as stopped all along: there only
-    a receipt that has seen the fact of the stop counts. Otherwise the stop may have come before its fact was stored.
-    """
+    """Dependent and instance of those that signed that they refuse the version; none for one that nobody stopped."""
     if not version.stopped_by:
         return None
-    signed = version.stopped_by[-1]
-    fact = state.events_of[command_id(signed)][-1]
-    ordered = read_command(signed).issued_at
-    left_before = version.deactivated is not None
     return frozenset(
         (stored.model.dependent, stored.model.instance)
         for stored in receipts
         if (held := stored.model.keys.get(state.key)) is not None
-        and not {0, version.number}.isdisjoint(held.stopped)
-        and (held.as_of >= fact.sequence or (not left_before and stored.stored_at >= ordered))
+        and not {0, version.number}.isdisjoint(held.refused)
     )
 
 

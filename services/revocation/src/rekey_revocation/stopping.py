@@ -81,7 +81,7 @@ def not_stopped(
     """Live instances with a lease for the key that have not signed that they stopped everything: (dependent, instance)."""
     wanted = {entry.version for entry in stopped_of(state)}
     said = {
-        (r.dependent, r.instance): set(r.keys[state.key].stopped) for r in receipts if state.key in r.keys
+        (r.dependent, r.instance): set(r.keys[state.key].refused) for r in receipts if state.key in r.keys
     }
     live = [(x.dependent, x.instance) for x in leases if x.until > now and state.key in x.keys]
     return tuple(sorted(who for who in live if not wanted <= said.get(who, set())))

@@ -98,12 +98,12 @@ class KeyState:
         older = {number for number in self.held if number < (self.protects or self.newest)}
         moving = {number for number in self.held if number >= self._previous()}
         proved = sorted(moving | (set(self.held) - self.leased))
+        refused = set(self.stopped) - {version.version for version in self.leaving}
         return KeyReceipt(
             proofs={number: self.held[number].proof() for number in proved},
             protects=self.protects,
-            stopped=tuple(
-                sorted(older | (set(self.stopped) - {version.version for version in self.leaving}))
-            ),
+            stopped=tuple(sorted(older | refused)),
+            refused=tuple(sorted(refused)),
             as_of=self.as_of,
         )
 

@@ -47,11 +47,16 @@ class Probe(Model):
 
 
 class KeyReceipt(Model):
-    """What the instance holds of one key. ``stopped``: versions it does not protect with any more (0: all)."""
+    """What the instance holds of one key.
+
+    ``stopped``: versions it does not protect with any more (0: all). ``refused``: those of them that a responder stopped and
+    that it does not use for anything any more; a version that it had left before a stop is in ``stopped`` all along.
+    """
 
     proofs: dict[Version, Annotated[Confirmation | Probe, Field(discriminator="kind")]]
     protects: Version | None
     stopped: tuple[VersionOrKey, ...]
+    refused: tuple[VersionOrKey, ...]
     as_of: Sequence
 
 
