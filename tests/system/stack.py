@@ -25,6 +25,7 @@ from rekey_local.commands import Outcome, People
 from rekey_local.environments import Environments
 from rekey_local.history import History
 from rekey_local.layout import Layout
+from rekey_local.plan import Plan
 from rekey_local.screen import Screen
 from rekey_local.stack import BUS, Stack, instance_names
 from rekey_local.story import Story
@@ -74,6 +75,11 @@ class RunningStack:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
+
+    @property
+    def plan(self) -> Plan:
+        """The environment as it is founded."""
+        return self._stack.plan
 
     @property
     def tally(self) -> Tally:

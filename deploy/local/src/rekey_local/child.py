@@ -51,11 +51,10 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
-                | dict(plan.environment),
+                env=environment(plan.environment),
                 limit=LINE_LIMIT,
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops all in order
-                preexec_fn=_die_with(os.getpid()),
+                preexec_fn=die_with_us(),
             )
         except OSError:
             log.close()
@@ -116,7 +115,15 @@ def _parsed(raw: bytes) -> Line | None:
     return line if isinstance(line, dict) else None
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def environment(added: Mapping[str, str]) -> dict[str, str]:
+    """What a child sees: the few variables that every process gets, and its own."""
+    return {name: os.environ[name] for name in PASSED_ON if name in os.environ} | dict(added)
+
+
+def die_with_us() -> Callable[[], None]:
+    """To be called in a child before its program starts: the kernel kills it when the thread that made it ends."""
+    parent = os.getpid()
+
     def in_child() -> None:
         if sys.platform == "linux":
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

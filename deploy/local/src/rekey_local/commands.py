@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Final
 from rekey.cli.context import load_context
 from rekey.cli.session import Session, connected
 from rekey_core.contracts import HistoryAnswer, KeySummary, ShowAnswer
+from rekey_local.child import die_with_us, environment
 from rekey_local.environments import STACK, Environments
 from rekey_local.errors import StoryError
 from rekey_local.history import History
@@ -50,7 +50,9 @@ class People:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "NO_COLOR": "1"},
+            env=environment({"NO_COLOR": "1"}),
+            start_new_session=True,  # Ctrl-C is for the supervisor
+            preexec_fn=die_with_us(),
         )
         try:
             out, err = await asyncio.wait_for(process.communicate(), limit_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ from rekey_core.contracts import SignedTrust
 from rekey_core.encoding import b64u_decode
 from rekey_core.trust import Trust
 from rekey_enrolment import Applicant, propose
-from rekey_local.child import PASSED_ON
+from rekey_local.child import die_with_us, environment
 from rekey_local.environments import STACK, Environments
 from rekey_local.errors import NotReadyError
 from rekey_local.layout import Layout, write_private
@@ -86,8 +85,9 @@ async def _run(layout: Layout, environments: Environments, softhsm_conf: Path, a
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
-        env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        | {"SOFTHSM2_CONF": str(softhsm_conf)},
+        env=environment({"SOFTHSM2_CONF": str(softhsm_conf)}),
+        start_new_session=True,
+        preexec_fn=die_with_us(),
     )
     _, words = await process.communicate()
     if process.returncode != 0:

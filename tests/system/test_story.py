@@ -1,0 +1,148 @@
+"""``python -m rekey_local`` as people start it: the story twice, one supervisor per state, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+LIMIT_S = 150
+COMMAND = (sys.executable, "-m", "rekey_local")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The state directory and the screen of a first run."""
+    state = tmp_path_factory.mktemp("story")
+    return state, tell(state)
+
+
+def test_the_story_from_nothing_has_no_failed_call(told: tuple[Path, str]) -> None:
+    _, screen = told
+
+    calls, failed = counts(screen)
+    assert (calls > 1000, failed) == (True, 0), screen
+    assert "orders-db has rotated to version 2" in screen
+    assert "token-signer has rotated to version 2" in screen
+    assert "rita suspended orders-db@1: every instance refuses it" in screen
+    assert screen.count("after the command was signed") == 4
+    assert re.search(r"v1 +suspended +revocation +on the word of rita", screen)
+
+
+def test_on_warm_state_registration_is_skipped_and_the_keys_rotate_again(told: tuple[Path, str]) -> None:
+    state, _ = told
+
+    screen = tell(state)
+
+    assert "the keys are registered from an earlier run" in screen
+    assert "orders-db has rotated to version 3" in screen
+    assert "rita suspended orders-db@2: every instance refuses it" in screen
+    assert counts(screen)[1] == 0
+
+
+def test_no_secret_is_on_the_screen_or_in_a_log(told: tuple[Path, str]) -> None:
+    state, screen = told
+    secrets = [path.read_text().strip() for path in state.rglob("pin")]
+    secrets += [path.read_text().strip() for path in state.rglob("*so-pin")]
+    secrets.append((state / "bus" / "store.key").read_text().strip())
+    said = screen + "".join(path.read_text() for path in (state / "logs").iterdir())
+
+    assert len(secrets) == 5
+    assert not [secret for secret in secrets if secret in said]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C drains and stops everything"),
+        pytest.param(signal.SIGKILL, -9, id="kill -9 of the supervisor takes everything with it"),
+    ],
+)
+def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    with start(tmp_path) as process:
+        await_line(process, "ready after")
+        children = children_of(process.pid)
+        assert len(children) >= 6, "bus and services"
+
+        process.send_signal(number)
+        assert process.wait(30) == code
+
+    end = time.monotonic() + 5
+    while time.monotonic() < end and [pid for pid in children if is_alive(pid)]:
+        time.sleep(0.02)
+    assert [pid for pid in children if is_alive(pid)] == []
+
+
+def test_a_second_supervisor_of_the_same_state_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    with start(tmp_path) as process:
+        await_line(process, "rekey on this machine")
+
+        second = subprocess.run(
+            [*COMMAND, "--fresh", "--state", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert second.returncode == 1
+        assert f"is in use by process {process.pid}" in second.stdout
+        await_line(process, "ready after")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+
+
+def tell(state: Path) -> str:
+    """Run the story once; its screen."""
+    done = subprocess.run(
+        [*COMMAND, "--once", "--state", str(state)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start(state: Path) -> subprocess.Popen[str]:
+    """Start it and go on."""
+    command = [*COMMAND, "--state", str(state)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def await_line(process: subprocess.Popen[str], words: str) -> None:
+    """Read the screen until it says this."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if words in line:
+            return
+    pytest.fail(f"it ended without saying {words!r}: {''.join(seen)}")
+
+
+def counts(screen: str) -> tuple[int, int]:
+    """Calls and failed ones, as the last line has them."""
+    calls, failed = re.findall(r"(\d+) calls, (\d+) failed", screen)[-1]
+    return int(calls), int(failed)
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that it started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False

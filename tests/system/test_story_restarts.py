@@ -1,0 +1,46 @@
+"""In one running stack: a process that is killed comes back, and no local call fails meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.system.stack import INSTANCES, NATS, RunningStack, running_stack
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with running_stack(tmp_path_factory.mktemp("restarts")) as one:
+        yield one
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(NATS, id="the bus"),
+        pytest.param("generator", id="the generator"),
+        pytest.param("distributor", id="the distributor"),
+        pytest.param("rotation-scheduler", id="the scheduler"),
+        pytest.param("revocation", id="revocation"),
+        pytest.param("audit", id="audit"),
+        pytest.param(INSTANCES[0], id="an instance"),
+    ],
+)
+def test_a_killed_process_comes_back_and_the_screen_says_so(stack: RunningStack, name: str) -> None:
+    before = stack.kill(name)
+
+    stack.until(lambda: stack.keeper(name).pid not in {None, before}, what=f"a new {name}")
+    stack.ready(name)
+
+    assert f"{name} ended by SIGKILL; starts again in" in stack.screen.getvalue()
+    assert stack.tally.totals().failed_local == 0, stack.tally.failures()
+
+
+def test_a_process_that_is_held_stays_down_until_it_is_released(stack: RunningStack) -> None:
+    stack.hold("revocation")
+    assert stack.keeper("revocation").pid is None
+
+    stack.release("revocation")
+
+    assert stack.keeper("revocation").is_ready
