@@ -15,7 +15,6 @@ from rekey_core.contracts import (
     Compromised,
     Deactivated,
     Fact,
-    Granted,
     RotationRequested,
     Suspended,
 )
@@ -117,7 +116,7 @@ VOID: dict[str, Bad] = {
     ),
     "granted for a version": (
         SchemaError,
-        lambda w: w.fact(Granted, 1, dependent="orders", command=w.register()),
+        lambda w: grant(w, w.register()).model_copy(update={"version": 1}),
     ),
     "granted by a command to rotate": (SchemaError, lambda w: grant(w, w.rotate())),
     "a version is skipped": (
