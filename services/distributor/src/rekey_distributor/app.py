@@ -6,6 +6,7 @@ import asyncio
 
 import uvicorn
 
+from rekey_core.contracts import OPS
 from rekey_core.secret import Secret
 from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.emergencies import Emergencies
@@ -34,7 +35,8 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     await distributor.recall()
     service.consume("distributor-emergency", distributor.on_emergency)
     service.consume("distributor", distributor.on_fact)
-    service.answer(f"req.{settings.env}.>", requests.on_request)
+    for op in OPS:  # each with a queue of its own: many signatures cannot keep a lease waiting
+        service.answer(f"req.{settings.env}.*.*.{op}", requests.on_request)
     service.every(settings.sweep_s, distributor.sweep)
     service.ready_when(hsm.prove)
     service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state)))

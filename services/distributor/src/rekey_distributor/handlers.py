@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
-from rekey_core.commands import verify_command
 from rekey_core.contracts import Notice, Revoke, Suspend
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnknownTypeError
 from rekey_core.fold import KeyState
-from rekey_core.readers import open_command_message, open_notice
+from rekey_core.readers import key_in, open_command, open_notice
 from rekey_distributor import noticing
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.records import Records
@@ -42,7 +41,7 @@ class Distributor:
 
     async def on_fact(self, message: BusMessage) -> None:
         """A fact of any kind: write what should be for every dependent of its key."""
-        key = message.subject.split(".")[2]
+        key = key_in(message.subject)
         state = await self.keylog.state(key)
         if state.last_sequence < message.sequence:
             text = f"{key}: folded up to {state.last_sequence}, the fact stands at {message.sequence}"
@@ -105,11 +104,7 @@ class Distributor:
         await self.bus.replace(Stream.NOTICES, subject, self.bus.pack(wanted), previous)
 
     async def _heed(self, message: BusMessage) -> Suspend | Revoke:
-        signed = open_command_message(message)
-        env = self.bus.settings.env
-        command = await self.bus.trust.fresh(
-            lambda trust: verify_command(signed, trust=trust, env=env, at=message.stored_at)
-        )
+        signed, command = await self.bus.trust.fresh(lambda trust: open_command(message, trust))
         if not isinstance(command, Suspend | Revoke):
             text = f"{message.subject}: expected suspend or revoke, found {command.VERB}"
             raise UnknownTypeError(text)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from rekey import jwt
 from rekey.errors import SignatureError, TokenError, UnknownKeyIdError
@@ -15,11 +16,13 @@ from rekey.retry import persistently
 from rekey.versions import RemoteVersion, verify_ecdsa
 from rekey_core.errors import ExpiredError, StateRefusedError, UnavailableError
 
+MAX_IN_FLIGHT: Final = 16  # requests of one signer at a time: after an outage what waited comes in turn, not at once
+
 
 class Signer:
     """A granted key that signs (ES256) and never leaves the HSM."""
 
-    __slots__ = ("_key", "_lease", "_look_again", "_requests", "_total_s")
+    __slots__ = ("_key", "_lease", "_look_again", "_requests", "_total_s", "_turns")
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Signer:
         self._requests = requests
         self._total_s = total_s
         self._look_again = look_again
+        self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
 
     @property
     def name(self) -> str:
@@ -83,7 +87,8 @@ class Signer:
         try:
             remote = _remote(version)
             signed = jwt.signing_input(remote.id, claims)
-            signature = await self._requests.sign(self._key.name, remote.version, signed)
+            async with self._turns:
+                signature = await self._requests.sign(self._key.name, remote.version, signed)
         except (
             StateRefusedError,
             ExpiredError,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
-from faststream.nats import NatsBroker
+from faststream.nats import NatsBroker, NatsMessage
 from faststream.nats.security import NatsSecurity
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -72,6 +72,7 @@ class Bus:
             graceful_timeout=settings.drain_s,
             error_cb=self._on_error,
             middlewares=tracing(settings.service, settings.trace_file),
+            decoder=_as_it_came,
             logger=None,
         )
 
@@ -271,7 +272,9 @@ class Bus:
         return body
 
     async def _ask(self, subject: str, data: bytes) -> Msg:
-        if not self.client.is_connected:  # or it would be kept and sent when nobody waits for the answer any more
+        if (
+            not self.client.is_connected
+        ):  # or it would be kept and sent when nobody waits for the answer any more
             raise UnavailableError(f"{subject}: not connected to the bus")
         try:
             return await self.client.request(subject, data, timeout=self.settings.request_timeout_s)
@@ -299,10 +302,17 @@ class Bus:
             log.error("the bus refused a right: %s", error, extra={"event": "permissions-violation"})
         elif isinstance(error, nats.errors.SlowConsumerError):
             self.dropped += 1
-            if self.dropped & (self.dropped - 1) == 0:  # at 1, 2, 4, 8, …: overload must not fill the log as well
+            if (
+                self.dropped & (self.dropped - 1) == 0
+            ):  # at 1, 2, 4, 8, …: overload must not fill the log as well
                 log.warning("overload: %d requests dropped so far", self.dropped, extra={"event": "overload"})
         else:
             log.warning("bus: %s", error, extra={"event": "bus-error"})
+
+
+async def _as_it_came(message: NatsMessage) -> bytes:
+    """The body, not decoded: FastStream would read it by its content type, and what is no JSON would never reach us."""
+    return message.body
 
 
 def _complete(stream: Stream, end: Msg, found: list[BusMessage], *, paged: bool) -> list[BusMessage]:

@@ -1,0 +1,140 @@
+"""In one running stack that keeps rotating: kill -9 at every phase boundary, and at seeded instants.
+
+Whatever dies, the rotation ends the same: each step once, the new version current, the old one deactivated, no void message,
+and not one local call of an application failed. Remote calls are retried by the SDK and may fail after ten seconds only.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+from rekey_core.contracts import KeySummary
+from rekey_core.errors import RekeyError
+from rekey_local.errors import LocalError
+from tests.faults.boundaries import BOUNDARIES, PROCESSES, Boundary, Killer
+from tests.system.stack import INSTANCES, KEY_NAMES, NATS, RunningStack, running_stack
+
+# nats-py leaves the sockets of its attempts to reach a killed server to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+SETTLE_S: Final = 60.0
+ROTATION_S: Final = 1.5  # about how long a rotation takes undisturbed: instants are drawn from it
+SEED: Final = int(os.environ.get("REKEY_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+DATA: Final = KEY_NAMES[0]
+
+EVERYDAY: Final = [(b, victim) for b in BOUNDARIES for victim in (b.actor, NATS)]
+FULL: Final = [(b, victim) for b in BOUNDARIES for victim in PROCESSES]
+
+
+def rows(pairs: list[tuple[Boundary, str]]) -> list[object]:
+    return [pytest.param(b, victim, id=f"{victim} dies when {b.name}") for b, victim in pairs]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with running_stack(tmp_path_factory.mktemp("kills")) as running:
+        yield running
+
+
+def shown(stack: RunningStack, key: str) -> KeySummary | None:
+    """The key as audit tells it; nothing while the bus or audit is down."""
+    try:
+        return stack.show(key)
+    except (RekeyError, LocalError, OSError, TimeoutError):
+        return None
+
+
+def now_at(stack: RunningStack, key: str) -> int:
+    stack.until(lambda: shown(stack, key) is not None, SETTLE_S, "an answer of audit")
+    summary = shown(stack, key)
+    assert summary is not None
+    assert summary.current is not None
+    return summary.current
+
+
+def settled(stack: RunningStack, key: str, version: int) -> bool:
+    """The version is current, and every older one is deactivated."""
+    summary = shown(stack, key)
+    if summary is None or summary.current != version:
+        return False
+    return all(v.state == "deactivated" for v in summary.versions if v.version != version)
+
+
+def order(stack: RunningStack, key: str) -> None:
+    """Ask for a rotation; an answer that got lost with the bus is no failure, the log tells."""
+    stack.rekey("alice", "key", "rotate", key, "--reason", "fault test")
+
+
+def check(stack: RunningStack, key: str, version: int, failed_before: int) -> None:
+    stack.until(
+        lambda: settled(stack, key, version), SETTLE_S, f"the end of the rotation of {key} to {version}"
+    )
+    entries = stack.history(key).entries
+    steps = [e.event for e in entries if e.version == version and e.event != "delivered"]
+    assert steps == ["rotation-requested", "generated", "activated"]
+    ended = [e.event for e in entries if e.version == version - 1 and e.event == "deactivated"]
+    assert len(ended) == 1
+    assert [e.void for e in entries if e.void] == []
+    for name in (*PROCESSES, *INSTANCES):
+        stack.ready(name)
+    totals = stack.tally.totals()
+    assert (totals.failed_local, totals.failed) == (0, failed_before), stack.tally.failures()
+
+
+def kill_at(stack: RunningStack, boundary: Boundary, victim: str) -> None:
+    version = now_at(stack, DATA) + 1
+    failed = stack.tally.totals().failed
+    with Killer(stack, boundary, victim, DATA, version).watching() as killer:
+        order(stack, DATA)
+        assert killer.killed.wait(SETTLE_S), f"the rotation never came to: {boundary.name}"
+    check(stack, DATA, version, failed)
+
+
+def kill_after(stack: RunningStack, victim: str, seconds: float) -> None:
+    versions = {key: now_at(stack, key) + 1 for key in KEY_NAMES}
+    failed = stack.tally.totals().failed
+    for key in KEY_NAMES:
+        order(stack, key)
+    time.sleep(seconds)
+    stack.kill(victim)
+    for key, version in versions.items():
+        check(stack, key, version, failed)
+
+
+@pytest.mark.parametrize(("boundary", "victim"), rows(EVERYDAY))
+def test_every_rotation_ends_the_same(stack: RunningStack, boundary: Boundary, victim: str) -> None:
+    kill_at(stack, boundary, victim)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_at_a_seeded_instant(stack: RunningStack, number: int) -> None:
+    chance = random.Random(SEED + number)
+    victim, seconds = chance.choice(PROCESSES), chance.uniform(0, ROTATION_S)
+    sys.stdout.write(
+        f"REKEY_SEED={SEED} instant {number}: {victim} dies {seconds:.3f} s after the commands\n"
+    )
+    kill_after(stack, victim, seconds)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(("boundary", "victim"), rows(FULL))
+def test_full_matrix(stack: RunningStack, boundary: Boundary, victim: str) -> None:
+    kill_at(stack, boundary, victim)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("number", range(20))
+def test_full_instants(stack: RunningStack, number: int) -> None:
+    chance = random.Random(SEED + 1000 + number)
+    victim, seconds = chance.choice(PROCESSES), chance.uniform(0, ROTATION_S)
+    sys.stdout.write(
+        f"REKEY_SEED={SEED} instant {number}: {victim} dies {seconds:.3f} s after the commands\n"
+    )
+    kill_after(stack, victim, seconds)
