@@ -16,7 +16,7 @@ from rekey_core.contracts import Notice, Revoke, Suspend
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnknownTypeError
 from rekey_core.fold import KeyState
-from rekey_core.readers import key_in, open_command, open_notice
+from rekey_core.readers import key_in, keys_in, open_command, open_notice
 from rekey_distributor import noticing
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.records import Records
@@ -74,7 +74,7 @@ class Distributor:
         registered = await self.bus.read_many(
             Stream.LIFECYCLE, [f"evt.{env}.*.0.rotation-scheduler.registered.*"]
         )
-        self._keys.update(message.subject.split(".")[2] for message in registered)
+        self._keys.update(keys_in(registered))
 
     async def sweep(self) -> None:
         """Hold every notice against the log and write what differs."""

@@ -13,12 +13,11 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from rekey_core.authority import Stream
-from rekey_core.commands import verify_command
 from rekey_core.contracts import Message, Revoke, Suspend
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import AlreadyDoneError, MalformedError, RefusedError, UnknownTypeError
 from rekey_core.fold import KeyState
-from rekey_core.readers import open_command_message, open_lease, open_receipt, open_stop
+from rekey_core.readers import keys_in, open_command, open_lease, open_receipt, open_stop
 from rekey_core.trust import Trust
 from rekey_revocation import stopping
 from rekey_runtime.bus import Bus
@@ -38,11 +37,7 @@ class Revocation:
 
     async def on_command(self, message: BusMessage) -> None:
         """``suspend`` or ``revoke`` by a responder. Raises what makes the refusal."""
-        signed = open_command_message(message)
-        env = self.bus.settings.env
-        command = await self.bus.trust.fresh(
-            lambda trust: verify_command(signed, trust=trust, env=env, at=message.stored_at)
-        )
+        signed, command = await self.bus.trust.fresh(lambda trust: open_command(message, trust))
         if not isinstance(command, Suspend | Revoke):
             text = f"{message.subject}: expected suspend or revoke, found {command.VERB}"
             raise UnknownTypeError(text)
@@ -63,7 +58,8 @@ class Revocation:
         env = self.bus.settings.env
         filters = [f"evt.{env}.*.*.revocation.{event}.*" for event in ("suspended", "compromised")]
         for message in await self.bus.read_many(Stream.LIFECYCLE, filters):
-            self._unfinished.setdefault(message.subject.split(".")[2], message.stored_at)
+            for key in keys_in([message]):
+                self._unfinished.setdefault(key, message.stored_at)
 
     async def repeat(self) -> None:
         """Write again the stops of every key that a live instance has not confirmed."""

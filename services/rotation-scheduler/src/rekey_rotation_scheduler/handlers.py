@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
-from rekey_core.commands import verify_command
 from rekey_core.contracts import Register, Rotate
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import NotInScopeError, RefusedError, RetryableError, UnknownTypeError
 from rekey_core.fold import KeyState, rotation_due
-from rekey_core.readers import open_command_message, open_receipt
+from rekey_core.readers import key_in, keys_in, open_command, open_receipt
 from rekey_rotation_scheduler import planner
 from rekey_rotation_scheduler.proofs import adopted
 from rekey_runtime.bus import Bus
@@ -40,9 +39,8 @@ class Scheduler:
 
     async def on_command(self, message: BusMessage) -> None:
         """``register`` or ``rotate`` by an owner. Raises what makes the refusal."""
-        signed = open_command_message(message)
-        env, trust = self.bus.settings.env, self.bus.trust
-        command = await trust.fresh(lambda t: verify_command(signed, trust=t, env=env, at=message.stored_at))
+        trust = self.bus.trust
+        signed, command = await trust.fresh(lambda t: open_command(message, t))
         match command:
             case Register():
                 await trust.refresh()  # a dependent may have been enrolled a moment ago
@@ -65,7 +63,7 @@ class Scheduler:
 
     async def on_fact(self, message: BusMessage) -> None:
         """Any fact of a key may allow its next step."""
-        self.wake(message.subject.split(".")[2])
+        self.wake(key_in(message.subject))
 
     async def on_receipt(self, message: BusMessage) -> None:
         """A receipt may be the last one that a step waits for. Raises for one that does not verify."""
@@ -77,10 +75,9 @@ class Scheduler:
     async def recall(self) -> None:
         """At start: every registered key is looked at once."""
         env = self.bus.settings.env
-        for message in await self.bus.read_many(
-            Stream.LIFECYCLE, [f"evt.{env}.*.0.rotation-scheduler.registered.*"]
-        ):
-            self.wake(message.subject.split(".")[2])
+        registered = f"evt.{env}.*.0.rotation-scheduler.registered.*"
+        for key in keys_in(await self.bus.read_many(Stream.LIFECYCLE, [registered])):
+            self.wake(key)
 
     async def tick(self) -> None:
         """Wake what time alone may move: a rotation under way (leases run out), a cryptoperiod that ended."""

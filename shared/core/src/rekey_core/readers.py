@@ -6,13 +6,15 @@ from the leaf (errors.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
 
 from rekey_core.authority import Subjects
+from rekey_core.commands import command_id, verify_command
 from rekey_core.contracts import (
     FACTS,
     MAX_MESSAGE_BYTES,
@@ -21,6 +23,7 @@ from rekey_core.contracts import (
     REQUESTS,
     Alert,
     Answer,
+    AnyCommand,
     Delivered,
     Endorsement,
     Fact,
@@ -55,11 +58,12 @@ from rekey_core.errors import (
     SchemaError,
     WrongAuthorError,
 )
-from rekey_core.names import Service
+from rekey_core.names import Service, is_token
 from rekey_core.signing import SigningKey, key_id, verify
 from rekey_core.trust import Trust
 
 ENDORSEMENT_TYPE: Final = "rekey.endorsement.v1"
+_KEY_TOKEN: Final = 2  # evt.<env>.<key>.…
 
 A = TypeVar("A", bound=Answer)
 M = TypeVar("M", bound=Message)
@@ -148,6 +152,38 @@ def open_report(message: BusMessage, trust: Trust) -> Stored[Refusal | Alert]:
 def open_command_message(message: BusMessage) -> SignedCommand:
     """The signed command in a COMMANDS message; its signature is judged by ``commands.verify_command``."""
     return _signed_json(message.data, SignedCommand, where=message.subject)
+
+
+def open_command(message: BusMessage, trust: Trust) -> tuple[SignedCommand, AnyCommand]:
+    """The command in a COMMANDS message, judged at the time at which the log accepted it, standing where it belongs.
+
+    Raises what ``commands.verify_command`` raises, and ReplayedError for a command at another subject than its own.
+    """
+    signed = open_command_message(message)
+    command = verify_command(signed, trust=trust, env=trust.env, at=message.stored_at)
+    place = Subjects(trust.env).command(command.VERB, command.key, command_id(signed))
+    expect(message.subject, place, what=command.VERB)
+    return signed, command
+
+
+def key_in(subject: str) -> str:
+    """The key that the subject of a fact or delivery names.
+
+    Raises:
+        SchemaError: none; the bus lets an author put anything where the key stands.
+    """
+    tokens = subject.split(".")
+    if len(tokens) <= _KEY_TOKEN or not is_token(tokens[_KEY_TOKEN]):
+        text = f"{subject}: expected the name of a key as token {_KEY_TOKEN + 1}"
+        raise SchemaError(text)
+    return tokens[_KEY_TOKEN]
+
+
+def keys_in(messages: Iterable[BusMessage]) -> Iterator[str]:
+    """The keys that the subjects of facts name; subjects that name none are left out, audit alarms about them."""
+    for message in messages:
+        with suppress(SchemaError):
+            yield key_in(message.subject)
 
 
 def open_request(subject: str, data: bytes, trust: Trust, *, now: datetime) -> Request:
