@@ -99,7 +99,7 @@ def step(state: KeyState, adopted: Adoption | None, now: datetime) -> Fact | Non
 
 
 def subject_of(state: KeyState) -> int | None:
-    """The version whose adoption decides the next step: the one in motion if generated, else a current with older actives."""
+    """The version whose adoption decides the next step: the one in motion, or a current one with older actives."""
     moving = state.in_motion()
     if moving is not None and state.versions[moving].generated is not None:
         return moving

@@ -152,7 +152,8 @@ class Form(enum.StrEnum):
     """How a stream may be read without a consumer.
 
     ``BODY``: ``DIRECT.GET.<stream>`` with the question in the body: everything in the stream. ``SUBJECT``:
-    ``DIRECT.GET.<stream>.<subject>``: what the permission's subject covers, no more. ``LEADER``: ``STREAM.MSG.GET.<stream>``.
+    ``DIRECT.GET.<stream>.<subject>``: what the permission's subject covers, no more. ``LEADER``:
+    ``STREAM.MSG.GET.<stream>``, answered by the stream's leader.
     """
 
     BODY = "body"
