@@ -36,29 +36,30 @@ async def test_a_service_goes_on_after_the_server_was_killed(
     fresh: RunningBus, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: set[str] = set()
-    first = asyncio.Event()
+    said: list[str] = []
 
     async def handler(message: BusMessage) -> None:
         seen.add(message.subject.split(".")[3])
-        first.set()
 
     async def compose(service: Service) -> None:
         service.consume("rotation-scheduler", handler)
 
+    async def ready_having(keys: set[str]) -> None:
+        until = asyncio.get_running_loop().time() + 15
+        while not (keys <= seen and said[-1:] == ["ready"]):
+            assert asyncio.get_running_loop().time() < until, (seen, said)
+            await asyncio.sleep(0.05)
+            said.extend(json.loads(line)["event"] for line in capsys.readouterr().out.splitlines())
+
     async with running(fresh, Name.ROTATION_SCHEDULER, compose):
         before, after = a_key(), a_key()
         await command(fresh, before)
-        await asyncio.wait_for(first.wait(), 5)
+        await ready_having({before})
         fresh.nodes[0].kill()
         await asyncio.sleep(1)
         fresh.nodes[0].start()
         await command(fresh, after)
-        until = asyncio.get_running_loop().time() + 15
-        said: list[str] = []
-        while not ({before, after} <= seen and said[-1:] == ["ready"]):
-            assert asyncio.get_running_loop().time() < until, (seen, said)
-            await asyncio.sleep(0.05)
-            said += [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+        await ready_having({before, after})
 
 
 async def test_a_write_without_an_answer_has_an_unknown_outcome(fresh: RunningBus) -> None:

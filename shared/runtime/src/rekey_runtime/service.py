@@ -118,7 +118,7 @@ class Service:
         await self.bus.start()
         running = [asyncio.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
         running += [asyncio.create_task(self._beside(job)) for job in self._background]
-        running.append(asyncio.create_task(self._watch(founded)))
+        running.append(asyncio.create_task(self._beside(lambda: self._watch(founded))))
         await self._stopping.wait()
         await _ended(running)
 
