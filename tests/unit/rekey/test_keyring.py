@@ -15,6 +15,7 @@ from rekey.errors import (
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
 from rekey.lease import LeaseClock
+from rekey.versions import InFlight
 from tests.unit.rekey.world import KEY, NOW, World
 
 W = World()
@@ -129,6 +130,17 @@ def test_every_call_leaves_its_version(box: Keyring, key: KeyState) -> None:
     with pytest.raises(TypeError):
         box.encrypt("text", AAD)  # type: ignore[arg-type]
     assert all(version.in_flight.is_empty for version in key.held.values())
+
+
+def test_a_call_that_a_switch_overtakes_takes_the_new_version(key: KeyState) -> None:
+    class Overtaken(InFlight):
+        def enter(self) -> None:
+            key.switch(2)
+            super().enter()
+
+    key.held[1].in_flight = Overtaken()
+    assert key.enter() is key.held[2]
+    assert key.held[1].in_flight.is_empty, "nobody waits for it"
 
 
 def test_the_receipt_says_what_is_true_now(key: KeyState) -> None:

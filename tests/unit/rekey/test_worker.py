@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rekey.beliefs import Stopped
 from rekey.versions import SecretVersion
 from rekey_core.contracts import Confirmation, LeaseRequest, MaterialRequest, Notice, ProbeRequest, Request
 from rekey_core.errors import (
@@ -18,7 +19,7 @@ from rekey_core.errors import (
 from rekey_core.names import Release, Service
 from rekey_core.readers import open_embedded_receipt
 from tests.unit.rekey.desk import Instance
-from tests.unit.rekey.world import KEY, World
+from tests.unit.rekey.world import KEY, NOW, World
 
 TOKEN = "token-signer"
 W = World()
@@ -252,6 +253,17 @@ async def test_a_stop_waits_for_no_answer_that_a_pass_waits_for(me: Instance) ->
     assert me.desk.receipts[-1].keys[KEY].protects is None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_version_that_is_stopped_while_it_is_on_its_way_is_not_held(me: Instance) -> None:
+    def stop_it(request: Request) -> None:
+        if isinstance(request, MaterialRequest):
+            me.key.stop({1: Stopped(KEY, 1, "suspended", "rita", "why", NOW)})
+
+    me.desk.refuse = stop_it
+    tell(me, W.notice((1,), 1))
+    await me.worker.reconcile()
+    assert (me.key.held, current(me)) == ({}, None)
 
 
 async def test_a_receipt_that_was_not_stored_is_written_again_with_the_same_number(me: Instance) -> None:

@@ -16,7 +16,9 @@ from rekey.retry import persistently
 from rekey.versions import RemoteVersion, verify_ecdsa
 from rekey_core.errors import ExpiredError, StateRefusedError, UnavailableError
 
-MAX_IN_FLIGHT: Final = 16  # requests of one signer at a time: after an outage what waited comes in turn, not at once
+MAX_IN_FLIGHT: Final = (
+    16  # requests of one signer at a time: after an outage what waited comes in turn, not at once
+)
 
 
 class Signer:
@@ -53,7 +55,7 @@ class Signer:
             TokenError: the claims are not JSON or too large.
             NotGrantedError: the key is no longer this dependent's.
         """
-        return await persistently(lambda: self._sign(claims), self._total_s, what=f"key {self._key.name}")
+        return await persistently(lambda: self._in_turn(claims), self._total_s, what=f"key {self._key.name}")
 
     def verify_jwt(self, token: str) -> dict[str, Any]:
         """The claims of a token that this key signed and that is valid now; no call leaves the process.
@@ -81,14 +83,19 @@ class Signer:
         versions = sorted(self._key.view.by_id.values(), key=lambda version: version.version)
         return {"keys": [dict(_remote(version).jwk) for version in versions]}
 
+    async def _in_turn(self, claims: Mapping[str, Any]) -> str:
+        async with (
+            self._turns
+        ):  # before a version is entered: a switch must not wait for those that wait here
+            return await self._sign(claims)
+
     async def _sign(self, claims: Mapping[str, Any]) -> str:
         self._lease.check(self._key.name)
         version = self._key.enter()
         try:
             remote = _remote(version)
             signed = jwt.signing_input(remote.id, claims)
-            async with self._turns:
-                signature = await self._requests.sign(self._key.name, remote.version, signed)
+            signature = await self._requests.sign(self._key.name, remote.version, signed)
         except (
             StateRefusedError,
             ExpiredError,
