@@ -52,6 +52,8 @@ class InstanceReport(BaseModel):
 
     name: str
     pid: int
+    began: float = 0.0  # Unix time
+    current: dict[str, int | None] = {}  # what it protects with, by key
     calls: dict[str, Count]
     rotated: tuple[Seen, ...] = ()
     stopped: tuple[Seen, ...] = ()

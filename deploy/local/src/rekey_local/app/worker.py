@@ -60,6 +60,8 @@ class Report:
 
     name: str
     pid: int = field(default_factory=os.getpid)
+    began: float = field(default_factory=time.time)  # Unix time
+    current: dict[str, int | None] = field(default_factory=dict)  # what it protects with, by key
     calls: dict[str, Count] = field(
         default_factory=lambda: {kind: Count() for kind in ("encrypt", "decrypt", "verify", "sign")}
     )
@@ -237,8 +239,14 @@ async def serve(settings: Path, name: str, exchange: Path) -> None:
         keys.on_stopped(lambda event: on_stopped(event, report))
         worker = Worker(await keys.keyring(DATA_KEY), await keys.signer(TOKEN_KEY), corpus, report)
         write("ready")
-        await until(stop, worker.run(), every(REPORT_S, lambda: write("counts", **asdict(report))))
+        await until(stop, worker.run(), every(REPORT_S, lambda: tell(keys, report)))
         await worker.finish()
+    write("counts", **asdict(report))
+
+
+def tell(keys: rekey.Keys, report: Report) -> None:
+    """Report the counts, and what the SDK says of its keys."""
+    report.current = {name: status.current for name, status in keys.status().items()}
     write("counts", **asdict(report))
 
 
