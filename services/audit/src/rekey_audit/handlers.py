@@ -7,6 +7,7 @@ is written once per place in the log, so neither redelivery nor a new start says
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,6 +52,7 @@ class Audit:
     ledger: Ledger = field(init=False)
     _answers: Answers = field(init=False)
     _unsaid: list[_Alarm] = field(default_factory=list)
+    _saying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.bus.settings.env)
@@ -112,9 +114,10 @@ class Audit:
 
     async def say_alarms(self) -> None:
         """Store the alarms that are not stored yet. Raises RetryableError while the bus does not take them."""
-        while self._unsaid:
-            await self._say(self._unsaid[0])
-            self._unsaid.pop(0)
+        async with self._saying:  # two at once would both say the first and take another one away unsaid
+            while self._unsaid:
+                await self._say(self._unsaid[0])
+                self._unsaid.pop(0)
 
     async def prove(self) -> None:
         """Ready means: no alarm waits. Raises UnavailableError while one does."""

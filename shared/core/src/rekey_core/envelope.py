@@ -15,7 +15,8 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from rekey_core.contracts import MAX_NOTICE_BYTES, Message, Signed
+from rekey_core.authority import STREAMS
+from rekey_core.contracts import MAX_MESSAGE_BYTES, Message, Signed
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.errors import (
     MalformedError,
@@ -116,8 +117,9 @@ def signed_of(message: BusMessage) -> Signed:
         SignatureError: a header is missing.
         OversizedError: the body is larger than any message may be.
     """
-    if len(message.data) > MAX_NOTICE_BYTES:
-        text = f"{message.subject}: body has {len(message.data)} bytes, expected at most {MAX_NOTICE_BYTES}"
+    limit = _max_bytes(message.stream)
+    if len(message.data) > limit:
+        text = f"{message.subject}: body has {len(message.data)} bytes, expected at most {limit}"
         raise OversizedError(text)
     missing = [
         name for name in (TYPE_HEADER, KEY_ID_HEADER, SIGNATURE_HEADER) if not message.headers.get(name)
@@ -135,6 +137,11 @@ def signed_of(message: BusMessage) -> Signed:
     except ValidationError as error:
         text = f"{message.subject}: signature headers are not base64url"
         raise SignatureError(text) from error
+
+
+def _max_bytes(stream: str) -> int:
+    """What the stream promises; the server's own limit counts headers too and is a little wider."""
+    return next((s.max_message_bytes for s in STREAMS if s.name == stream), MAX_MESSAGE_BYTES)
 
 
 def verify_signed(signed: Signed, keys: Sequence[bytes], *, where: str) -> bytes:
