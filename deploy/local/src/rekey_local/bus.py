@@ -48,8 +48,8 @@ def render(layout: Layout, plan: Plan) -> Path:
 
 
 def store_key(layout: Layout) -> str:
-    """The random key under which streams are encrypted at rest."""
-    return found_pin(layout.bus / "store.key").decode()
+    """The random key under which streams are encrypted at rest; nats-server would read a leading digit as a number."""
+    return f"k{found_pin(layout.bus / 'store.key').decode()}"
 
 
 async def answers(plan: Plan) -> None:

@@ -1,0 +1,221 @@
+"""What a dependent may have and do: grant, state, emergencies, purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from rekey_core.commands import command_id, read_command
+from rekey_core.confirmation import PROBE_PREFIX
+from rekey_core.contracts import StoppedVersion, Suspend, Suspended
+from rekey_core.errors import (
+    NotFoundError,
+    NotGrantedError,
+    RekeyError,
+    RetryableError,
+    StateRefusedError,
+    UsageRefusedError,
+)
+from rekey_core.fold import KeyState
+from rekey_distributor import granting, noticing
+from rekey_distributor.emergencies import Emergencies
+from tests.unit.facts import world
+from tests.unit.world import NOW, World
+
+NONE: frozenset[int] = frozenset()
+MESSAGE = b"eyJhbGciOiJFUzI1NiJ9.e30"
+
+
+def current(w: World) -> KeyState:
+    return w.state()
+
+
+def suspended(w: World) -> KeyState:
+    w.suspended(1)
+    return w.state()
+
+
+def compromised(w: World) -> KeyState:
+    w.compromised(1)
+    return w.state()
+
+
+def deactivated(w: World) -> KeyState:
+    w.version(2)
+    w.deactivated(1)
+    return w.state()
+
+
+RELEASED = [
+    pytest.param(current, id="an active version"),
+    pytest.param(deactivated, id="a deactivated version, to process with"),
+]
+
+
+@pytest.mark.parametrize("state_of", RELEASED)
+def test_what_is_released(state_of: Callable[[World], KeyState]) -> None:
+    granting.check_release(state_of(world(versions=1)), "orders", 1, NONE)
+
+
+def test_a_version_is_released_before_it_is_activated() -> None:
+    w = world(versions=1)
+    w.generated(2, w.requested(2))
+    granting.check_release(w.state(), "orders", 2, NONE)
+
+
+@pytest.mark.parametrize(
+    ("state_of", "dependent", "version", "denied", "error", "words"),
+    [
+        pytest.param(current, "shop", 1, NONE, NotGrantedError, "not granted to shop", id="no grant"),
+        pytest.param(current, "orders", 2, NONE, NotFoundError, "@2 is not generated", id="no such version"),
+        pytest.param(
+            suspended, "orders", 1, NONE, StateRefusedError, "@1 is suspended", id="a suspended version"
+        ),
+        pytest.param(
+            compromised, "orders", 1, NONE, StateRefusedError, "@1 is compromised", id="a compromised version"
+        ),
+        pytest.param(
+            current,
+            "orders",
+            1,
+            frozenset({1}),
+            StateRefusedError,
+            "responder's command",
+            id="the emergency lane says no",
+        ),
+    ],
+)
+def test_what_is_not_released(
+    state_of: Callable[[World], KeyState],
+    dependent: str,
+    version: int,
+    denied: frozenset[int],
+    error: type[RekeyError],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=words):
+        granting.check_release(state_of(world(versions=1)), dependent, version, denied)
+
+
+def test_a_key_that_nobody_registered_is_not_found() -> None:
+    with pytest.raises(NotFoundError, match="orders-db is not registered"):
+        granting.check_release(World().state(), "orders", 1, NONE)
+
+
+def signing(versions: int = 1) -> World:
+    return world(versions=versions, release="never")
+
+
+def test_a_never_version_signs_while_it_is_active() -> None:
+    granting.check_sign(signing().state(), "orders", 1, MESSAGE, NONE)
+
+
+def retired(w: World) -> KeyState:
+    w.version(2)
+    w.deactivated(1)
+    return w.state()
+
+
+@pytest.mark.parametrize(
+    ("state_of", "message", "error"),
+    [
+        pytest.param(
+            current, PROBE_PREFIX + b"...", UsageRefusedError, id="a message that looks like a probe"
+        ),
+        pytest.param(retired, MESSAGE, StateRefusedError, id="a deactivated version"),
+        pytest.param(suspended, MESSAGE, StateRefusedError, id="a suspended version"),
+    ],
+)
+def test_what_is_not_signed(
+    state_of: Callable[[World], KeyState], message: bytes, error: type[RekeyError]
+) -> None:
+    with pytest.raises(error):
+        granting.check_sign(state_of(signing()), "orders", 1, message, NONE)
+
+
+def test_a_version_in_pre_activation_is_probed_but_does_not_sign() -> None:
+    w = signing()
+    w.generated(2, w.requested(2))
+    granting.check_probe(w.state(), "orders", 2, "installed", NONE)
+    with pytest.raises(StateRefusedError, match="signing needs state active, found pre-activation"):
+        granting.check_sign(w.state(), "orders", 2, MESSAGE, NONE)
+    with pytest.raises(RetryableError, match="not current"):
+        granting.check_probe(w.state(), "orders", 2, "switched", NONE)
+
+
+def test_each_release_kind_has_its_own_way() -> None:
+    with pytest.raises(UsageRefusedError, match="does not leave the HSM"):
+        granting.check_release(signing().state(), "orders", 1, NONE)
+    with pytest.raises(UsageRefusedError, match="not used inside the HSM"):
+        granting.check_sign(world(versions=1).state(), "orders", 1, MESSAGE, NONE)
+
+
+def emergency(w: World, version: int) -> tuple[Emergencies, StoppedVersion]:
+    signed = w.suspend(version)
+    command = read_command(signed)
+    assert isinstance(command, Suspend)
+    lane = Emergencies()
+    lane.add(command, signed)
+    return lane, StoppedVersion(version=version, command=signed)
+
+
+def test_an_emergency_stops_before_any_fact_and_ends_with_the_fact() -> None:
+    w = world(versions=2)
+    lane, entry = emergency(w, 1)
+    assert lane.denied(w.state()) == {1}
+    assert granting.versions_to_prove(w.state(), lane.denied(w.state())) == (2,)
+    w.add(w.fact(Suspended, 1, command_id(entry.command), command=entry.command))
+    assert lane.open(w.state()) == ()
+    assert lane.denied(w.state()) == NONE
+    assert granting.versions_to_prove(w.state(), NONE) == (2,)
+
+
+def test_an_emergency_on_the_key_denies_every_version() -> None:
+    w = world(versions=2)
+    lane, _ = emergency(w, 0)
+    assert lane.denied(w.state()) == {1, 2}
+
+
+def test_a_notice_says_what_should_be_and_carries_the_words_that_say_so() -> None:
+    w = world(versions=1)
+    w.generated(2, w.requested(2))
+    notice = noticing.notice_for(w.state(), "orders", Emergencies(), NOW)
+    assert [(v.version, v.state) for v in notice.versions] == [(1, "active"), (2, "pre-activation")]
+    assert (notice.current, notice.stopped, notice.as_of) == (1, (), w.log[-1].sequence)
+    assert sorted(f.type for f in notice.facts) == [
+        "rekey.key.activated.v1",
+        "rekey.key.generated.v1",
+        "rekey.key.generated.v1",
+    ]
+
+
+def test_a_notice_carries_the_responders_command_before_the_fact_is_there() -> None:
+    w = world(versions=1)
+    lane, entry = emergency(w, 1)
+    notice = noticing.notice_for(w.state(), "orders", lane, NOW)
+    assert (notice.current, notice.versions, notice.stopped) == (None, (), (entry,))
+
+
+def test_old_versions_of_a_secret_key_cost_a_notice_no_facts() -> None:
+    w = world(versions=3)
+    w.deactivated(1)
+    w.deactivated(2)
+    notice = noticing.notice_for(w.state(), "orders", Emergencies(), NOW)
+    assert len(notice.versions) == 3
+    assert len(notice.facts) == 2
+
+
+def test_a_notice_that_differs_in_time_alone_is_not_written_again() -> None:
+    w = world(versions=1)
+    one = noticing.notice_for(w.state(), "orders", Emergencies(), NOW)
+    later = one.model_copy(update={"at": NOW.replace(hour=4), "as_of": one.as_of + 1})
+    assert noticing.same_content(one, later)
+    assert not noticing.same_content(one, one.model_copy(update={"current": None}))
+
+
+def test_every_public_key_is_in_the_notice_of_a_never_key() -> None:
+    w = signing(versions=2)
+    w.deactivated(1)
+    notice = noticing.notice_for(w.state(), "orders", Emergencies(), NOW)
+    assert [f.type for f in notice.facts].count("rekey.key.generated.v1") == 2

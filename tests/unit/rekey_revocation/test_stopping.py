@@ -1,0 +1,133 @@
+"""What a responder's command does to a key, and who has not stopped."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from rekey_core.commands import command_id, read_command
+from rekey_core.contracts import KeyReceipt, Receipt, Revoke, SignedCommand, Suspend
+from rekey_core.envelope import Void
+from rekey_core.errors import AlreadyDoneError, NotFoundError, RekeyError, StateRefusedError, UnknownTypeError
+from rekey_core.lifecycle import VersionState
+from rekey_revocation import stopping
+from tests.unit.facts import states, world
+from tests.unit.fleet import ONE, OTHER, Fleet, endorsement
+from tests.unit.world import ENV, NOW, World
+
+KEY = "orders-db"
+
+
+def stop(w: World, signed: SignedCommand) -> None:
+    command = read_command(signed)
+    assert isinstance(command, Suspend | Revoke)
+    w.add(stopping.stop_fact(w.state(), command, signed, NOW))
+
+
+@pytest.mark.parametrize(
+    ("version", "stopped"),
+    [
+        pytest.param(1, {1}, id="one version"),
+        pytest.param(0, {1, 2}, id="the whole key"),
+    ],
+)
+def test_a_suspension_stops_what_it_names(version: int, stopped: set[int]) -> None:
+    w = world(versions=2)
+    stop(w, w.suspend(version))
+    assert w.state().voids == ()
+    assert {n for n, s in states(w).items() if s is VersionState.SUSPENDED} == stopped
+    assert {entry.version for entry in stopping.stopped_of(w.state())} == stopped
+
+
+def test_a_suspicion_can_be_confirmed() -> None:
+    w = world(versions=1)
+    stop(w, w.suspend(1))
+    stop(w, w.revoke(1))
+    assert states(w) == {1: VersionState.COMPROMISED}
+    assert len(stopping.stop_for(w.state(), "orders", NOW).stopped) == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "error", "words"),
+    [
+        pytest.param(
+            7, NotFoundError, "orders-db@7 does not exist; versions: 1", id="a version that does not exist"
+        ),
+        pytest.param(
+            1, StateRefusedError, "version 1 is suspended", id="a version that is suspended already"
+        ),
+    ],
+)
+def test_what_is_refused(version: int, error: type[RekeyError], words: str) -> None:
+    w = world(versions=1)
+    stop(w, w.suspend(1))
+    with pytest.raises(error, match=words):
+        stop(w, w.suspend(version))
+
+
+def test_a_key_that_is_not_registered_is_not_found() -> None:
+    with pytest.raises(NotFoundError, match="orders-db is not registered"):
+        stop(World(), World().suspend(1))
+
+
+def test_a_command_that_the_log_names_is_done() -> None:
+    w = world(versions=1)
+    signed = w.suspend(1)
+    stop(w, signed)
+    assert command_id(signed) in w.state().causes
+    with pytest.raises(AlreadyDoneError):
+        stop(w, signed)
+
+
+def test_a_key_that_nobody_can_decide_on_can_still_be_stopped() -> None:
+    w = world(versions=1)
+    unknown = Void(
+        w.log[-1].sequence + 1, "evt", UnknownTypeError("rekey.key.blessed.v1"), validly_signed=True
+    )
+    state = w.state().apply(unknown, w.trust)
+    assert state.undecidable
+    signed = w.suspend(1)
+    command = read_command(signed)
+    assert isinstance(command, Suspend)
+    fact = stopping.stop_fact(state, command, signed, NOW)
+    after = state.apply(w.stored(fact, gap=5), w.trust)
+    assert after.versions[1].state is VersionState.SUSPENDED
+
+
+def says(fleet: Fleet, dependent: str, instance: str, refused: tuple[int, ...]) -> None:
+    held = KeyReceipt(proofs={}, protects=None, stopped=(), refused=refused, as_of=1)
+    fleet.receipts.append(
+        Receipt(
+            env=ENV,
+            dependent=dependent,
+            instance=instance,
+            endorsement=endorsement(dependent, instance),
+            n=1,
+            at=NOW,
+            keys={KEY: held},
+        )
+    )
+
+
+def test_who_is_live_and_has_not_said_that_it_stopped_is_named() -> None:
+    w = world(versions=1)
+    stop(w, w.suspend(1))
+    fleet = Fleet(w)
+    fleet.live("orders", ONE)
+    fleet.live("billing", OTHER)
+    both = (("billing", OTHER), ("orders", ONE))
+    assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, NOW) == both
+    says(fleet, "orders", ONE, (1,))
+    assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, NOW) == both[:1]
+    after_its_lease = NOW + timedelta(seconds=31)
+    assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, after_its_lease) == ()
+
+
+def test_a_receipt_about_another_version_is_not_enough() -> None:
+    w = world(versions=2)
+    stop(w, w.suspend(0))
+    fleet = Fleet(w)
+    fleet.live("orders", ONE)
+    says(fleet, "orders", ONE, (1,))
+    assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, NOW) == (("orders", ONE),)
