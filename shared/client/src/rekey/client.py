@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Final
 
+from rekey.background import Background, Handler
 from rekey.beliefs import Stopped
 from rekey.connection import Connection, Login
 from rekey.identity import Identity
@@ -38,9 +38,6 @@ from rekey_core.errors import (
 from rekey_core.names import Release
 
 JOIN_POLL_S: Final = 0.1  # how often a key that is not ready yet is looked at again
-
-E = TypeVar("E")
-Handler = Callable[[E], Awaitable[None] | None]
 
 _log = logging.getLogger(__name__)
 
@@ -90,8 +87,7 @@ class Keys:
         self._admitted: set[str] = set()
         self._asking = asyncio.Lock()
         self._hurry = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failures: list[BaseException] = []
+        self._background = Background(self._broken)
         self._on_rotated: list[Handler[Rotated]] = []
         self._on_stopped: list[Handler[Stopped]] = []
         self._ports = Ports(
@@ -102,8 +98,8 @@ class Keys:
             requests=self._requests,
             receipts=self._receipts,
             within_s=settings.try_s,
-            rotated=lambda event: self._tell(self._on_rotated, event),
-            stopped=lambda event: self._tell(self._on_stopped, event),
+            rotated=lambda event: self._background.tell(self._on_rotated, event),
+            stopped=lambda event: self._background.tell(self._on_stopped, event),
         )
 
     @property
@@ -153,7 +149,7 @@ class Keys:
             if hears.listener is authority.Identity.APPLICATION:
                 subject = hears.subject.format(env=self._settings.env, self=self._settings.dependent)
                 await self._connection.hear(subject, self._heard)
-        self._start(self._renew_for_ever())
+        self._background.start(self._renew_for_ever())
 
     async def close(self) -> None:
         """Stop. No receipt is sent: what was signed stays true, and the lease runs out by itself.
@@ -162,12 +158,10 @@ class Keys:
             Exception: the background work failed in a way that it must not; the first such failure.
         """
         self._lease.end("the connection was closed")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.stop()
         await self._connection.close()
-        if self._failures:
-            raise self._failures[0]
+        if self._background.failures:
+            raise self._background.failures[0]
 
     async def _join(self, name: str, release: Release, hint: str) -> KeyWorker:
         worker = self._workers.get(name) or self._worker(name)
@@ -201,7 +195,7 @@ class Keys:
 
     def _joined(self, worker: KeyWorker) -> KeyWorker:
         if worker.task is None:
-            worker.task = self._start(worker.run())
+            worker.task = self._background.start(worker.run())
         return worker
 
     def _forget(self, name: str) -> None:
@@ -272,37 +266,12 @@ class Keys:
         if worker is not None:
             worker.poke()
 
+    def _broken(self, failure: BaseException) -> None:
+        self._lease.end(f"the background work failed: {type(failure).__name__}: {failure}")
+
     def _poke_all(self) -> None:
         for worker in self._workers.values():
             worker.poke()
-
-    def _tell(self, handlers: list[Handler[E]], event: E) -> None:
-        """From the event loop itself: what a handler raises goes to the loop's exception handler, not into our work."""
-        loop = asyncio.get_running_loop()
-        for handler in handlers:
-            loop.call_soon(self._call, handler, event)
-
-    def _call(self, handler: Handler[E], event: E) -> None:
-        result = handler(event)
-        if inspect.iscoroutine(result):
-            self._keep(asyncio.ensure_future(result))
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        return self._keep(task)
-
-    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        """Background work ends only by being cancelled; anything else is a fault of ours: stop, and say it."""
-        if not task.cancelled() and (failure := task.exception()) is not None:
-            _log.critical("background work failed", exc_info=failure, extra={"event": "failed"})
-            self._failures.append(failure)
-            self._lease.end(f"the background work failed: {type(failure).__name__}: {failure}")
 
 
 def _check_release(key: KeyState, release: Release, hint: str) -> None:

@@ -141,7 +141,9 @@ class Connection:
         return _acknowledged(answer.data, subject)
 
     async def _ask(self, subject: str, data: bytes, within_s: float) -> Msg:
-        if not self._client.is_connected:  # or it would be kept and sent when nobody waits for the answer any more
+        if (
+            not self._client.is_connected
+        ):  # or it would be kept and sent when nobody waits for the answer any more
             raise UnavailableError(f"{subject}: not connected to the bus: {self._last_error}")
         try:
             return await self._client.request(subject, data, within_s)

@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rekey.beliefs import Believed, Stopped, believe, believed_fact, believed_stops
+from rekey.beliefs import Believed, Stopped, believe, believed_stops
 from rekey.connection import Connection
 from rekey.identity import Identity
+from rekey.installing import Installing
 from rekey.keystate import KeyState
 from rekey.receipts import Receipts
 from rekey.reconcile import Plan, plan
@@ -24,23 +25,15 @@ from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import (
     RemoteVersion,
     Version,
-    check_generated,
     check_probe,
-    install_remote,
-    install_secret,
 )
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import (
-    MAX_VERSIONS_PER_REQUEST,
-    Activated,
-    Generated,
     Notice,
-    ReleasedVersion,
     Stop,
 )
 from rekey_core.envelope import BusMessage, Stored
-from rekey_core.errors import MalformedError, RecordError, RefusedError, RekeyError, StaleReadError
-from rekey_core.names import Release
+from rekey_core.errors import MalformedError, RefusedError, RekeyError, StaleReadError
 from rekey_core.readers import open_notice, open_stop
 from rekey_core.trust import Trust
 
@@ -84,6 +77,7 @@ class KeyWorker:
         self._subjects = Subjects(ports.identity.env)
         self._dirty = asyncio.Event()
         self._alarmed = asyncio.Event()
+        self._installing = Installing(key, ports.requests, ports.trust, ports.identity)
         self._turn = asyncio.Lock()
         self.task: asyncio.Task[None] | None = None  # set by who starts run()
 
@@ -174,7 +168,7 @@ class KeyWorker:
             believed = await self._believed(notice)
             todo = self._plan(believed, stops)
             self._stop(todo)
-            problem = await self._install(todo.install, believed) if believed else None
+            problem = await self._installing.install(todo.install, believed) if believed else None
             if todo.switch_to in self.key.held:
                 self._switch(todo.switch_to)
             try:
@@ -209,58 +203,6 @@ class KeyWorker:
         for doubt in believed.doubts:
             self._doubt(doubt)
         return believed
-
-    async def _install(self, versions: tuple[int, ...], believed: Believed) -> RekeyError | None:
-        """Install what can be; the last reason why something could not."""
-        problem: RekeyError | None = None
-        size = 1 if believed.notice.release is Release.NEVER else MAX_VERSIONS_PER_REQUEST
-        waiting = [versions[start : start + size] for start in range(0, len(versions), size)]
-        while waiting:
-            some = waiting.pop(0)
-            try:
-                for version in await self._fetch(some, believed):
-                    self.key.install(version)
-                    _log.info("installed %s@%d", self.key.name, version.version, extra={"event": "installed"})
-            except (RefusedError, MalformedError) as error:
-                problem = error
-                if len(some) > 1:  # one of them is refused or wrong: the others need not wait for it
-                    waiting += [(version,) for version in some if version not in self.key.held]
-            except RekeyError as error:
-                problem = error
-        return problem
-
-    async def _fetch(self, versions: tuple[int, ...], believed: Believed) -> list[Version]:
-        if believed.notice.release is Release.NEVER:
-            return [await self._remote(version, believed) for version in versions]
-        answer = await self._ports.requests.material(self.key.name, versions)
-        trust = self._ports.trust.current
-        return [self._opened(released, believed.notice, trust) for released in answer.releases]
-
-    async def _remote(self, version: int, believed: Believed) -> Version:
-        fact = believed.generated.get(version)
-        if fact is None:
-            raise RecordError(f"{self.key.name}@{version}: the notice has no signed generated of it")
-        proof = await self._ports.requests.probe(self.key.name, version, "installed")
-        return install_remote(fact, proof, self._ports.identity.instance)
-
-    def _opened(self, released: ReleasedVersion, notice: Notice, trust: Trust) -> Version:
-        name, number = self.key.name, released.version
-        fact = believed_fact(released.generated, Generated, key=name, version=number, trust=trust)
-        noticed = next(noticed for noticed in notice.versions if noticed.version == number)
-        check_generated(
-            fact,
-            env=notice.env,
-            key=name,
-            noticed=noticed,
-            algorithm=notice.algorithm,
-            release=notice.release,
-        )
-        if released.activated is not None:
-            believed_fact(released.activated, Activated, key=name, version=number, trust=trust)
-        if fact.key_id in self.key.view.by_id or fact.key_id in self.key.view.stopped_ids:
-            raise RecordError(f"{name}@{number}: key id {fact.key_id} is another version's")
-        identity = self._ports.identity
-        return install_secret(fact, released, identity.transport, identity.instance)
 
     def _switch(self, number: int) -> None:
         previous = self.key.switch(number)
