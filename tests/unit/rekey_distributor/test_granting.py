@@ -195,6 +195,7 @@ def test_a_notice_carries_the_responders_command_before_the_fact_is_there() -> N
     lane, entry = emergency(w, 1)
     notice = noticing.notice_for(w.state(), "orders", lane, NOW)
     assert (notice.current, notice.versions, notice.stopped) == (None, (), (entry,))
+    assert [f.type for f in notice.facts] == ["rekey.key.generated.v1"], "who starts later can say why it refuses"
 
 
 def test_old_versions_of_a_secret_key_cost_a_notice_no_facts() -> None:

@@ -31,7 +31,7 @@ def notice_for(state: KeyState, dependent: str, emergencies: Emergencies, now: d
         versions=tuple(_noticed(state.versions[version]) for version in held),
         current=current,
         stopped=stopped_of(state, emergencies),
-        facts=tuple(_facts(state, held, current)),
+        facts=tuple(_facts(state, held, current, denied)),
     )
 
 
@@ -60,7 +60,9 @@ def _noticed(version: VersionFacts) -> NoticedVersion:
     )
 
 
-def _facts(state: KeyState, held: Iterable[int], current: int | None) -> Iterable[Signed]:
+def _facts(
+    state: KeyState, held: Iterable[int], current: int | None, denied: frozenset[int]
+) -> Iterable[Signed]:
     for number in held:
         version = state.versions[number]
         in_motion = number in (current, state.in_motion())
@@ -68,3 +70,6 @@ def _facts(state: KeyState, held: Iterable[int], current: int | None) -> Iterabl
             yield version.generated.signed
         if version.activated and number == current:
             yield version.activated.signed
+    for number, version in sorted(state.versions.items()):  # so that who starts later can say why it refuses
+        if version.generated and (version.stopped_by or number in denied):
+            yield version.generated.signed

@@ -28,6 +28,7 @@ class StoppedVersion(Model):
 class Notice(Message):
     """Distributor to dependent. ``facts`` are the signed ``generated`` and ``activated`` of the versions in motion.
 
+    ``facts`` also has the ``generated`` of every stopped version, which says by which key id its data is known.
     For asymmetric classes ``facts`` has the ``generated`` of every version in ``versions``: its SPKI is the public key.
     """
 
