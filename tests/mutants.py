@@ -141,7 +141,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "authority of facts: the owner's name is not held against her command",
-        f"{CORE}/fold.py",
+        f"{CORE}/embedded.py",
         "        command.author,\n        command.key_class,",
         "        fact.owner,\n        command.key_class,",
         (f"{UNIT}/test_fold_void.py",),

@@ -13,11 +13,8 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, TypeVar
 
-from rekey_core.commands import command_id, read_command, verify_command
-from rekey_core.confirmation import spki_commitment
 from rekey_core.contracts import (
     Activated,
-    Command,
     Compromised,
     Deactivated,
     Fact,
@@ -32,6 +29,7 @@ from rekey_core.contracts import (
     Suspend,
     Suspended,
 )
+from rekey_core.embedded import check_public_key, check_registered, commanded
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored, Void
 from rekey_core.errors import (
@@ -43,14 +41,12 @@ from rekey_core.errors import (
     RefusedError,
     SchemaError,
 )
-from rekey_core.jwk import p256_key
 from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, transition
 from rekey_core.names import Algorithm, Release
-from rekey_core.policy import check_registration, class_named, is_known_policy
+from rekey_core.policy import is_known_policy
 from rekey_core.trust import Trust
 
 F = TypeVar("F", bound=Fact)
-C = TypeVar("C", bound=Command)
 
 _TO_HOLD: Final = RESUMABLE  # pre-activation, active, deactivated: everything that may still be used
 
@@ -228,61 +224,19 @@ def _as(item: Stored[Fact], kind: type[F]) -> Stored[F]:
     return Stored(item.model, item.sequence, item.stored_at, item.subject, item.signed)
 
 
-def _commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: Trust) -> C:
-    """The command inside a fact: verified as of its own time (the log had accepted it then), of the right kind and key."""
-    fact = item.model
-    command = verify_command(signed, trust=trust, env=fact.env, at=_accepted(signed, item.stored_at))
-    if not isinstance(command, kind) or command.key != fact.key:
-        raise AuthorityError(f"{fact.EVENT} of {fact.key} carries a command {command.VERB} of {command.key}")
-    if fact.cause != command_id(signed):
-        raise AuthorityError(
-            f"{fact.EVENT} of {fact.key} names cause {fact.cause[:16]}, its command is another"
-        )
-    return command
-
-
-def _accepted(signed: SignedCommand, stored_at: datetime) -> datetime:
-    """When the log accepted the command.
-
-    ``COMMANDS`` judges expiry on its own time stamp, in the acting service; a fact may be appended long after, when that
-    service was down. In the fold only "not from the future" can be held against the fact's own time.
-    """
-    return min(stored_at, read_command(signed).issued_at)
-
-
 def _registered(state: KeyState, item: Stored[Registered], trust: Trust) -> KeyState:
     fact = item.model
     if state.registered is not None:
         raise IllegalTransitionError(f"key {state.key} is registered twice")
-    command = _commanded(item, fact.command, Register, trust)
-    key_class = class_named(fact.key_class)
-    said = (
-        fact.owner,
-        fact.key_class,
-        fact.purpose,
-        fact.algorithm,
-        fact.release,
-        fact.cryptoperiod_s,
-        fact.version,
-    )
-    meant = (
-        command.author,
-        command.key_class,
-        command.purpose,
-        key_class.algorithm,
-        key_class.release,
-        check_registration(command),
-        0,
-    )
-    if said != meant:
-        raise AuthorityError(f"registered of {state.key} says something else than its command")
+    command = commanded(item, fact.command, Register, trust)
+    check_registered(fact, command)
     return replace(state, registered=item)
 
 
 def _granted(state: KeyState, item: Stored[Granted], trust: Trust) -> KeyState:
     fact = item.model
     _must_be_registered(state)
-    command = _commanded(item, fact.command, Register, trust)
+    command = commanded(item, fact.command, Register, trust)
     if command.author != state.owner or fact.dependent not in command.dependents or fact.version != 0:
         raise AuthorityError(f"granted of {state.key} to {fact.dependent} is not what its command says")
     return replace(state, grants=state.grants | {fact.dependent})
@@ -300,7 +254,7 @@ def _requested(state: KeyState, item: Stored[RotationRequested], trust: Trust) -
     if fact.reason == "person":
         if fact.command is None:
             raise AuthorityError(f"{state.key}@{fact.version}: requested by a person, but no command inside")
-        command = _commanded(item, fact.command, Rotate, trust)
+        command = commanded(item, fact.command, Rotate, trust)
         if command.author != state.owner:
             raise AuthorityError(f"{state.key} belongs to {state.owner}, not to {command.author}")
         _must_be_new(state, item)
@@ -323,24 +277,11 @@ def _generated(state: KeyState, item: Stored[Generated]) -> KeyState:
         raise SchemaError(
             f"{state.key}@{fact.version}: expected {state.algorithm}, {state.release}, found another"
         )
-    _check_public_key(fact)
+    check_public_key(fact)
     used = {v.generated.model.key_id for v in state.versions.values() if v.generated}
     if fact.key_id in used:
         raise SchemaError(f"{state.key}@{fact.version}: key id {fact.key_id} is used before")
     return _with(state, replace(version, generated=item, state_since=item.stored_at))
-
-
-def _check_public_key(fact: Generated) -> None:
-    """An asymmetric version, and no other, has a public key, and is committed to it (DESIGN §5)."""
-    where = f"{fact.key}@{fact.version}"
-    if (fact.spki is None) is not (fact.algorithm is Algorithm.AES_256_GCM):
-        raise SchemaError(f"{where}: a public key belongs to asymmetric versions, and only to them")
-    if fact.spki is None:
-        return
-    spki = b64u_decode(fact.spki)
-    p256_key(spki)
-    if spki_commitment(spki) != fact.commitment:
-        raise SchemaError(f"{where}: the commitment is not the hash of the public key")
 
 
 def _activated(state: KeyState, item: Stored[Activated]) -> KeyState:
@@ -368,9 +309,9 @@ def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
     _must_be_registered(state)
     is_suspension = isinstance(fact, Suspended)
     command: Suspend | Revoke = (
-        _commanded(item, fact.command, Suspend, trust)
+        commanded(item, fact.command, Suspend, trust)
         if is_suspension
-        else _commanded(item, fact.command, Revoke, trust)
+        else commanded(item, fact.command, Revoke, trust)
     )
     if command.version != fact.version:
         raise AuthorityError(

@@ -1,0 +1,95 @@
+"""What facts carry inside: the command that gives them their authority, and the public key of a version.
+
+Whoever reads a fact verifies this itself, so that nobody who may append can claim an authority that is not there.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeVar
+
+from rekey_core.commands import command_id, read_command, verify_command
+from rekey_core.confirmation import spki_commitment
+from rekey_core.contracts import Command, Fact, Generated, Register, Registered, SignedCommand
+from rekey_core.encoding import b64u_decode
+from rekey_core.envelope import Stored
+from rekey_core.errors import AuthorityError, SchemaError
+from rekey_core.jwk import p256_key
+from rekey_core.names import Algorithm
+from rekey_core.policy import check_registration, class_named
+from rekey_core.trust import Trust
+
+C = TypeVar("C", bound=Command)
+
+
+def commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: Trust) -> C:
+    """The command inside a fact, if it is of this kind, about this key, and the fact's cause.
+
+    Raises:
+        MalformedError, RefusedError: leaves as ``verify_command`` raises them, and AuthorityError for the rest.
+    """
+    fact = item.model
+    command = verify_command(signed, trust=trust, env=fact.env, at=_accepted(signed, item.stored_at))
+    if not isinstance(command, kind) or command.key != fact.key:
+        raise AuthorityError(f"{fact.EVENT} of {fact.key} carries a command {command.VERB} of {command.key}")
+    if fact.cause != command_id(signed):
+        raise AuthorityError(
+            f"{fact.EVENT} of {fact.key} names cause {fact.cause[:16]}, its command is another"
+        )
+    return command
+
+
+def _accepted(signed: SignedCommand, stored_at: datetime) -> datetime:
+    """When the log accepted the command.
+
+    ``COMMANDS`` judges expiry on its own time stamp, in the acting service; a fact may be appended long after, when that
+    service was down. In the fold only "not from the future" can be held against the fact's own time.
+    """
+    return min(stored_at, read_command(signed).issued_at)
+
+
+def check_registered(fact: Registered, command: Register) -> None:
+    """Return if the fact says what its command means, and nothing else.
+
+    Raises:
+        AuthorityError: it says something else.
+        NotFoundError, PolicyError: the class does not exist, or does not allow what was asked.
+    """
+    key_class = class_named(fact.key_class)
+    said = (
+        fact.owner,
+        fact.key_class,
+        fact.purpose,
+        fact.algorithm,
+        fact.release,
+        fact.cryptoperiod_s,
+        fact.version,
+    )
+    meant = (
+        command.author,
+        command.key_class,
+        command.purpose,
+        key_class.algorithm,
+        key_class.release,
+        check_registration(command),
+        0,
+    )
+    if said != meant:
+        raise AuthorityError(f"registered of {fact.key} says something else than its command")
+
+
+def check_public_key(fact: Generated) -> None:
+    """Return if an asymmetric version, and no other, has a public key, and is committed to it (DESIGN §5).
+
+    Raises:
+        SchemaError: it is not so, or the key is none on P-256.
+    """
+    where = f"{fact.key}@{fact.version}"
+    if (fact.spki is None) is not (fact.algorithm is Algorithm.AES_256_GCM):
+        raise SchemaError(f"{where}: a public key belongs to asymmetric versions, and only to them")
+    if fact.spki is None:
+        return
+    spki = b64u_decode(fact.spki)
+    p256_key(spki)
+    if spki_commitment(spki) != fact.commitment:
+        raise SchemaError(f"{where}: the commitment is not the hash of the public key")
