@@ -14,7 +14,7 @@ from rekey_core.authority import CONSUMERS, STREAMS, Identity
 from rekey_core.jetstream import consumer_config, stream_config
 from rekey_provision.render import inbox
 from rekey_provision.rights import MANY, hears, rights, serves
-from tests.system.bus import ENV
+from tests.system.certificates import ENV
 
 PREFIXES = ("$JS.API", "JSC.API")
 STREAM_VERBS = (

@@ -127,9 +127,14 @@ class Intruder:
         answer = await self.client.request(f"$JS.API.STREAM.MSG.GET.{Stream.LIFECYCLE}", question, timeout=5)
         return wire.leader_answer(Stream.LIFECYCLE, answer.data)
 
-    async def registered(self, key: str, key_class: str = "application-data") -> KeyState:
+    async def registered(
+        self,
+        key: str,
+        key_class: str = "application-data",
+        dependents: tuple[str, ...] = ("billing", "orders"),
+    ) -> KeyState:
         """Register a key by alice's command, and wait until the services have made and activated version 1."""
-        said = {"key_class": key_class, "purpose": "rows", "dependents": ("orders", "billing")}
+        said = {"key_class": key_class, "purpose": "rows", "dependents": dependents}
         await self.give(self.command(Register, "alice", key, **said))
         return await self.until(key, lambda state: state.current == 1)
 

@@ -29,7 +29,8 @@ from tests.attacks.attempts import (
     forbidden_targets,
     own_questions,
 )
-from tests.system.bus import ENV, RunningBus, running_bus
+from tests.system.bus import RunningBus, running_bus
+from tests.system.certificates import ENV
 
 ids = [str(who) for who in EVERYBODY]
 Snapshot = dict[str, Any]

@@ -18,7 +18,8 @@ from rekey_core.authority import Identity
 from rekey_core.contracts import TrustDocument
 from rekey_core.encoding import sha256_hex
 from rekey_core.names import Role, Service
-from tests.system.bus import ENV, RunningBus, next_trust, running_bus, wait_until
+from tests.system.bus import RunningBus, next_trust, running_bus, wait_until
+from tests.system.certificates import ENV
 
 PEOPLE: Mapping[str, tuple[Role, tuple[str, ...]]] = {
     "alice": (Role.OWNER, ("orders-*", "token-*")),

@@ -26,7 +26,7 @@ from rekey_core.policy import POLICY_DIGEST
 from rekey_core.readers import open_report
 from rekey_core.signing import SigningKey
 from tests.system.audit_stack import People, running_people
-from tests.system.bus import ENV
+from tests.system.certificates import ENV
 
 T = TypeVar("T")
 

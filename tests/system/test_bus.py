@@ -35,7 +35,8 @@ from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST, class_named
 from rekey_runtime.bus import BatchItem, Bus
 from rekey_runtime.keylog import KeyLog
-from tests.system.bus import ENV, RunningBus, next_trust, ssh_key, ssh_public
+from tests.system.bus import RunningBus, next_trust, ssh_key, ssh_public
+from tests.system.certificates import ENV
 
 KEY_CLASS = "application-data"
 

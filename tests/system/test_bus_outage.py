@@ -20,7 +20,8 @@ from rekey_core.names import Service as Name
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
-from tests.system.bus import ENV, RunningBus, running_bus, wait_until
+from tests.system.bus import RunningBus, running_bus, wait_until
+from tests.system.certificates import ENV
 from tests.system.test_bus import a_key, a_register, alert_subject, an_alert, registered
 from tests.system.test_bus_service import command, running
 

@@ -29,7 +29,8 @@ from rekey_core.errors import (
 from rekey_core.names import Service as Name
 from rekey_core.readers import open_report
 from rekey_runtime.service import Service
-from tests.system.bus import ENV, RunningBus
+from tests.system.bus import RunningBus
+from tests.system.certificates import ENV
 from tests.system.test_bus import a_register
 
 Handler = Callable[[BusMessage], Awaitable[None]]

@@ -19,7 +19,8 @@ from rekey_core.jetstream import stream_config
 from rekey_core.names import Service
 from rekey_provision.__main__ import main
 from rekey_runtime.founded import Founded
-from tests.system.bus import ENV, RunningBus, running_bus, wait_until
+from tests.system.bus import RunningBus, running_bus, wait_until
+from tests.system.certificates import ENV
 
 
 @pytest.fixture
