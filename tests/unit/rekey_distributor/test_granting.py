@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -151,12 +152,12 @@ def test_each_release_kind_has_its_own_way() -> None:
         granting.check_sign(world(versions=1).state(), "orders", 1, MESSAGE, NONE)
 
 
-def emergency(w: World, version: int) -> tuple[Emergencies, StoppedVersion]:
+def emergency(w: World, version: int, at: datetime = NOW) -> tuple[Emergencies, StoppedVersion]:
     signed = w.suspend(version)
     command = read_command(signed)
     assert isinstance(command, Suspend)
     lane = Emergencies()
-    lane.add(command, signed)
+    lane.add(command, signed, at)
     return lane, StoppedVersion(version=version, command=signed)
 
 
@@ -177,6 +178,19 @@ def test_an_emergency_on_the_key_denies_every_version() -> None:
     assert lane.denied(w.state()) == {1, 2}
 
 
+@pytest.mark.parametrize(
+    "version", [pytest.param(0, id="every version"), pytest.param(2, id="one not made yet")]
+)
+def test_a_command_that_never_becomes_a_fact_does_not_stop_later_versions(version: int) -> None:
+    w = world(versions=1)
+    w.suspended(1)
+    lane, _ = emergency(w, version, NOW - timedelta(seconds=1))
+    w.version(2)
+    assert lane.denied(w.state()) == NONE
+    assert granting.versions_to_prove(w.state(), lane.denied(w.state())) == (2,)
+    assert [v.version for v in noticing.notice_for(w.state(), "orders", lane, NOW).versions] == [2]
+
+
 def test_a_notice_says_what_should_be_and_carries_the_words_that_say_so() -> None:
     w = world(versions=1)
     w.generated(2, w.requested(2))
@@ -195,7 +209,9 @@ def test_a_notice_carries_the_responders_command_before_the_fact_is_there() -> N
     lane, entry = emergency(w, 1)
     notice = noticing.notice_for(w.state(), "orders", lane, NOW)
     assert (notice.current, notice.versions, notice.stopped) == (None, (), (entry,))
-    assert [f.type for f in notice.facts] == ["rekey.key.generated.v1"], "who starts later can say why it refuses"
+    assert [f.type for f in notice.facts] == ["rekey.key.generated.v1"], (
+        "who starts later can say why it refuses"
+    )
 
 
 def test_old_versions_of_a_secret_key_cost_a_notice_no_facts() -> None:

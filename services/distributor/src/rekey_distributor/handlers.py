@@ -108,7 +108,7 @@ class Distributor:
         if not isinstance(command, Suspend | Revoke):
             text = f"{message.subject}: expected suspend or revoke, found {command.VERB}"
             raise UnknownTypeError(text)
-        self.emergencies.add(command, signed)
+        self.emergencies.add(command, signed, message.stored_at)
         return command
 
     async def _forget_handles(self, state: KeyState) -> None:
