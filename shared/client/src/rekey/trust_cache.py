@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -113,10 +114,10 @@ class TrustCache:
         added = await self._following(self._trust.n if self._trust else 0)
         trust = self._trust
         if trust is None:
-            trust = Trust.from_chain(added, genesis=self._genesis, env=self._env)
-        else:
-            for signed in added:
-                trust = trust.extended(signed)
+            first, added = [signed for signed, _ in added[:1]], added[1:]
+            trust = Trust.from_chain(first, genesis=self._genesis, env=self._env)
+        for signed, stored_at in added:
+            trust = trust.extended(signed, since=stored_at)
         self._seen.note_trust(trust)
         self._trust = trust
         return trust
@@ -131,13 +132,14 @@ class TrustCache:
                 raise
             return use(self.current)
 
-    async def _following(self, n: int) -> list[SignedTrust]:
-        found: list[SignedTrust] = []
+    async def _following(self, n: int) -> list[tuple[SignedTrust, datetime]]:
+        """The documents after ``n``, and when the log took each."""
+        found: list[tuple[SignedTrust, datetime]] = []
         subjects = Subjects(self._env)
         while message := await self._connection.get(Stream.TRUST, subjects.trust(n + 1), self._within_s):
             n += 1
             try:
-                found.append(SignedTrust.model_validate_json(message.data))
+                found.append((SignedTrust.model_validate_json(message.data), message.stored_at))
             except ValidationError as error:
                 raise TrustError(f"trust document {n} is not a signed trust document") from error
         return found

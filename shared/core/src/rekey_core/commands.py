@@ -72,7 +72,7 @@ def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetim
 
     Args:
         signed: payload and SSHSIG.
-        trust: who is who.
+        trust: who is who; the document in force ``at`` that time counts.
         env: the environment it must be for.
         at: when the log accepted it.
 
@@ -85,6 +85,7 @@ def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetim
     if command.env != env:
         message = f"command for {command.env}, expected {env}"
         raise ForeignEnvironmentError(message)
+    trust = trust.at(at)
     person = trust.person(command.author)
     payload = b64u_decode(signed.payload)
     verify_person(person, signed.sshsig, payload, namespace=COMMAND_NAMESPACE, name=command.author)

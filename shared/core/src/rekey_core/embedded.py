@@ -5,19 +5,21 @@ Whoever reads a fact verifies this itself, so that nobody who may append can cla
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TypeVar
+from datetime import timedelta
+from typing import Final, TypeVar
 
 from rekey_core.commands import command_id, read_command, verify_command
 from rekey_core.confirmation import spki_commitment
-from rekey_core.contracts import Command, Fact, Generated, Register, Registered, SignedCommand
+from rekey_core.contracts import AnyCommand, Command, Fact, Generated, Register, Registered, SignedCommand
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
-from rekey_core.errors import AuthorityError, SchemaError
+from rekey_core.errors import AuthorityError, NotInScopeError, SchemaError, SignatureError
 from rekey_core.jwk import p256_key
 from rekey_core.names import Algorithm
 from rekey_core.policy import check_registration, class_named
 from rekey_core.trust import Trust
+
+MOMENT: Final = timedelta(microseconds=1)
 
 C = TypeVar("C", bound=Command)
 
@@ -29,7 +31,7 @@ def commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: T
         MalformedError, RefusedError: leaves as ``verify_command`` raises them, and AuthorityError for the rest.
     """
     fact = item.model
-    command = verify_command(signed, trust=trust, env=fact.env, at=_accepted(signed, item.stored_at))
+    command = _verified(item, signed, trust)
     if not isinstance(command, kind) or command.key != fact.key:
         raise AuthorityError(f"{fact.EVENT} of {fact.key} carries a command {command.VERB} of {command.key}")
     if fact.cause != command_id(signed):
@@ -39,13 +41,22 @@ def commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: T
     return command
 
 
-def _accepted(signed: SignedCommand, stored_at: datetime) -> datetime:
-    """When the log accepted the command.
+def _verified(item: Stored[Fact], signed: SignedCommand, trust: Trust) -> AnyCommand:
+    """The command as the log may have accepted it: at its issue, or at the last moment before it ran out.
 
     ``COMMANDS`` judges expiry on its own time stamp, in the acting service; a fact may be appended long after, when that
-    service was down. In the fold only "not from the future" can be held against the fact's own time.
+    service was down. In the fold only "not from the future" can be held against the fact's own time. Its author may
+    have come or gone between the two moments; the acting service, which knows the exact one, has seen either.
     """
-    return min(stored_at, read_command(signed).issued_at)
+    env, command = item.model.env, read_command(signed)
+    first = min(item.stored_at, command.issued_at)
+    try:
+        return verify_command(signed, trust=trust, env=env, at=first)
+    except (AuthorityError, NotInScopeError, SignatureError):
+        last = min(item.stored_at, command.expires_at - MOMENT)
+        if trust.at(last) is trust.at(first):
+            raise
+        return verify_command(signed, trust=trust, env=env, at=last)
 
 
 def check_registered(fact: Registered, command: Register) -> None:

@@ -123,14 +123,14 @@ def open_lease(message: BusMessage, trust: Trust) -> Stored[Lease]:
     stored = _by_service(message, (Lease,), Service.DISTRIBUTOR, trust)
     lease = stored.model
     expect(message.subject, Subjects(trust.env).lease(lease.dependent, lease.instance), what="lease")
-    instance_key(lease.endorsement, lease.dependent, lease.instance, trust)
+    instance_key(lease.endorsement, lease.dependent, lease.instance, trust.at(message.stored_at))
     return stored
 
 
 def open_receipt(message: BusMessage, trust: Trust) -> Stored[Receipt]:
     """An instance's receipt from its stream."""
     signed = signed_of(message)
-    receipt = open_embedded_receipt(signed, trust, where=message.subject)
+    receipt = open_embedded_receipt(signed, trust.at(message.stored_at), where=message.subject)
     expect(message.subject, Subjects(trust.env).receipt(receipt.dependent, receipt.instance), what="receipt")
     return Stored(receipt, message.sequence, message.stored_at, message.subject, signed)
 
@@ -223,9 +223,9 @@ def open_answer(data: bytes, trust: Trust, request: Request, models: Iterable[ty
 
 
 def open_embedded_fact(signed: Signed, trust: Trust, *, where: str) -> Fact:
-    """A signed fact inside a notice or answer. The sender passes it on; its author signed it."""
+    """A signed fact inside a notice or answer. The sender passes it on; its author signed it, perhaps with an older key."""
     author = next((fact.AUTHOR for fact in FACTS if signed.type == fact.TYPE), None)
-    keys = trust.service_keys(author) if author else ()
+    keys = trust.keys_ever(author) if author else ()
     fact: Fact = open_signed(signed, FACTS, keys, where=where)
     _same_environment(fact, trust, where)
     return fact
@@ -280,7 +280,7 @@ def _endorsement_bytes(env: str, dependent: str, instance: str, raw: bytes, issu
 
 
 def _by_service(message: BusMessage, models: Iterable[type[M]], service: Service, trust: Trust) -> Stored[M]:
-    stored = unpack(message, models, trust.service_keys(service))
+    stored = unpack(message, models, trust.at(message.stored_at).service_keys(service))
     _same_environment(stored.model, trust, message.subject)
     if getattr(stored.model, "author", service) != service:
         text = f"{message.subject}: author is {getattr(stored.model, 'author', None)}, expected {service}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -28,10 +29,16 @@ ED25519_KEY_BYTES: Final = 32  # a raw public key (RFC 8032 §5.1.5)
 
 @dataclass(frozen=True)
 class Trust:
-    """A verified chain's newest document and its hash."""
+    """A verified chain's newest document and its hash; the links before it stay, since they judge what was said then.
+
+    ``since``: when the log took the document (without that, when it says it was issued). What stands in a log is judged
+    ``at`` its own time, so that whoever leaves takes nothing along that was right before.
+    """
 
     document: TrustDocument
     digest: str
+    since: datetime = field(compare=False)
+    before: Trust | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_chain(cls, chain: Sequence[SignedTrust], *, genesis: str, env: str) -> Trust:
@@ -57,13 +64,13 @@ class Trust:
         if (document.n, document.previous, document.env) != (1, None, env):
             message = f"expected version 1 for {env}, found {document.n} for {document.env}"
             raise TrustError(message)
-        trust = cls(_sound(document), found)
+        trust = cls(_sound(document), found, document.issued_at)
         for signed in chain[1:]:
             trust = trust.extended(signed)
         return trust
 
-    def extended(self, signed: SignedTrust) -> Trust:
-        """The next version.
+    def extended(self, signed: SignedTrust, *, since: datetime | None = None) -> Trust:
+        """The next version; ``since``: when the log took it.
 
         Raises:
             TrustError: not the next one, or not signed by a quorum of this document's officers.
@@ -79,7 +86,15 @@ class Trust:
         if len(officers) < self.document.quorum:
             message = f"version {document.n}: expected {self.document.quorum} officers, found {len(officers)}"
             raise TrustError(message)
-        return Trust(_sound(document), sha256_hex(payload))
+        began = max(self.since, since or document.issued_at)
+        return Trust(_sound(document), sha256_hex(payload), began, self)
+
+    def at(self, when: datetime) -> Trust:
+        """The document that was in force then; the first one for everything before the second."""
+        trust = self
+        while trust.before is not None and when < trust.since:
+            trust = trust.before
+        return trust
 
     @property
     def n(self) -> int:
@@ -94,6 +109,15 @@ class Trust:
     def service_keys(self, service: Service) -> tuple[bytes, ...]:
         """The raw Ed25519 public keys of a service; none if it is not in the document."""
         return tuple(b64u_decode(key) for key in self.document.services.get(service, ()))
+
+    def keys_ever(self, service: Service) -> tuple[bytes, ...]:
+        """Every key that a service ever had, newest first: for what others pass on without saying when it was stored."""
+        keys: dict[bytes, None] = {}
+        trust: Trust | None = self
+        while trust is not None:
+            keys.update(dict.fromkeys(trust.service_keys(service)))
+            trust = trust.before
+        return tuple(keys)
 
     def person(self, name: str) -> Person:
         """A person. Raises AuthorityError for a stranger."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -27,7 +28,6 @@ class TrustStore:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._chain: list[SignedTrust] = []
         self._trust: Trust | None = None
         self._refreshing = asyncio.Lock()
 
@@ -49,8 +49,11 @@ class TrustStore:
             TrustError: it does not chain, or is shorter or another one than this service has seen before.
         """
         settings = self._bus.settings
-        self._chain = await self._following(0)
-        trust = Trust.from_chain(self._chain, genesis=settings.trust_genesis, env=settings.env)
+        found = await self._following(0)
+        genesis = [signed for signed, _ in found[:1]]
+        trust = Trust.from_chain(genesis, genesis=settings.trust_genesis, env=settings.env)
+        for signed, stored_at in found[1:]:
+            trust = trust.extended(signed, since=stored_at)
         seen_n, seen_digest = _seen(self._path)
         if trust.n < seen_n:
             raise TrustError(
@@ -73,10 +76,9 @@ class TrustStore:
                 return await self.load()
             trust = self._trust
             added = await self._following(trust.n)
-            for signed in added:
-                trust = trust.extended(signed)
+            for signed, stored_at in added:
+                trust = trust.extended(signed, since=stored_at)
             if added:
-                self._chain += added
                 self._keep(trust)
             return trust
 
@@ -90,12 +92,13 @@ class TrustStore:
                 raise
             return use(self.current)
 
-    async def _following(self, n: int) -> list[SignedTrust]:
-        found: list[SignedTrust] = []
+    async def _following(self, n: int) -> list[tuple[SignedTrust, datetime]]:
+        """The documents after ``n``, and when the log took each."""
+        found: list[tuple[SignedTrust, datetime]] = []
         while (message := await self._bus.get(Stream.TRUST, self._bus.subjects.trust(n + 1))) is not None:
             n += 1
             try:
-                found.append(SignedTrust.model_validate_json(message.data))
+                found.append((SignedTrust.model_validate_json(message.data), message.stored_at))
             except ValidationError as error:
                 raise TrustError(f"trust document {n} is not a signed trust document") from error
         return found
