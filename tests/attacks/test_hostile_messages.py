@@ -305,6 +305,34 @@ async def test_a_subject_that_names_no_key_is_reported_and_wedges_nobody(attacke
     await alive(attacker)
 
 
+async def test_a_delivery_that_does_not_verify_proves_nothing_and_keeps_no_rotation(
+    attacker: Intruder,
+) -> None:
+    key = a_key()
+    await attacker.registered(key)
+    await attacker.store(attacker.subjects.delivered(key, 2, uuid.uuid4().hex), b"\xff{")
+    await attacker.give(attacker.command(Rotate, "alice", key))
+    await attacker.until(key, lambda state: state.current == 2 and state.versions[1].state == "deactivated")
+
+
+async def test_a_second_stop_that_is_refused_does_not_stop_the_version_that_replaces_the_first(
+    attacker: Intruder,
+) -> None:
+    key = a_key()
+    await attacker.registered(key)
+    await suspended(attacker, key)
+    refused = await attacker.give(attacker.command(Suspend, "rita", key, version=0))
+    await attacker.report(Service.REVOCATION, attacker.subjects.command("suspend", key, command_id(refused)))
+    await attacker.give(attacker.command(Rotate, "alice", key))
+    await attacker.until(key, lambda state: state.current == 2)
+
+    def replaced(message: BusMessage) -> bool:
+        notice = Notice.model_validate_json(message.data)
+        return [v.version for v in notice.versions] == [2] and notice.current == 2
+
+    await attacker.message(Stream.NOTICES, attacker.subjects.notice("orders", key), replaced)
+
+
 @pytest.mark.parametrize("stream", [Stream.LIFECYCLE, Stream.COMMANDS, Stream.RECEIPTS, Stream.REPORTS])
 async def test_the_server_takes_nothing_larger_than_its_stream_allows(
     attacker: Intruder, stream: Stream

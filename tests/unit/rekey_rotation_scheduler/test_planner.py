@@ -120,6 +120,16 @@ def test_a_person_gets_the_next_version() -> None:
     assert w.state().voids == ()
 
 
+def test_a_key_whose_current_version_was_stopped_in_a_rotation_can_rotate_again() -> None:
+    w = world(versions=2)
+    w.suspended(2)
+    state = w.state()
+    assert (state.current, state.versions[1].state) == (None, VersionState.ACTIVE)
+    w.add(planner.rotation(state, w.rotate(), NOW))
+    assert w.state().voids == ()
+    assert planner.unfinished(w.state()) == [3]
+
+
 def moving(w: World) -> None:
     w.requested(3)
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from rekey_core.authority import Stream
 from rekey_core.contracts import Register, Rotate
 from rekey_core.envelope import BusMessage
-from rekey_core.errors import NotInScopeError, RefusedError, RetryableError, UnknownTypeError
+from rekey_core.errors import FatalError, NotInScopeError, RekeyError, UnknownTypeError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.readers import key_in, keys_in, open_command, open_receipt
 from rekey_rotation_scheduler import planner
@@ -106,7 +106,11 @@ class Scheduler:
         try:
             while await self._step(key):
                 pass
-        except (RetryableError, RefusedError) as error:
+        except FatalError:
+            raise
+        except (
+            RekeyError
+        ) as error:  # whatever is wrong with one key: the others go on, and the tick comes back to it
             _log.info(
                 "step put off",
                 extra={"event": "step-put-off", "key": key, "code": error.code, "text": str(error)},

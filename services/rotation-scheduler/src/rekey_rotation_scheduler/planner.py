@@ -109,9 +109,12 @@ def subject_of(state: KeyState) -> int | None:
 
 
 def unfinished(state: KeyState) -> list[int]:
-    """Versions that a rotation still has to bring somewhere: in pre-activation, or active without being current."""
+    """Versions that a rotation still has to bring somewhere: in pre-activation, or active without being current.
+
+    Where the current version was stopped, nothing can bring older ones anywhere but the next rotation: it is not kept off.
+    """
     moving = [n for n, v in state.versions.items() if v.state is VersionState.PRE_ACTIVATION]
-    return sorted({*moving, *_older_active(state)})
+    return sorted({*moving, *(_older_active(state) if state.current is not None else ())})
 
 
 def _older_active(state: KeyState) -> list[int]:

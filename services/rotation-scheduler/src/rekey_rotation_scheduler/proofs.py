@@ -6,18 +6,21 @@ a lease that is not seen is an instance that is not waited for (DESIGN §3, stal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from rekey_core.adoption import Adoption, adoption
 from rekey_core.authority import Stream
-from rekey_core.contracts import Delivered, Lease, Receipt
+from rekey_core.contracts import Lease, Message
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import MalformedError, RefusedError, StaleReadError
 from rekey_core.fold import KeyState
 from rekey_core.readers import open_delivered, open_lease, open_receipt
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
+
+M = TypeVar("M", bound=Message)
 
 
 async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
@@ -33,8 +36,8 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     delivered_messages = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{env}.{state.key}.{version}.*"])
     trust = await bus.trust.refresh()  # an instance of a dependent that is new to us must be waited for
     leases: list[Stored[Lease]] = [open_lease(message, trust) for message in lease_messages]
-    deliveries: list[Delivered] = [open_delivered(message, trust).model for message in delivered_messages]
-    receipts = list(_believed(receipt_messages, trust))
+    deliveries = [stored.model for stored in _believed(delivered_messages, open_delivered, trust)]
+    receipts = list(_believed(receipt_messages, open_receipt, trust))
     return adoption(state, version, leases, receipts, deliveries, datetime.now(UTC))
 
 
@@ -49,10 +52,12 @@ async def _all_leases(bus: Bus, filters: list[str]) -> list[BusMessage]:
     return messages
 
 
-def _believed(messages: Iterable[BusMessage], trust: Trust) -> Iterable[Stored[Receipt]]:
-    """A receipt that does not verify proves nothing: its instance counts as not having answered."""
+def _believed(
+    messages: Iterable[BusMessage], opener: Callable[[BusMessage, Trust], Stored[M]], trust: Trust
+) -> Iterable[Stored[M]]:
+    """A receipt or delivery that does not verify proves nothing: its instance counts as not having answered."""
     for message in messages:
         try:
-            yield open_receipt(message, trust)
+            yield opener(message, trust)
         except (MalformedError, RefusedError):
             continue
