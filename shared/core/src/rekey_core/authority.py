@@ -237,7 +237,7 @@ class Consumer:
     stream: Stream
     name: str
     filters: tuple[str, ...]
-    ack_wait_s: int = 5  # so long a message waits when its service died; a handler at work says so every third of it
+    ack_wait_s: int = 5  # so long a message waits when its service died; a handler says "at work" meanwhile
     max_ack_pending: int = 64
     max_deliver: int = -1  # poison is terminated by its verdict, never by exhaustion
 
