@@ -44,3 +44,14 @@ def test_a_process_that_is_held_stays_down_until_it_is_released(stack: RunningSt
     stack.release("revocation")
 
     assert stack.keeper("revocation").is_ready
+
+
+def test_a_stopped_key_ends_no_instance_and_a_rotation_replaces_it(stack: RunningStack) -> None:
+    restarts = {name: stack.keeper(name).restarts for name in INSTANCES}
+
+    stack.ask("rita", "suspend", "orders-db", "--reason", "test", "--yes")
+    stack.until(lambda: stack.tally.totals().calls["encrypt"].refused > 0, what="a refusal to encrypt")
+    assert stack.rotate("orders-db").code == 0
+
+    assert {name: stack.keeper(name).restarts for name in INSTANCES} == restarts
+    assert stack.tally.totals().failed_local == 0, stack.tally.failures()

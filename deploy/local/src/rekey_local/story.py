@@ -44,6 +44,7 @@ class Story:
         await stop_previous(cast, DATA)
         await self._work()
         await self._tell()
+        self._only_old_data_is_refused()
         self.check()
 
     async def register(self) -> None:
@@ -78,6 +79,20 @@ class Story:
         if idle:
             message = f"no call of {', '.join(idle)} was made"
             raise StoryError(message)
+
+    def _only_old_data_is_refused(self) -> None:
+        """The story stops a version that only old ciphertexts need; what people stop later is theirs."""
+        calls = self._cast.stack.tally.totals().calls
+        refused = [
+            f"{count.refused} of {kind}"
+            for kind, count in calls.items()
+            if kind != "decrypt" and count.refused
+        ]
+        if refused:
+            message = f"calls were refused that no stopped version concerns: {', '.join(refused)}"
+            raise StoryError(
+                message, hint="was a whole key stopped in an earlier run? deploy/up --fresh starts over"
+            )
 
     def line(self) -> str:
         """The present state in one line."""

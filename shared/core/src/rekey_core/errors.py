@@ -18,7 +18,8 @@
     │   ├── NotInstalledError       a lease was asked without proof of every version to hold
     │   ├── UsageRefusedError       the operation is not what the key is for
     │   ├── CiphertextError         not a ciphertext of this key and associated data
-    │   └── NotEnrolledError        the dependent's transport key is not trusted in the HSM
+    │   ├── NotEnrolledError        the dependent's transport key is not trusted in the HSM
+    │   └── PolicyError             the class's policy does not allow it
     ├── MalformedError          set aside with an alarm, then terminated: not a message of ours
     │   ├── SchemaError             not the model that its type names
     │   ├── OversizedError          larger than its stream allows

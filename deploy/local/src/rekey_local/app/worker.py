@@ -170,10 +170,9 @@ class Worker:
         if not self._corpus.ciphertexts:
             return self._encrypt()
         ciphertext = self._random.choice(self._corpus.ciphertexts)
-        try:
-            self._call("decrypt", lambda: self._box.decrypt(ciphertext, AAD))
-        except rekey.VersionSuspendedError:
-            self._report.calls["decrypt"].refused += 1
+        before = self._report.calls["decrypt"].refused
+        self._call("decrypt", lambda: self._box.decrypt(ciphertext, AAD))
+        if self._report.calls["decrypt"].refused > before:
             self._report.first_refused.setdefault(key_id(ciphertext), time.time())
         return None
 
@@ -188,8 +187,9 @@ class Worker:
         started = time.perf_counter()
         try:
             result = call()
-        except rekey.VersionSuspendedError:
-            raise
+        except rekey.VersionStoppedError:
+            self._report.calls[kind].refused += 1
+            return None
         except rekey.RekeyError as error:
             self._report.fail(kind, error)
             return None
@@ -201,6 +201,9 @@ class Worker:
         claims = {"iss": self._report.name, "exp": int(time.time()) + TOKEN_LIFETIME_S}
         try:
             token = await self._signer.sign_jwt(claims)
+        except rekey.VersionStoppedError:
+            self._report.calls["sign"].refused += 1
+            return
         except rekey.RekeyError as error:
             self._report.fail("sign", error)
             return

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rekey.cli.errors import UsageError
 from rekey_core.names import Digest, Environment, PersonName
 
-_HINT: Final = "give --context FILE or set REKEY_CONTEXT; rekey --help names its fields"
+_HINT: Final = "give --context FILE or set REKEY_CONTEXT; rekey key ls --help names its fields"
 
 
 class Context(BaseModel):
