@@ -7,18 +7,22 @@ a lease that is not seen is an instance that is not waited for (DESIGN §3, stal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
 
-from rekey_core.adoption import Adoption, adoption
+from rekey_core.adoption import LEASE_MARGIN_S, Adoption, adoption
 from rekey_core.authority import Stream
 from rekey_core.contracts import Lease, Message
 from rekey_core.envelope import BusMessage, Stored
-from rekey_core.errors import MalformedError, RefusedError, StaleReadError
+from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnavailableError
 from rekey_core.fold import KeyState
+from rekey_core.policy import CLASSES
 from rekey_core.readers import open_delivered, open_lease, open_receipt
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
+
+LONGEST: Final = timedelta(seconds=max(key_class.lease_s for key_class in CLASSES) + LEASE_MARGIN_S)
+FILTERS: Final = 500  # subjects in one question; an answer holds 1,024 at most
 
 M = TypeVar("M", bound=Message)
 
@@ -26,19 +30,39 @@ M = TypeVar("M", bound=Message)
 async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     """Who has proved what of a version, as of now.
 
+    Receipts are read of instances with a lease only: a dependent may write any number of others.
+
     Raises:
         StaleReadError: the leases could not be read up to the leader's last one.
+        UnavailableError: somebody has a lease that does not verify, and it may last still.
     """
     env = bus.settings.env
     dependents = sorted(state.grants)
-    lease_messages = await _all_leases(bus, [f"lse.{env}.{name}.*" for name in dependents])
-    receipt_messages = await bus.read_many(Stream.RECEIPTS, [f"rcpt.{env}.{name}.*" for name in dependents])
+    now = datetime.now(UTC)
+    stored = await _all_leases(bus, [f"lse.{env}.{name}.*" for name in dependents])
+    lease_messages = [message for message in stored if now - message.stored_at <= LONGEST]
+    receipt_messages = await _receipts(bus, [message.subject for message in lease_messages])
     delivered_messages = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{env}.{state.key}.{version}.*"])
     trust = await bus.trust.refresh()  # an instance of a dependent that is new to us must be waited for
-    leases: list[Stored[Lease]] = [open_lease(message, trust) for message in lease_messages]
+    leases = [_lease(message, trust) for message in lease_messages]
     deliveries = [stored.model for stored in _believed(delivered_messages, open_delivered, trust)]
     receipts = list(_believed(receipt_messages, open_receipt, trust))
     return adoption(state, version, leases, receipts, deliveries, datetime.now(UTC))
+
+
+def _lease(message: BusMessage, trust: Trust) -> Stored[Lease]:
+    """A lease that does not verify may stand in the place of one that did: its instance is waited for as long as any."""
+    try:
+        return open_lease(message, trust)
+    except (MalformedError, RefusedError) as error:
+        until = f"{message.stored_at + LONGEST:%H:%M:%S}"
+        raise UnavailableError(f"waiting until {until} for a lease that does not verify: {error}") from error
+
+
+async def _receipts(bus: Bus, leases: list[str]) -> list[BusMessage]:
+    subjects = [f"rcpt.{subject.removeprefix('lse.')}" for subject in leases]
+    parts = [subjects[at : at + FILTERS] for at in range(0, len(subjects), FILTERS)]
+    return [message for part in parts for message in await bus.read_many(Stream.RECEIPTS, part)]
 
 
 async def _all_leases(bus: Bus, filters: list[str]) -> list[BusMessage]:

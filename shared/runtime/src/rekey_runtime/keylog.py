@@ -21,6 +21,7 @@ from rekey_core.errors import (
     ConflictError,
     RefusedError,
     StaleReadError,
+    UndecidableKeyError,
     UnknownOutcomeError,
 )
 from rekey_core.fold import KeyState, fold
@@ -97,6 +98,7 @@ class KeyLog:
             ConflictError: another fact came first; fold again and decide again.
             UnknownOutcomeError: not known whether it is stored, and not found when read back.
             UnavailableError: the stream is full or has no leader.
+            UndecidableKeyError: this very fact was folded before, and is void.
         """
         if fact.checked != state.last_sequence or fact.key != state.key:
             raise ValueError(
@@ -117,6 +119,10 @@ class KeyLog:
             self.forget(fact.key)
             stored = await self._stored(subject)
             if stored is not None and _same(stored.model, fact):
+                if (
+                    stored.sequence <= state.last_sequence
+                ):  # folded, and still wanted: deciding again would never end
+                    raise UndecidableKeyError(f"{subject}: stands in the log without effect") from None
                 return stored
             raise
         stored = await self._stored(subject)
