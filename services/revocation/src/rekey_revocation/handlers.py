@@ -15,9 +15,16 @@ from typing import TypeVar
 from rekey_core.authority import Stream
 from rekey_core.contracts import Message, Revoke, Suspend
 from rekey_core.envelope import BusMessage, Stored
-from rekey_core.errors import AlreadyDoneError, MalformedError, RefusedError, UnknownTypeError
+from rekey_core.errors import (
+    AlreadyDoneError,
+    FatalError,
+    MalformedError,
+    RefusedError,
+    RekeyError,
+    UnknownTypeError,
+)
 from rekey_core.fold import KeyState
-from rekey_core.readers import keys_in, open_command, open_lease, open_receipt, open_stop
+from rekey_core.readers import keys_in, open_command, open_lease, open_receipt
 from rekey_core.trust import Trust
 from rekey_revocation import stopping
 from rekey_runtime.bus import Bus
@@ -50,7 +57,9 @@ class Revocation:
             )
         except AlreadyDoneError:
             _log.info("stopped before", extra={"event": "already-done", "key": command.key})
-        await self._tell(await self.keylog.state(command.key))
+        await self._tell(
+            await self.keylog.confirmed(command.key)
+        )  # a stale read would leave this very stop out
         self._unfinished[command.key] = message.stored_at
 
     async def recall(self) -> None:
@@ -64,32 +73,38 @@ class Revocation:
     async def repeat(self) -> None:
         """Write again the stops of every key that a live instance has not confirmed."""
         for key, since in list(self._unfinished.items()):
-            state = await self.keylog.state(key)
-            missing = await self._missing(state)
-            if missing:
+            try:
+                await self._repeat(key, since)
+            except FatalError:
+                raise
+            except RekeyError as error:  # what is wrong with one key stops no other
                 _log.warning(
-                    "not stopped yet",
-                    extra={
-                        "event": "not-stopped",
-                        "key": key,
-                        "text": ", ".join(f"{d}/{i}" for d, i in missing),
-                    },
+                    "repeat: %s", error, extra={"event": "repeat-failed", "key": key, "code": error.code}
                 )
-                await self._tell(state)
-                continue
-            seconds = (datetime.now(UTC) - since).total_seconds()
+
+    async def _repeat(self, key: str, since: datetime) -> None:
+        state = await self.keylog.confirmed(key)
+        missing = await self._missing(state)
+        if missing:
             _log.warning(
-                "everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"}
+                "not stopped yet",
+                extra={
+                    "event": "not-stopped",
+                    "key": key,
+                    "text": ", ".join(f"{d}/{i}" for d, i in missing),
+                },
             )
-            if self._unfinished.get(key) == since:
-                del self._unfinished[key]
+            await self._tell(state)
+            return
+        seconds = (datetime.now(UTC) - since).total_seconds()
+        _log.warning("everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"})
+        if self._unfinished.get(key) == since:
+            del self._unfinished[key]
 
     async def _tell(self, state: KeyState) -> None:
         for dependent in sorted(state.grants):
             subject = self.bus.subjects.stop(dependent, state.key)
             last = await self.bus.last(Stream.NOTICES, subject)
-            if last is not None:
-                open_stop(last, self.bus.trust.current)
             stop = stopping.stop_for(state, dependent, datetime.now(UTC))
             packed = self.bus.pack(stop)
             await self.bus.replace(Stream.NOTICES, subject, packed, last.sequence if last else 0)
