@@ -138,13 +138,15 @@ class Intruder:
         await self.give(self.command(Register, "alice", key, **said))
         return await self.until(key, lambda state: state.current == 1)
 
-    async def until(self, key: str, is_true: Callable[[KeyState], bool]) -> KeyState:
+    async def until(
+        self, key: str, is_true: Callable[[KeyState], bool], *, within_s: float = WITHIN_S
+    ) -> KeyState:
         """Wait for a state of the key."""
 
         async def look() -> KeyState | None:
             return state if is_true(state := await self.state(key)) else None
 
-        return await poll(look)
+        return await poll(look, within_s)
 
     async def message(self, stream: Stream, subject: str, is_it: Callable[[BusMessage], bool]) -> BusMessage:
         """Wait for a message that is the one."""
@@ -181,9 +183,9 @@ class Intruder:
         return info
 
 
-async def poll(look: Callable[[], Awaitable[T | None]]) -> T:
+async def poll(look: Callable[[], Awaitable[T | None]], within_s: float = WITHIN_S) -> T:
     """What ``look`` finds as soon as it finds something."""
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(within_s):
         while True:
             found = await look()
             if found is not None:

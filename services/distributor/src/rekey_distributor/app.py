@@ -37,6 +37,7 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     service.consume("distributor", distributor.on_fact)
     for op in OPS:  # each with a queue of its own: many signatures cannot keep a lease waiting
         service.answer(f"req.{settings.env}.*.*.{op}", requests.on_request)
+    service.every(settings.overhear_s, distributor.overhear)
     service.every(settings.sweep_s, distributor.sweep)
     service.ready_when(hsm.prove)
     service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state)))

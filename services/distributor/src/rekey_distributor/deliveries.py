@@ -7,17 +7,22 @@ the check of the key, so that none can be recorded behind a newer fact, a revoca
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import Delivered, Delivery
-from rekey_core.errors import RekeyError, UnknownOutcomeError
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import MalformedError, RekeyError, UnknownOutcomeError
 from rekey_core.fold import KeyState
 from rekey_core.readers import open_delivered
 from rekey_runtime.bus import Bus
+
+_log = logging.getLogger(__name__)
 
 GROUP_WAIT_S: Final = 0.005  # how long the first request of a group waits for others
 GROUP_SIZE: Final = 100  # contracts.Delivered.deliveries
@@ -51,7 +56,17 @@ class Deliveries:
         """All deliveries of a version."""
         subject = f"dlv.{self._bus.settings.env}.{key}.{version}.>"
         messages = await self._bus.read_many(Stream.LIFECYCLE, [subject])
-        return [open_delivered(message, self._bus.trust.current).model for message in messages]
+        return list(self._believed(messages))
+
+    def _believed(self, messages: Iterable[BusMessage]) -> Iterable[Delivered]:
+        """What does not verify is no delivery; it stands there for ever, and must not be the end of all others."""
+        for message in messages:
+            try:
+                yield open_delivered(message, self._bus.trust.current).model
+            except MalformedError as error:
+                _log.warning(
+                    "delivery: %s", error, extra={"event": "not-believed", "subject": message.subject}
+                )
 
     async def record(self, state: KeyState, version: int, delivery: Delivery) -> None:
         """Return once the delivery is stored.

@@ -14,7 +14,14 @@ from datetime import UTC, datetime
 from rekey_core.authority import Stream
 from rekey_core.contracts import Notice, Revoke, Suspend
 from rekey_core.envelope import BusMessage
-from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnknownTypeError
+from rekey_core.errors import (
+    FatalError,
+    MalformedError,
+    RefusedError,
+    RekeyError,
+    StaleReadError,
+    UnknownTypeError,
+)
 from rekey_core.fold import KeyState
 from rekey_core.readers import key_in, keys_in, open_command, open_notice
 from rekey_distributor import noticing
@@ -37,6 +44,7 @@ class Distributor:
     records: Records
     emergencies: Emergencies
     _keys: set[str] = field(default_factory=set)
+    _overheard: dict[str, int] = field(default_factory=dict)  # verb → sequence of the newest command heeded
     _locks: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def on_fact(self, message: BusMessage) -> None:
@@ -55,31 +63,49 @@ class Distributor:
             "emergency", extra={"event": "emergency", "key": command.key, "version": command.version}
         )
         state = await self.keylog.state(command.key)
-        await self._forget_handles(state)
         await self.notice(state)
+        await self._forget_handles(state)
 
     async def recall(self) -> None:
         """At start: know every command that was ever accepted, and every key."""
-        env = self.bus.settings.env
-        for message in await self.bus.read_many(
-            Stream.COMMANDS, [f"cmd.suspend.{env}.>", f"cmd.revoke.{env}.>"]
-        ):
-            try:
-                await self._heed(message)
-            except (MalformedError, RefusedError) as error:
-                _log.info(
-                    "not heeded",
-                    extra={"event": "command-refused", "subject": message.subject, "code": error.code},
-                )
+        await self.overhear()
         registered = await self.bus.read_many(
-            Stream.LIFECYCLE, [f"evt.{env}.*.0.rotation-scheduler.registered.*"]
+            Stream.LIFECYCLE, [f"evt.{self.bus.settings.env}.*.0.rotation-scheduler.registered.*"]
         )
         self._keys.update(keys_in(registered))
 
+    async def overhear(self) -> None:
+        """Heed the commands that came since: the durable gives each to one replica, and every replica must refuse."""
+        for verb in (Suspend.VERB, Revoke.VERB):
+            commands = f"cmd.{verb}.{self.bus.settings.env}.>"
+            newest = await self.bus.last(Stream.COMMANDS, commands)
+            if newest is None or newest.sequence <= self._overheard.get(verb, 0):
+                continue
+            start = self._overheard.get(verb, 0) + 1
+            async for message in self.bus.read_all(Stream.COMMANDS, commands, start=start):
+                await self._overhear(message)
+                self._overheard[verb] = message.sequence
+
+    async def _overhear(self, message: BusMessage) -> None:
+        try:
+            command = await self._heed(message)
+        except (MalformedError, RefusedError) as error:
+            where = {"subject": message.subject, "code": error.code}
+            _log.info("not heeded", extra={"event": "command-refused", **where})
+        else:
+            self._keys.add(command.key)  # the sweep repairs its notices, whoever else may do so
+
     async def sweep(self) -> None:
-        """Hold every notice against the log and write what differs."""
+        """Hold every notice against the log and write what differs; what is wrong with one key stops no other."""
         for key in sorted(self._keys):
-            await self.notice(await self.keylog.state(key))
+            try:
+                await self.notice(await self.keylog.state(key))
+            except FatalError:
+                raise
+            except RekeyError as error:
+                _log.warning(
+                    "sweep: %s", error, extra={"event": "sweep-failed", "key": key, "code": error.code}
+                )
 
     async def notice(self, state: KeyState) -> None:
         """Write the notices of a key that say something else than they should."""
@@ -95,10 +121,18 @@ class Distributor:
         stored = await self.bus.last(Stream.NOTICES, subject)
         wanted = noticing.notice_for(state, dependent, self.emergencies, datetime.now(UTC))
         if stored is not None:
-            present = open_notice(stored, self.bus.trust.current).model
-            if present.as_of > wanted.as_of or noticing.same_content(present, wanted):
+            present = self._readable(stored)
+            if present and (present.as_of > wanted.as_of or noticing.same_content(present, wanted)):
                 return
         await self._write(subject, wanted, stored.sequence if stored else 0)
+
+    def _readable(self, stored: BusMessage) -> Notice | None:
+        """What is there, if it is a notice of ours; whatever else stands there is written over."""
+        try:
+            return open_notice(stored, self.bus.trust.current).model
+        except MalformedError as error:
+            _log.error("notice: %s", error, extra={"event": "notice-not-ours", "subject": stored.subject})
+            return None
 
     async def _write(self, subject: str, wanted: Notice, previous: int) -> None:
         await self.bus.replace(Stream.NOTICES, subject, self.bus.pack(wanted), previous)

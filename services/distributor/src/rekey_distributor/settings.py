@@ -16,4 +16,5 @@ class DistributorSettings(ServiceSettings):
     pin_file: Path
     jwks_host: str = "127.0.0.1"
     jwks_port: int  # TCP
+    overhear_s: float = 0.5  # how long a command that another replica took may be unknown here
     sweep_s: float = 15.0  # how often every notice is held against the log

@@ -1,0 +1,106 @@
+"""Messages that cannot be taken away again: whoever gets one onto the bus stops no key and no service with it.
+
+Leases, deliveries, notices and stops are state that services read again and again; one that does not verify must not be the
+end of that. An instance with such a lease is waited for as long as any lease lasts, so nothing is activated too early.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from rekey_core.authority import Stream
+from rekey_core.contracts import Notice, Rotate, Stop, Suspend
+from rekey_core.envelope import BusMessage
+from rekey_core.names import Service
+from rekey_core.readers import open_notice, open_stop
+from tests.attacks.intruder import Intruder, a_key, intruder
+from tests.system.stack import RunningStack, running_stack
+
+SERVICES = tuple(service.value for service in Service)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with running_stack(tmp_path_factory.mktemp("poison"), registered=False, instances=False) as running:
+        yield running
+
+
+@pytest.fixture
+async def attacker(stack: RunningStack) -> AsyncIterator[Intruder]:
+    async with intruder(stack) as one:
+        before = {name: stack.pid(name) for name in SERVICES}
+        yield one
+        assert {name: stack.pid(name) for name in SERVICES} == before, "a service had to start again"
+
+
+async def test_a_lease_that_does_not_verify_holds_a_rotation_back_for_one_lease_only(
+    attacker: Intruder,
+) -> None:
+    key = a_key()
+    await attacker.registered(key, dependents=("billing",))
+    at = await attacker.store(f"lse.{attacker.env}.billing.{uuid.uuid4().hex}", b"garbage")
+    await attacker.give(attacker.command(Rotate, "alice", key))
+    state = await attacker.until(key, lambda s: s.current == 2, within_s=50)
+    lease = await attacker.last(Stream.LEASES, f"lse.{attacker.env}.billing.*")
+    activated = state.versions[2].activated
+    assert lease is not None
+    assert lease.sequence == at
+    assert activated is not None
+    assert (activated.stored_at - lease.stored_at).total_seconds() > 30
+
+
+async def test_a_delivery_that_does_not_verify_is_left_out(attacker: Intruder) -> None:
+    key = a_key()
+    for version in (1, 2):
+        await attacker.store(f"dlv.{attacker.env}.{key}.{version}.{uuid.uuid4().hex[:16]}", b"{}")
+    await attacker.registered(key, dependents=("orders",))
+    await attacker.give(attacker.command(Rotate, "alice", key))
+    await attacker.until(key, lambda s: s.current == 2 and s.versions[1].deactivated is not None)
+
+
+async def test_a_notice_that_does_not_verify_is_written_again(attacker: Intruder) -> None:
+    key = a_key()
+    await attacker.registered(key, dependents=("orders",))
+    subject = attacker.subjects.notice("orders", key)
+    at = await attacker.store(subject, b"garbage")
+    await attacker.give(attacker.command(Rotate, "alice", key))
+    message = await attacker.message(Stream.NOTICES, subject, lambda m: is_notice(m, attacker, at))
+    assert message.sequence > at
+
+
+async def test_a_stop_that_does_not_verify_is_written_again(attacker: Intruder) -> None:
+    key = a_key()
+    await attacker.registered(key, dependents=("orders",))
+    subject = attacker.subjects.stop("orders", key)
+    at = await attacker.store(subject, b"garbage")
+    await attacker.give(attacker.command(Suspend, "rita", key, version=1))
+    await attacker.message(Stream.NOTICES, subject, lambda m: is_stop(m, attacker, at))
+
+
+async def test_a_flood_of_receipts_keeps_no_rotation_waiting(attacker: Intruder) -> None:
+    key = a_key()
+    await attacker.registered(key, dependents=("orders",))
+    body = json.dumps({"type": "rekey.receipt.v1", "fill": "x" * 1000}).encode()
+    for _ in range(3000):
+        await attacker.client.publish(f"rcpt.{attacker.env}.orders.{uuid.uuid4().hex}", body)
+    await attacker.client.flush()
+    await attacker.give(attacker.command(Rotate, "alice", key))
+    await attacker.until(key, lambda s: s.current == 2)
+
+
+def is_notice(message: BusMessage, attacker: Intruder, after: int) -> bool:
+    if message.sequence <= after:
+        return False
+    found: Notice = open_notice(message, attacker.trust).model
+    return len(found.versions) > 0
+
+
+def is_stop(message: BusMessage, attacker: Intruder, after: int) -> bool:
+    if message.sequence <= after:
+        return False
+    found: Stop = open_stop(message, attacker.trust).model
+    return [entry.version for entry in found.stopped] == [1]
