@@ -94,8 +94,9 @@ class Fleet:
         until: datetime = NOW + timedelta(seconds=30),
         leased: tuple[int, ...] = (1,),
         key: str = KEY,
+        ended: bool = False,
     ) -> None:
-        """The instance has a lease."""
+        """The instance has a lease, or had one until it said that it leaves."""
         self.leases.append(
             Lease(
                 env=ENV,
@@ -105,6 +106,7 @@ class Fleet:
                 until=until,
                 at=NOW,
                 keys={key: LeasedKey(versions=leased, as_of=1)},
+                ended=ended,
             )
         )
 

@@ -188,6 +188,15 @@ def test_an_instance_is_live_by_its_lease(until: datetime, live: bool) -> None: 
     assert len(f.adoption().dependents["orders"]) == int(live)
 
 
+def test_an_instance_that_ended_its_lease_is_waited_for_no_second_longer() -> None:
+    f = Fleet(MOVING)
+    f.live("orders", ONE, until=NOW, ended=True)
+    f.live("billing", TWO, ended=True)  # whatever the clocks of those who read it say
+    assert not any(is_live(lease, KEY, NOW) for lease in f.leases)
+    assert dict(f.adoption().dependents) == {"billing": (), "orders": ()}
+    assert (f.adoption().all_installed, f.adoption().all_switched) == (True, True)
+
+
 def test_a_lease_for_other_keys_does_not_count() -> None:
     f = Fleet(MOVING)
     f.live("orders", ONE, key="orders-archive")

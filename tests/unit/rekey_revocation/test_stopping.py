@@ -131,3 +131,11 @@ def test_a_receipt_about_another_version_is_not_enough() -> None:
     fleet.live("orders", ONE)
     says(fleet, "orders", ONE, (1,))
     assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, NOW) == (("orders", ONE),)
+
+
+def test_an_instance_that_left_is_not_waited_for() -> None:
+    w = world(versions=1)
+    stop(w, w.suspend(1))
+    fleet = Fleet(w)
+    fleet.live("orders", ONE, ended=True)
+    assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, NOW) == ()

@@ -1,7 +1,8 @@
 """Leases: an instance may go on only with proof of every version that it should hold (DESIGN §2, §3).
 
 Stored before it is answered, and every key is held against the leader after the lease is stored: an instance that got its
-lease without a version is visible to the scheduler before that version could be activated.
+lease without a version is visible to the scheduler before that version could be activated. An instance that says that it
+leaves proves nothing: its lease is stored as ended, and it gets no other one.
 """
 
 from __future__ import annotations
@@ -44,9 +45,13 @@ class Leasing:
         Raises:
             NotInstalledError: the receipt does not prove a version that the instance should hold; names it.
             NotGrantedError: one of the keys is not the dependent's.
+            ExpiredError: the instance has said that it leaves.
         """
         receipt = self._receipt(request)
         previous = await self._stored(request.dependent, request.instance)
+        if previous is not None and previous.model.ended:  # a renewal that its own leaving has overtaken
+            message = f"instance {request.instance} of {request.dependent} has left"
+            raise ExpiredError(message, hint="connect again, as another instance")
         states = await self._proved(request, receipt, previous)
         now = datetime.now(UTC)
         duration = min(class_named(state.key_class or "").lease_s for state in states.values())
@@ -62,15 +67,25 @@ class Leasing:
         await self._store(lease, previous.sequence if previous else 0)
         after = await self._proved(request, receipt, await self._stored(request.dependent, request.instance))
         self._remember(lease)
-        return LeaseAnswer(
-            env=request.env,
-            dependent=request.dependent,
-            instance=request.instance,
-            nonce=request.nonce,
-            duration_s=duration,
-            until=lease.until,
-            as_of={key: state.last_sequence for key, state in after.items()},
-        )
+        return _answer(request, duration, lease.until, {key: s.last_sequence for key, s in after.items()})
+
+    async def end(self, request: LeaseRequest) -> LeaseAnswer:
+        """Store the instance's lease as ended, whatever its receipt proves, and answer it; ended once is enough.
+
+        Raises:
+            ExpiredError: it never had one.
+        """
+        previous = await self._stored(request.dependent, request.instance)
+        if previous is None:
+            message = f"instance {request.instance} of {request.dependent} has no lease"
+            raise ExpiredError(message, hint="there is nothing to end")
+        lease = previous.model
+        if not lease.ended:
+            now = datetime.now(UTC)
+            lease = lease.model_copy(update={"until": now, "at": now, "ended": True})
+            await self._store(lease, previous.sequence)
+        self._remember(lease)
+        return _answer(request, 0, lease.until, {key: leased.as_of for key, leased in lease.keys.items()})
 
     async def check(self, dependent: str, instance: str) -> None:
         """The instance has a lease now.
@@ -82,7 +97,7 @@ class Leasing:
         if self._until.get((dependent, instance), now) > now:
             return
         stored = await self._stored(dependent, instance)
-        if stored is None or stored.model.until <= now:
+        if stored is None or stored.model.ended or stored.model.until <= now:
             message = f"instance {instance} of {dependent} has no lease"
             raise ExpiredError(message, hint="renew the lease first")
         self._remember(stored.model)
@@ -142,3 +157,15 @@ class Leasing:
         self._until.move_to_end((lease.dependent, lease.instance))
         if len(self._until) > CACHED_LEASES:
             self._until.popitem(last=False)
+
+
+def _answer(request: LeaseRequest, duration_s: int, until: datetime, as_of: dict[str, int]) -> LeaseAnswer:
+    return LeaseAnswer(
+        env=request.env,
+        dependent=request.dependent,
+        instance=request.instance,
+        nonce=request.nonce,
+        duration_s=duration_s,
+        until=until,
+        as_of=as_of,
+    )

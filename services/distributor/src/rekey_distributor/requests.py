@@ -76,7 +76,7 @@ class Requests:
             case MaterialRequest():
                 return await self.releasing.material(request)
             case LeaseRequest():
-                return await self.leasing.lease(request)
+                return await (self.leasing.end(request) if request.leaving else self.leasing.lease(request))
             case ProbeRequest():
                 return await self.releasing.probe(request)
             case SignRequest():

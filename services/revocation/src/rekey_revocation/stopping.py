@@ -83,7 +83,8 @@ def not_stopped(
     said = {
         (r.dependent, r.instance): set(r.keys[state.key].refused) for r in receipts if state.key in r.keys
     }
-    live = [(x.dependent, x.instance) for x in leases if x.until > now and state.key in x.keys]
+    valid = (lease for lease in leases if lease.until > now and not lease.ended)
+    live = [(x.dependent, x.instance) for x in valid if state.key in x.keys]
     return tuple(sorted(who for who in live if not wanted <= said.get(who, set())))
 
 

@@ -1,8 +1,8 @@
 """Who has proved what of a version: pure, from leases, receipts and deliveries that were verified when they were read.
 
-An instance is *live* for a key while it has a lease that names the key. It has ``installed`` a version when only a holder
-could have written its receipt; it has ``switched`` when it has proved so again for that phase, signed that it protects with
-the version, and signed that it does not protect with any older one (DESIGN §5, §6).
+An instance is *live* for a key while it has a lease that names the key and that it did not end itself. It has ``installed``
+a version when only a holder could have written its receipt; it has ``switched`` when it has proved so again for that
+phase, signed that it protects with the version, and signed that it does not protect with any older one (DESIGN §5, §6).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def adoption(
 
 def is_live(lease: Lease, key: str, now: datetime) -> bool:
     """Whether the instance may still be using the key."""
-    return key in lease.keys and now - lease.until <= timedelta(seconds=LEASE_MARGIN_S)
+    return not lease.ended and key in lease.keys and now - lease.until <= timedelta(seconds=LEASE_MARGIN_S)
 
 
 def proved(

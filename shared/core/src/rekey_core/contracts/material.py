@@ -83,13 +83,14 @@ class MaterialRequest(Request):
 
 
 class LeaseRequest(Request):
-    """Let me go on; here is the proof of what I hold."""
+    """Let me go on; here is the proof of what I hold. ``leaving``: I use nothing any more; end the lease that I have."""
 
     OP: ClassVar[str] = "lease"
     TYPE: ClassVar[str] = "rekey.request.lease.v1"
     type: Literal["rekey.request.lease.v1"] = "rekey.request.lease.v1"
     keys: Annotated[tuple[KeyName, ...], Field(min_length=1, max_length=1000)]
     receipt: Signed
+    leaving: bool = False
 
 
 class ProbeRequest(Request):
@@ -148,11 +149,11 @@ class MaterialAnswer(Answer):
 
 
 class LeaseAnswer(Answer):
-    """Go on until then (counted by the instance from the moment it sent the request)."""
+    """Go on until then (counted by the instance from the moment it sent the request); 0 s: the lease is ended."""
 
     TYPE: ClassVar[str] = "rekey.answer.lease.v1"
     type: Literal["rekey.answer.lease.v1"] = "rekey.answer.lease.v1"
-    duration_s: Annotated[int, Field(ge=1)]
+    duration_s: Annotated[int, Field(ge=0)]
     until: Time
     as_of: dict[KeyName, Sequence]
 

@@ -82,7 +82,10 @@ class LeasedKey(Model):
 
 
 class Lease(Message):
-    """One instance may go on until then; while it is valid the instance is *live*."""
+    """One instance may go on until then; while it is valid the instance is *live*.
+
+    ``ended``: the instance itself said that it uses nothing any more; nobody waits for it, and it gets no other lease.
+    """
 
     TYPE: ClassVar[str] = "rekey.lease.v1"
     type: Literal["rekey.lease.v1"] = "rekey.lease.v1"
@@ -94,3 +97,4 @@ class Lease(Message):
     until: Time
     at: Time
     keys: dict[KeyName, LeasedKey]
+    ended: bool = False
