@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 
 import rekey
-from rekey.errors import NotFoundError, UsageRefusedError
+from rekey.errors import ExpiredError, NotFoundError, UsageRefusedError
+from rekey_local.cast import OWNER
 from rekey_local.settings import instance_settings
 from tests.system.stack import NATS, RunningStack, running_stack
 
@@ -34,7 +35,7 @@ def settings(stack: RunningStack, dependent: str, number: int = 1) -> rekey.Sett
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def two(stack: RunningStack) -> AsyncIterator[Two]:
-    """One instance of each dependent for all tests: an instance that left counts as live until its lease ends."""
+    """One instance of each dependent for all tests."""
     async with (
         rekey.connect(settings(stack, "orders")) as orders,
         rekey.connect(settings(stack, "billing")) as billing,
@@ -145,3 +146,65 @@ async def test_a_suspended_version_stops_everywhere_says_who_and_why_and_is_foll
     assert boxes[1].decrypt(boxes[0].encrypt(b"data", AAD), AAD) == b"data"
     with pytest.raises(rekey.VersionSuspendedError):
         boxes[0].decrypt(ciphertext, AAD)
+
+
+async def test_an_instance_that_starts_after_a_stop_says_who_stopped_what_it_was_never_given(
+    stack: RunningStack, two: Two
+) -> None:
+    box, signer = await two[0].keyring(DATA), await two[0].signer(TOKEN)
+    ciphertext, token = box.encrypt(b"data", AAD), await signer.sign_jwt({"sub": "alice"})
+    for key in (DATA, TOKEN):
+        version = two[0].status()[key].current
+        outcome = await asyncio.to_thread(stack.rotate, key)
+        assert outcome.code == 0, outcome.err
+        outcome = await asyncio.to_thread(
+            stack.rekey, "rita", "suspend", f"{key}@{version}", "--reason", "a test", "--yes"
+        )
+        assert outcome.code == 0, outcome.err
+        for keys in two:
+            await until(lambda k=keys, n=key, v=version: v in k.status()[n].stopped, "stopped")  # type: ignore[misc]
+    async with rekey.connect(settings(stack, "orders", 2)) as late:
+        late_box, late_signer = await late.keyring(DATA), await late.signer(TOKEN)
+        with pytest.raises(rekey.VersionSuspendedError, match=rf"{DATA}@.*rita.*a test"):
+            late_box.decrypt(ciphertext, AAD)
+        with pytest.raises(rekey.VersionSuspendedError, match=rf"{TOKEN}@.*rita.*a test"):
+            late_signer.verify_jwt(token)
+        assert late_box.decrypt(box.encrypt(b"new", AAD), AAD) == b"new"
+
+
+async def test_a_rotation_does_not_wait_for_an_instance_that_closed_in_order(
+    stack: RunningStack, two: Two
+) -> None:
+    async with rekey.connect(settings(stack, "orders", 2)) as other:
+        box = await other.keyring(DATA)
+        assert await live(stack) == {keys.instance for keys in (*two, other)}
+        lease_until = other.status()[DATA].lease_until
+    assert lease_until is not None
+    with pytest.raises(rekey.LeaseExpiredError, match="closed"):
+        box.encrypt(b"data", AAD)
+    assert await live(stack) == {keys.instance for keys in two}
+    outcome = await asyncio.to_thread(stack.rotate, DATA)
+    assert outcome.code == 0, outcome.err
+    entries = (await asyncio.to_thread(stack.history, DATA)).entries
+    for event in ("activated", "deactivated"):
+        newest = [entry for entry in entries if entry.event == event][-1]
+        assert (newest.detail, newest.at < lease_until) == ("proved by billing (1), orders (1)", True)
+
+
+async def test_an_instance_that_left_gets_no_other_lease(stack: RunningStack, two: Two) -> None:
+    async with rekey.connect(settings(stack, "billing", 2)) as other:
+        await other.keyring(DATA)
+        requests, receipts = other._requests, other._receipts  # noqa: SLF001 - no application leaves and goes on
+        last = receipts.written
+        assert last is not None
+        for _ in range(2):  # saying it twice ends it once
+            await requests.leave([DATA], last)
+        with pytest.raises(ExpiredError, match="has left"):  # a renewal that was on its way
+            await requests.lease([DATA], last)
+        assert await live(stack) == {keys.instance for keys in two}
+
+
+async def live(stack: RunningStack) -> set[str]:
+    """The instances that a rotation of the key would wait for now."""
+    said = await asyncio.to_thread(stack.ask, OWNER, "adoption", DATA)
+    return {one["instance"] for dependent in said["dependents"] for one in dependent["instances"]}

@@ -97,6 +97,8 @@ class Desk(Connection):
             case MaterialRequest():
                 releases = tuple(self.world.released(version) for version in request.versions)
                 return MaterialAnswer(**common, key=request.key, as_of=10, releases=releases)
+            case LeaseRequest(leaving=True):
+                return LeaseAnswer(**common, duration_s=0, until=NOW, as_of={})
             case LeaseRequest():
                 as_of = dict.fromkeys(request.keys, 10)
                 return LeaseAnswer(**common, duration_s=30, until=NOW, as_of=as_of)

@@ -6,8 +6,10 @@ import pytest
 
 from rekey.beliefs import believe, believed_fact, believed_stops
 from rekey_core.contracts import Activated, Generated, Signed, SignedCommand, StoppedVersion
+from rekey_core.encoding import b64u_decode
 from rekey_core.errors import MalformedError, ReplayedError
-from rekey_core.names import Release, Service
+from rekey_core.jwk import public_jwk
+from rekey_core.names import Algorithm, Release, Service
 from tests.unit.rekey.world import KEY, NOW, World
 
 W = World()
@@ -64,6 +66,47 @@ def test_generated_that_differs_from_the_notice_is_left_out() -> None:
     believed = believe(wrong, W.trust)
     assert not believed.generated
     assert "expected dev/orders-db/2/7" in believed.doubts[0]
+
+
+def test_the_generated_of_a_version_that_is_not_to_be_held_says_by_which_id_its_data_is_known() -> None:
+    believed = believe(W.notice((1,), facts=(GENERATED,)), W.trust)
+    assert (dict(believed.ids), believed.doubts) == ({2: 1002}, ())
+    fact = W.generated(2, release=Release.NEVER)
+    notice = W.notice((1,), facts=(W.signed(fact, Service.GENERATOR),), release=Release.NEVER)
+    believed = believe(notice, W.trust)
+    kid = public_jwk(b64u_decode(fact.spki or ""))["kid"]
+    assert (dict(believed.ids), believed.doubts) == ({2: kid}, ())
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        pytest.param(OTHER.signed(OTHER.generated(2), Service.GENERATOR), id="signed by a stranger"),
+        pytest.param(W.signed(W.generated(2), Service.DISTRIBUTOR), id="signed by the distributor"),
+        pytest.param(W.signed(W.generated(2, key="billing-db"), Service.GENERATOR), id="of another key"),
+        pytest.param(
+            W.signed(W.generated(2, release=Release.NEVER), Service.GENERATOR), id="of another release"
+        ),
+        pytest.param(
+            W.signed(W.generated(2).model_copy(update={"env": "prod"}), Service.GENERATOR),
+            id="of another environment",
+        ),
+        pytest.param(
+            W.signed(W.generated(2).model_copy(update={"algorithm": Algorithm.EC_P256}), Service.GENERATOR),
+            id="of another algorithm",
+        ),
+    ],
+)
+def test_an_id_that_the_generator_did_not_sign_for_this_key_is_not_believed(fact: Signed) -> None:
+    believed = believe(W.notice((1,), facts=(fact,)), W.trust)
+    assert (dict(believed.generated), dict(believed.ids), len(believed.doubts)) == ({}, {}, 1)
+
+
+def test_a_kid_is_that_of_the_public_key_that_generated_commits_to() -> None:
+    fact = W.generated(2, release=Release.NEVER).model_copy(update={"commitment": "0" * 64})
+    notice = W.notice((1,), facts=(W.signed(fact, Service.GENERATOR),), release=Release.NEVER)
+    believed = believe(notice, W.trust)
+    assert (dict(believed.ids), len(believed.doubts)) == ({}, 1)
 
 
 def test_current_that_is_not_to_be_held_is_not_believed() -> None:

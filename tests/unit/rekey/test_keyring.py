@@ -143,6 +143,43 @@ def test_a_call_that_a_switch_overtakes_takes_the_new_version(key: KeyState) -> 
     assert key.held[1].in_flight.is_empty, "nobody waits for it"
 
 
+def test_a_call_that_the_closing_overtakes_is_not_let_in(key: KeyState) -> None:
+    class Overtaken(InFlight):
+        def enter(self) -> None:
+            key.close()
+            super().enter()
+
+    key.held[1].in_flight = Overtaken()
+    with pytest.raises(LeaseExpiredError, match="orders-db: the connection was closed"):
+        key.enter()
+    assert key.held[1].in_flight.is_empty, "nobody waits for it"
+
+
+@pytest.mark.parametrize("learnt", ["before the stop", "after the stop"])
+def test_data_of_a_stopped_version_that_was_never_held_here_says_who_stopped_it(
+    box: Keyring, key: KeyState, learnt: str
+) -> None:
+    ids = {7: 1007, 8: 1008}
+    if learnt == "before the stop":
+        key.learn(ids)
+    key.stop(stopped(7))
+    key.learn(ids)
+    with pytest.raises(VersionSuspendedError, match="orders-db@7 was suspended by rita"):
+        box.decrypt(b"\x01" + (1007).to_bytes(4, "big") + bytes(40), AAD)
+    with pytest.raises(UnknownKeyIdError):  # nobody stopped it
+        box.decrypt(b"\x01" + (1008).to_bytes(4, "big") + bytes(40), AAD)
+
+
+def test_a_held_version_is_known_by_its_own_id_whatever_is_learnt(box: Keyring, key: KeyState) -> None:
+    old = box.encrypt(b"data", AAD)
+    key.learn({1: 7, 9: 1001})
+    key.stop(stopped(9))
+    assert box.decrypt(old, AAD) == b"data"
+    key.stop(stopped(1))
+    with pytest.raises(VersionSuspendedError, match="orders-db@1 "):
+        box.decrypt(old, AAD)
+
+
 def test_the_receipt_says_what_is_true_now(key: KeyState) -> None:
     before = key.receipt()
     assert (sorted(before.proofs), before.protects, before.stopped) == ([1, 2], 1, ())

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 from rekey.errors import VersionCompromisedError, VersionStoppedError, VersionSuspendedError
-from rekey.versions import check_generated
+from rekey.versions import check_generated, data_id
 from rekey_core.commands import read_command, verify_command
 from rekey_core.contracts import (
     Activated,
@@ -55,11 +55,15 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Believed:
-    """A notice after every word in it was held against its author's signature."""
+    """A notice after every word in it was held against its author's signature.
+
+    ``generated`` and ``ids`` are of versions to hold and of others too: by those, data of stopped versions is recognised.
+    """
 
     notice: Notice
     versions: Mapping[int, NoticedVersion]
     generated: Mapping[int, Generated]
+    ids: Mapping[int, int | str]  # by version: the key id or ``kid`` that its data carries
     activated: frozenset[int]
     doubts: tuple[str, ...]
 
@@ -74,6 +78,7 @@ def believe(notice: Notice, trust: Trust) -> Believed:
     """Sort what is in a notice whose own signature by the distributor was verified."""
     versions = {noticed.version: noticed for noticed in notice.versions}
     generated: dict[int, Generated] = {}
+    ids: dict[int, int | str] = {}
     activated: set[int] = set()
     doubts: list[str] = []
     for signed in notice.facts:
@@ -84,16 +89,17 @@ def believe(notice: Notice, trust: Trust) -> Believed:
             continue
         if isinstance(fact, Activated):
             activated.add(fact.version)
-        elif isinstance(fact, Generated) and fact.version in versions:
+        elif isinstance(fact, Generated):
             try:
-                _check(fact, notice, versions[fact.version])
-            except ReplayedError as error:
+                _check(fact, notice, versions.get(fact.version))
+                ids[fact.version] = data_id(fact)
+            except MalformedError as error:
                 doubts.append(str(error))
                 continue
             generated[fact.version] = fact
     if notice.current is not None and notice.current not in activated:
         doubts.append(f"{notice.key}@{notice.current} is said to be current without a signed activated")
-    return Believed(notice, versions, generated, frozenset(activated), tuple(doubts))
+    return Believed(notice, versions, generated, ids, frozenset(activated), tuple(doubts))
 
 
 def believed_stops(
@@ -139,7 +145,7 @@ def _fact(signed: Signed, notice: Notice, trust: Trust) -> Fact:
     return fact
 
 
-def _check(fact: Generated, notice: Notice, noticed: NoticedVersion) -> None:
+def _check(fact: Generated, notice: Notice, noticed: NoticedVersion | None) -> None:
     check_generated(
         fact,
         env=notice.env,

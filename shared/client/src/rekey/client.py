@@ -18,6 +18,7 @@ from rekey.identity import Identity
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
 from rekey.lease import LeaseClock, boottime
+from rekey.leaving import leave
 from rekey.receipts import Receipts
 from rekey.requests import Requests
 from rekey.retry import pause_s
@@ -152,14 +153,22 @@ class Keys:
         self._background.start(self._renew_for_ever())
 
     async def close(self) -> None:
-        """Stop. No receipt is sent: what was signed stays true, and the lease runs out by itself.
+        """Stop; all keys refuse from now on. No receipt is sent: what was signed stays true.
+
+        The lease is ended too, if bus and distributor are there; if not, it runs out by itself.
 
         Raises:
             Exception: the background work failed in a way that it must not; the first such failure.
         """
         self._lease.end("the connection was closed")
-        await self._background.stop()
-        await self._connection.close()
+        for worker in self._workers.values():
+            worker.key.close()
+        try:
+            await self._background.stop()
+            admitted = [self._workers[name] for name in self._admitted]
+            await leave(admitted, self._requests, self._receipts, self._asking)
+        finally:
+            await self._connection.close()
         if self._background.failures:
             raise self._background.failures[0]
 

@@ -76,7 +76,7 @@ class Installing:
         )
         if released.activated is not None:
             believed_fact(released.activated, Activated, key=name, version=number, trust=trust)
-        if fact.key_id in self._key.view.by_id or fact.key_id in self._key.view.stopped_ids:
+        if self._key.is_taken(fact.key_id, by_other_than=number):
             raise RecordError(f"{name}@{number}: key id {fact.key_id} is another version's")
         identity = self._identity
         return install_secret(fact, released, identity.transport, identity.instance)

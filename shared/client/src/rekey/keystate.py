@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from rekey.beliefs import Stopped
-from rekey.errors import UnavailableError
+from rekey.errors import LeaseExpiredError, UnavailableError
 from rekey.versions import SecretVersion, Version
 from rekey_core.contracts import KeyReceipt
 from rekey_core.names import Release
@@ -41,6 +41,8 @@ class KeyState:
         self.protects: int | None = None  # what may be signed in a receipt: nobody is inside an older one
         self.leased: frozenset[int] = frozenset()
         self.view = View()
+        self.closed = False
+        self.ids: dict[int, int | str] = {}  # by version: the id that its data carries, held or not
         self.problem: str | None = None
 
     def install(self, version: Version) -> None:
@@ -48,6 +50,7 @@ class KeyState:
         if version.version in self.stopped:
             return
         self.held[version.version] = version
+        self.ids[version.version] = version.id
         self.view = replace(self.view, by_id={**self.view.by_id, version.id: version})
 
     def switch(self, number: int) -> int | None:
@@ -56,6 +59,11 @@ class KeyState:
         self.newest = number
         self.view = replace(self.view, current=self.held[number], refusal=None)
         return previous
+
+    def learn(self, ids: Mapping[int, int | str]) -> None:
+        """By which id the data of versions is known that may never have been held here."""
+        self.ids = {**ids, **self.ids}  # a version never gets another id
+        self.view = replace(self.view, stopped_ids=self._stopped_ids())
 
     def stop(self, stops: Mapping[int, Stopped]) -> list[Stopped]:
         """Neither protect nor process with these any more; those that were held here."""
@@ -67,26 +75,36 @@ class KeyState:
         self.view = View(
             current=None if refused else view.current,
             by_id={name: version for name, version in view.by_id.items() if name not in ids},
-            stopped_ids={**view.stopped_ids, **{v.id: self.stopped[v.version] for v in gone}},
+            stopped_ids=self._stopped_ids(),
             refusal=refused,
         )
         return [self.stopped[version.version] for version in gone]
+
+    def close(self) -> None:
+        """Let nobody in any more: who is not inside a version now will not be."""
+        self.closed = True
 
     def enter(self) -> Version:
         """The version that protects, entered: the caller must leave ``in_flight``.
 
         Raises:
+            LeaseExpiredError: the connection was closed.
             VersionSuspendedError, VersionCompromisedError: a responder stopped it.
             UnavailableError: no version was activated yet.
         """
-        while True:
+        while not self.closed:
             version = self.view.current
             if version is None:
                 raise self._refused()
             version.in_flight.enter()
-            if self.view.current is version:  # a switch in between would not have seen this call
+            if self.view.current is version and not self.closed:  # what came in between did not see this call
                 return version
             version.in_flight.leave()
+        raise LeaseExpiredError(f"key {self.name}: the connection was closed", hint="connect again")
+
+    def is_taken(self, name: int | str, *, by_other_than: int) -> bool:
+        """Whether data of another version carries this id."""
+        return any(known == name for version, known in self.ids.items() if version != by_other_than)
 
     @property
     def is_ready(self) -> bool:
@@ -106,6 +124,10 @@ class KeyState:
             refused=tuple(sorted(refused)),
             as_of=self.as_of,
         )
+
+    def _stopped_ids(self) -> dict[int | str, Stopped]:
+        known = ((version, stop) for version, stop in self.stopped.items() if version in self.ids)
+        return {self.ids[version]: replace(stop, version=version) for version, stop in known}
 
     def _previous(self) -> int:
         below = [number for number in self.held if number < self.newest]

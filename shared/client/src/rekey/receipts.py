@@ -33,6 +33,11 @@ class Receipts:
         self._written: tuple[Mapping[str, KeyReceipt], Signed] | None = None
         self._unwritten: tuple[Mapping[str, KeyReceipt], Packed] | None = None
 
+    @property
+    def written(self) -> Signed | None:
+        """The newest receipt that was stored."""
+        return self._written[1] if self._written else None
+
     async def write(self) -> Signed:
         """The receipt of this moment, stored; nothing is sent when it says what the stored one says.
 

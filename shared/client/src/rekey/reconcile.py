@@ -37,7 +37,8 @@ def plan(
     A version that a notice leaves out stays: only a responder's command takes one away. ``current`` only rises.
     """
     noticed = believed.versions if believed else {}
-    new = _expanded(stops, {*held, *noticed, *([current] if current else [])})
+    generated = believed.generated if believed else {}
+    new = _expanded(stops, {*held, *noticed, *generated, *([current] if current else [])})
     fresh = {version: stop for version, stop in new.items() if _is_news(stop, stopped.get(version))}
     out = {*stopped, *new}
     install = sorted((v for v in noticed if v not in held and v not in out), reverse=True)

@@ -54,7 +54,7 @@ class _Common(TypedDict):
 
 @dataclass(frozen=True)
 class Requests:
-    """The four questions.
+    """The four questions, and the farewell.
 
     Each raises ``UnavailableError`` when nobody answers, when the answer cannot be believed or when the distributor says
     "not now", and the refusal's own error when it says no.
@@ -86,9 +86,16 @@ class Requests:
         """A lease for all of these keys; the receipt proves what is held."""
         request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt)
         answer = await self._answer(request, LeaseAnswer)
-        if set(answer.as_of) != set(keys):
-            raise UnavailableError("the lease is about other keys than the request")
+        if set(answer.as_of) != set(keys) or answer.duration_s == 0:
+            raise UnavailableError("the lease is about other keys than the request, or none")
         return answer
+
+    async def leave(self, keys: Sequence[str], receipt: Signed) -> None:
+        """End the lease: this instance uses nothing any more. The receipt is the last one; it need not prove anything."""
+        request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt, leaving=True)
+        answer = await self._answer(request, LeaseAnswer)
+        if answer.duration_s != 0:
+            raise UnavailableError(f"the lease is not ended, it goes on for {answer.duration_s} s")
 
     async def probe(self, key: str, version: int, phase: Phase) -> ProbeSignature:
         """The HSM's signature over this instance's probe."""

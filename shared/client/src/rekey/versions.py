@@ -131,15 +131,24 @@ Version = SecretVersion | RemoteVersion
 
 
 def check_generated(
-    fact: Generated, *, env: str, key: str, noticed: NoticedVersion, algorithm: Algorithm, release: Release
+    fact: Generated,
+    *,
+    env: str,
+    key: str,
+    noticed: NoticedVersion | None,
+    algorithm: Algorithm,
+    release: Release,
 ) -> None:
     """The signed fact is about the version that the notice names, and both say the same of it.
+
+    ``noticed`` is None for a version that is not to be held: then it is about any version of the key.
 
     Raises:
         ReplayedError: it is not.
     """
     found = (fact.env, fact.key, fact.version, fact.key_id, fact.algorithm, fact.release)
-    expected = (env, key, noticed.version, noticed.key_id, algorithm, release)
+    version, key_id = (noticed.version, noticed.key_id) if noticed else (fact.version, fact.key_id)
+    expected = (env, key, version, key_id, algorithm, release)
     if found != expected:
         raise ReplayedError(f"generated: expected {_words(expected)}, found {_words(found)}")
 
@@ -178,6 +187,14 @@ def public_key(fact: Generated) -> ec.EllipticCurvePublicKey:
     if not hmac.compare_digest(spki_commitment(spki), fact.commitment):
         raise RecordError(f"{where}: the public key is not the one that generated commits to")
     return p256_key(spki)
+
+
+def data_id(fact: Generated) -> int | str:
+    """What data of the version carries: the key id in ciphertexts, or the ``kid`` in tokens. Raises as ``public_key``."""
+    if fact.algorithm is Algorithm.AES_256_GCM:
+        return fact.key_id
+    public_key(fact)
+    return public_jwk(b64u_decode(fact.spki or ""))["kid"]
 
 
 def install_remote(fact: Generated, proof: ProbeSignature, instance: str) -> RemoteVersion:

@@ -166,6 +166,8 @@ class KeyWorker:
         async with self._turn:
             notice, stops = await self.heed()
             believed = await self._believed(notice)
+            if believed:
+                self.key.learn(believed.ids)
             todo = self._plan(believed, stops)
             self._stop(todo)
             problem = await self._installing.install(todo.install, believed) if believed else None
@@ -215,7 +217,7 @@ class KeyWorker:
         current = self.key.view.current
         others = [v for v in (*self.key.held.values(), *self.key.leaving) if v is not current]
         for version in others:
-            await _drained(version)
+            await drained(version)
         self.key.leaving = [version for version in self.key.leaving if version not in others]
         if current is not None and current.switched is None:
             await self._prove_switch(current)
@@ -235,7 +237,7 @@ class KeyWorker:
         _log.warning("not believed: %s", text, extra={"event": "not-believed"})
 
 
-async def _drained(version: Version) -> None:
+async def drained(version: Version) -> None:
     """Return when no call is inside; calls end by themselves, the longest with one try of a request."""
     while not version.in_flight.is_empty:  # noqa: ASYNC110 - other threads enter and leave too: no event of this loop
         await asyncio.sleep(DRAIN_POLL_S)
