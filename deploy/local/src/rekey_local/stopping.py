@@ -10,11 +10,9 @@ from typing import Final
 from rekey_core.contracts import KeySummary
 from rekey_local.cast import RESPONDER, Cast, StoryKey
 from rekey_local.errors import StoryError
-from rekey_local.layout import write_private
 from rekey_local.stack import instance_names
 from rekey_local.tally import InstanceReport, Seen
 
-GIVEN_UP: Final = "stopped-key-ids"  # read by the worker
 STOP_S: Final = 30.0
 _POLL_S: Final = 0.05
 
@@ -37,7 +35,6 @@ async def stop_previous(cast: Cast, key: StoryKey) -> None:
             message = f"{target} was not stopped within {STOP_S:.0f} s by {', '.join(missing)}"
             raise StoryError(message)
         await asyncio.sleep(_POLL_S)
-    _give_up(cast, key_id)
     cast.screen.title(f"{RESPONDER} suspended {target}: every instance refuses it")
     for name in instance_names():
         report = cast.stack.tally.newest[name]
@@ -49,13 +46,6 @@ async def stop_previous(cast: Cast, key: StoryKey) -> None:
             f"  {name:<10} stopped {stopped * 1000:.0f} ms after the command was signed, "
             f"refused its first old ciphertext after {refused * 1000:.0f} ms"
         )
-
-
-def _give_up(cast: Cast, key_id: str) -> None:
-    """Instances that start from now on are not given the version: they shall not try its ciphertexts."""
-    file = cast.stack.layout.exchange / GIVEN_UP
-    before = file.read_text().split() if file.exists() else []
-    write_private(file, "\n".join([*before, key_id]) + "\n")
 
 
 def _not_stopped(reports: Mapping[str, InstanceReport], key: str, version: int, key_id: str) -> list[str]:

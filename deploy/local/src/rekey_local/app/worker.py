@@ -38,7 +38,6 @@ FRESH_S: Final = 60.0  # tokens that a peer left longer ago than this may have e
 NEWEST: Final = 16  # ciphertexts shown to the others
 KEPT: Final = 8  # ciphertexts kept from each version, so that old data is read for as long as the story runs
 KEPT_VERSIONS: Final = 6
-GIVEN_UP: Final = "stopped-key-ids"  # of versions stopped before this instance began; it was never given them
 AAD: Final = b"rekey story"
 
 T = TypeVar("T")
@@ -91,8 +90,6 @@ class Corpus:
         self._new: deque[bytes] = deque(maxlen=NEWEST)
         self._kept: deque[bytes] = deque(maxlen=KEPT * KEPT_VERSIONS)
         self._tokens: deque[str] = deque(maxlen=NEWEST)
-        stopped = directory / GIVEN_UP
-        self._given_up = frozenset(stopped.read_text().split() if stopped.exists() else ())
         self.ciphertexts: list[bytes] = []
         self.tokens: list[str] = []
 
@@ -120,8 +117,7 @@ class Corpus:
         temporary.write_text(json.dumps(ours))
         temporary.replace(self._file)
         everybody = [json.loads(file.read_bytes()) for file in sorted(self._directory.glob("*.json"))]
-        all_of_them = [base64.b64decode(one) for left in everybody for one in left["ciphertexts"]]
-        self.ciphertexts = [one for one in all_of_them if key_id(one) not in self._given_up]
+        self.ciphertexts = [base64.b64decode(one) for left in everybody for one in left["ciphertexts"]]
         fresh = [left for left in everybody if time.time() - left["at"] < FRESH_S]
         self.tokens = [one for left in fresh for one in left["tokens"]]
 
