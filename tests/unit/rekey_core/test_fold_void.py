@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rekey_core.commands import command_id
 from rekey_core.contracts import (
     Activated,
     Compromised,
@@ -338,3 +339,15 @@ def test_a_command_outlives_the_time_that_its_service_was_down() -> None:
     w = world(versions=1)
     w.add(stop(w, w.suspend(1), 1), at=NOW + timedelta(days=3))
     assert states(w) == {1: S.SUSPENDED}
+
+
+def test_no_other_fact_can_use_up_a_responders_command() -> None:
+    """A taken-over scheduler that learns of a stop names it as the cause of something else: it stops all the same."""
+    w = world(versions=1)
+    command = w.suspend(1)
+    w.add(w.fact(RotationRequested, 2, command_id(command), reason="time", deadline=NOW + HOUR))
+    assert w.state().voids == ()
+    assert not w.state().has_stopped(command_id(command))
+    w.add(stop(w, command, 1))
+    assert states(w)[1] is S.SUSPENDED
+    assert w.state().has_stopped(command_id(command))

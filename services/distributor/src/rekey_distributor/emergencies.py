@@ -45,7 +45,10 @@ class Emergencies:
         """What the commands of the key stop that no fact names yet, version by version."""
         entries = sorted(self._by_key.get(state.key, {}).items())
         return tuple(
-            stopped for name, entry in entries if name not in state.causes for stopped in entry.stops(state)
+            stopped
+            for name, entry in entries
+            if not state.has_stopped(name)
+            for stopped in entry.stops(state)
         )
 
     def denied(self, state: KeyState) -> frozenset[int]:

@@ -38,7 +38,7 @@ def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand,
         StateRefusedError: there is nothing that the command could stop.
     """
     cause = command_id(signed)
-    if cause in state.causes:
+    if state.has_stopped(cause):
         message = f"{state.key}: command {cause[:16]} is done"
         raise AlreadyDoneError(message)
     if state.registered is None:

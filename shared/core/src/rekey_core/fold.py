@@ -118,6 +118,10 @@ class KeyState:
         """How long a version may be current, in seconds."""
         return self.registered.model.cryptoperiod_s if self.registered else None
 
+    def has_stopped(self, cause: str) -> bool:
+        """Whether a stop names this command: what others say on its account makes no responder's word done."""
+        return any(isinstance(item.model, Suspended | Compromised) for item in self.events_of.get(cause, ()))
+
     def versions_to_hold(self) -> tuple[int, ...]:
         """Generated versions in a state in which they may be used, ascending."""
         return tuple(n for n, v in sorted(self.versions.items()) if v.generated and v.state in _TO_HOLD)
@@ -317,7 +321,8 @@ def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
         raise AuthorityError(
             f"{fact.EVENT} of {state.key}@{fact.version}: the command says version {command.version}"
         )
-    _must_be_new(state, item)
+    if state.has_stopped(fact.cause):
+        raise AuthorityError(f"{item.subject}: command {fact.cause[:16]} is done already")
     trigger = Trigger.SUSPEND if is_suspension else Trigger.COMPROMISE
     numbers = sorted(state.versions) if fact.version == 0 else [_version(state, fact.version).number]
     legal = [n for n in numbers if is_legal(state.versions[n].state, trigger)]
