@@ -7,7 +7,8 @@ a lease that is not seen is an instance that is not waited for (DESIGN §3, stal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from rekey_core.adoption import LEASE_MARGIN_S, Adoption, adoption
@@ -20,6 +21,7 @@ from rekey_core.policy import CLASSES
 from rekey_core.readers import open_delivered, open_lease, open_receipt
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
+from rekey_runtime.wire import timestamp
 
 LONGEST: Final = timedelta(seconds=max(key_class.lease_s for key_class in CLASSES) + LEASE_MARGIN_S)
 FILTERS: Final = 500  # subjects in one question; an answer holds 1,024 at most
@@ -38,7 +40,7 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     """
     env = bus.settings.env
     dependents = sorted(state.grants)
-    now = datetime.now(UTC)
+    now = await _bus_time(bus)
     stored = await _all_leases(bus, [f"lse.{env}.{name}.*" for name in dependents])
     lease_messages = [message for message in stored if now - message.stored_at <= LONGEST]
     receipt_messages = await _receipts(bus, [message.subject for message in lease_messages])
@@ -47,16 +49,32 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     leases = [_lease(message, trust) for message in lease_messages]
     deliveries = [stored.model for stored in _believed(delivered_messages, open_delivered, trust)]
     receipts = list(_believed(receipt_messages, open_receipt, trust))
-    return adoption(state, version, leases, receipts, deliveries, datetime.now(UTC))
+    return adoption(state, version, leases, receipts, deliveries, now)
 
 
 def _lease(message: BusMessage, trust: Trust) -> Stored[Lease]:
     """A lease that does not verify may stand in the place of one that did: its instance is waited for as long as any."""
     try:
-        return open_lease(message, trust)
+        return on_the_clock_of_the_bus(open_lease(message, trust))
     except (MalformedError, RefusedError) as error:
         until = f"{message.stored_at + LONGEST:%H:%M:%S}"
         raise UnavailableError(f"waiting until {until} for a lease that does not verify: {error}") from error
+
+
+def on_the_clock_of_the_bus(stored: Stored[Lease]) -> Stored[Lease]:
+    """The lease with its end as the bus counts it: as long as the distributor gave it, from when it was stored.
+
+    The instance counts from before that moment, so it ends earlier, whatever the distributor's clock and ours say.
+    """
+    lease = stored.model
+    until = stored.stored_at + max(lease.until - lease.at, timedelta())
+    return replace(stored, model=lease.model_copy(update={"until": until}))
+
+
+async def _bus_time(bus: Bus) -> datetime:
+    """What the clock says that stamps the leases; asked before they are read, so that it is rather too early."""
+    info = await bus.info(f"STREAM.INFO.{Stream.LEASES}")
+    return timestamp(str(info["ts"]))
 
 
 async def _receipts(bus: Bus, leases: list[str]) -> list[BusMessage]:
