@@ -15,7 +15,8 @@ from typing import Final
 import pytest
 
 from tests.faults.three_nodes import DEPENDENTS, Reads, Tally, in_lanes, logged_in
-from tests.system.bus import ENV, RunningBus, running_bus
+from tests.system.bus import RunningBus, running_bus
+from tests.system.certificates import ENV
 
 ROUNDS: Final = 300
 CONTROL_ROUNDS: Final = 60

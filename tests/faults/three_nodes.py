@@ -37,7 +37,8 @@ from rekey_revocation.stopping import stop_fact
 from rekey_rotation_scheduler.planner import registration
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
-from tests.system.bus import ENV, RunningBus
+from tests.system.bus import RunningBus
+from tests.system.certificates import ENV
 
 DEPENDENTS: Final = ("billing", "orders")
 RACERS: Final = 4  # deliveries that run against one revocation
