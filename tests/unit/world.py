@@ -259,11 +259,16 @@ class World:
 
     def activated(self, version: int, **how: Any) -> Stored[Fact]:
         """The version becomes current."""
-        return self.add(self.fact(Activated, version, f"generated-{version}", proved=()), **how)
+        made = self.state().versions.get(version)
+        cause = str(made.generated.model.id) if made and made.generated else "nothing"
+        return self.add(self.fact(Activated, version, cause, proved=()), **how)
 
     def deactivated(self, version: int) -> Stored[Fact]:
         """The version is only processed with."""
-        return self.add(self.fact(Deactivated, version, f"switched-{version}", proved=()))
+        state = self.state()
+        activated = state.versions[state.current].activated if state.current else None
+        cause = str(activated.model.id) if activated else "nothing"
+        return self.add(self.fact(Deactivated, version, cause, proved=()))
 
     def suspended(self, version: int) -> Stored[Fact]:
         """The suspension by rita as a fact."""

@@ -188,7 +188,9 @@ class Log:
 
     def activated(self, version: int = 1, key: str = KEY) -> BusMessage:
         """The version is current."""
-        return self.fact(Activated, version, "generated", key, proved=())
+        made = next((m for m in reversed(self.messages) if f".{key}.{version}.generator." in m.subject), None)
+        cause = str(Generated.model_validate_json(made.data).id) if made else "nothing"
+        return self.fact(Activated, version, cause, key, proved=())
 
     def suspended(self, version: int = 1, key: str = KEY) -> BusMessage:
         """Rita stops the version."""

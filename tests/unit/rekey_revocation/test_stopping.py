@@ -120,7 +120,7 @@ def test_who_is_live_and_has_not_said_that_it_stopped_is_named() -> None:
     assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, NOW) == both
     says(fleet, "orders", ONE, (1,))
     assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, NOW) == both[:1]
-    after_its_lease = NOW + timedelta(seconds=31)
+    after_its_lease = NOW + timedelta(seconds=33)  # and its margin
     assert stopping.not_stopped(w.state(), fleet.leases, fleet.receipts, after_its_lease) == ()
 
 

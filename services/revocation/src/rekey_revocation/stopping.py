@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from rekey_core.adoption import is_live
 from rekey_core.commands import command_id
 from rekey_core.contracts import (
     Compromised,
@@ -83,8 +84,7 @@ def not_stopped(
     said = {
         (r.dependent, r.instance): set(r.keys[state.key].refused) for r in receipts if state.key in r.keys
     }
-    valid = (lease for lease in leases if lease.until > now and not lease.ended)
-    live = [(x.dependent, x.instance) for x in valid if state.key in x.keys]
+    live = [(lease.dependent, lease.instance) for lease in leases if is_live(lease, state.key, now)]
     return tuple(sorted(who for who in live if not wanted <= said.get(who, set())))
 
 

@@ -60,7 +60,12 @@ class StreamConfig:
     last_per_subject: bool = True  # False: keeps every message of a subject
     republish_to: str | None = None
     max_bytes: int = 1 << 30
+    max_age_s: int = 0  # 0: for ever
 
+
+LEASES_KEPT_S: Final = (
+    24 * 3600
+)  # far longer than any lease: who reads the leases of a dependent reads few dead ones
 
 STREAMS: Final[tuple[StreamConfig, ...]] = (
     StreamConfig(
@@ -68,7 +73,7 @@ STREAMS: Final[tuple[StreamConfig, ...]] = (
     ),
     StreamConfig(Stream.COMMANDS, tuple(f"cmd.{verb}.{{env}}.>" for verb in VERBS), write_once=True),
     StreamConfig(Stream.MATERIAL, ("mat.{env}.>",), write_once=False),
-    StreamConfig(Stream.LEASES, ("lse.{env}.>",), write_once=False),
+    StreamConfig(Stream.LEASES, ("lse.{env}.>",), write_once=False, max_age_s=LEASES_KEPT_S),
     StreamConfig(
         Stream.NOTICES,
         ("ntc.{env}.>", "stop.{env}.>"),

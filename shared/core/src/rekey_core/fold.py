@@ -292,6 +292,7 @@ def _activated(state: KeyState, item: Stored[Activated]) -> KeyState:
     version = _version(state, item.model.version)
     if version.generated is None:
         raise IllegalTransitionError(f"{state.key}@{version.number} is not generated and cannot be activated")
+    _caused_by(item, version.generated)
     after = transition(version.state, Trigger.ACTIVATE)
     changed = replace(version, state=after, activated=item, state_since=item.stored_at)
     return replace(_with(state, changed), current=version.number)
@@ -301,8 +302,16 @@ def _deactivated(state: KeyState, item: Stored[Deactivated]) -> KeyState:
     version = _version(state, item.model.version)
     if version.number == state.current:
         raise IllegalTransitionError(f"{state.key}@{version.number} is current and cannot be deactivated")
+    _caused_by(item, state.versions[state.current].activated if state.current else None)
     after = transition(version.state, Trigger.DEACTIVATE)
     return _with(state, replace(version, state=after, deactivated=item, state_since=item.stored_at))
+
+
+def _caused_by(item: Stored[Fact], cause: Stored[Fact] | None) -> None:
+    """A step of a rotation names the fact that the step before it left: nobody can take one out of its order."""
+    expected = str(cause.model.id) if cause else None
+    if item.model.cause != expected:
+        raise IllegalTransitionError(f"{item.subject}: expected cause {expected}, found {item.model.cause}")
 
 
 def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:

@@ -26,7 +26,7 @@ def stream_config(stream: StreamConfig, env: str, replicas: int | None = None) -
         "max_msgs": -1,
         "max_msgs_per_subject": 1 if stream.last_per_subject else -1,
         "max_bytes": stream.max_bytes,
-        "max_age": 0,
+        "max_age": stream.max_age_s * NANOSECONDS,
         "max_msg_size": stream.max_message_bytes + HEADER_BYTES,
         "duplicate_window": DUPLICATE_WINDOW_S * NANOSECONDS,
         "deny_delete": True,
