@@ -35,11 +35,14 @@ def settings(stack: RunningStack, dependent: str, number: int = 1) -> rekey.Sett
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def two(stack: RunningStack) -> AsyncIterator[Two]:
-    """One instance of each dependent for all tests."""
+    """One instance of each dependent for all tests, with both keys: each test may be the first one."""
     async with (
         rekey.connect(settings(stack, "orders")) as orders,
         rekey.connect(settings(stack, "billing")) as billing,
     ):
+        for keys in (orders, billing):
+            await keys.keyring(DATA)
+            await keys.signer(TOKEN)
         yield orders, billing
 
 
