@@ -91,6 +91,27 @@ MUTANTS: Final = (
         (f"{UNIT}/test_commands.py",),
     ),
     Mutant(
+        "two people: one is enough",
+        f"{CORE}/commands.py",
+        "if len(people) < rule.people:",
+        "if not people:",
+        (f"{UNIT}/test_two_people.py",),
+    ),
+    Mutant(
+        "two people: the second signature is not verified",
+        f"{CORE}/commands.py",
+        "        verify_person(person, cosignature.sshsig, payload, namespace=COMMAND_NAMESPACE, name=name)",
+        "        _ = person",
+        (f"{UNIT}/test_two_people.py",),
+    ),
+    Mutant(
+        "two people: the second may be anybody",
+        f"{CORE}/commands.py",
+        "        _check_may(command, name, rule.cosigners, trust)\n",
+        "",
+        (f"{UNIT}/test_two_people.py",),
+    ),
+    Mutant(
         "check subject: of a version instead of the key",
         f"{CORE}/authority.py",
         'return f"evt.{self.env}.{_token(key)}.>"',

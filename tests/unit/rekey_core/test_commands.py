@@ -10,7 +10,7 @@ import pytest
 
 from rekey_core.commands import (
     CLOCK_SKEW_S,
-    ROLE_OF_VERB,
+    RULES,
     command_id,
     payload_of,
     read_command,
@@ -76,8 +76,8 @@ def test_who_may_do_what(signed: SignedCommand, verb: str) -> None:
     assert verify(signed) == verb
 
 
-def test_every_verb_has_a_role() -> None:
-    assert set(ROLE_OF_VERB) == set(VERBS) == {command.VERB for command in COMMANDS}
+def test_every_verb_has_a_rule() -> None:
+    assert set(RULES) == set(VERBS) == {command.VERB for command in COMMANDS}
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,28 @@
-"""People's commands: canonical JSON under an SSHSIG, judged at the time the log accepted them (DESIGN §3)."""
+"""People's commands: canonical JSON under an SSHSIG, judged at the time the log accepted them (DESIGN §3).
+
+Two people = one signed body with two people's detached SSHSIGs. ``RULES`` says which verbs need them; whoever acts on a
+command verifies all of them, and so does everybody who later reads the fact that carries it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from rekey_core.contracts import COMMAND_NAMESPACE, MAX_COMMAND_LIFETIME_S, AnyCommand, Command, SignedCommand
+from rekey_core.contracts import (
+    COMMAND_NAMESPACE,
+    MAX_COMMAND_LIFETIME_S,
+    MAX_COSIGNED_LIFETIME_S,
+    AnyCommand,
+    Command,
+    Cosignature,
+    SignedCommand,
+)
 from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json, sha256_hex
 from rekey_core.errors import (
     AuthorityError,
@@ -15,18 +30,39 @@ from rekey_core.errors import (
     ForeignEnvironmentError,
     NotInScopeError,
     SchemaError,
+    SignatureError,
 )
 from rekey_core.names import Role
 from rekey_core.sshsig import sign
 from rekey_core.trust import Trust, verify_person
 
 CLOCK_SKEW_S: Final = 60  # how far the author's clock may be ahead of the log's (notes: reliability §7)
-ROLE_OF_VERB: Final = {
-    "register": Role.OWNER,
-    "rotate": Role.OWNER,
-    "suspend": Role.RESPONDER,
-    "revoke": Role.RESPONDER,
-}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Who may give a command: its author's role, how many people it takes in all, and what role the others must have."""
+
+    role: Role
+    people: int = 1
+    cosigners: frozenset[Role] = frozenset()
+
+    @property
+    def lifetime_s(self) -> int:
+        """How long such a command may live, in seconds."""
+        return MAX_COMMAND_LIFETIME_S if self.people == 1 else MAX_COSIGNED_LIFETIME_S
+
+
+RULES: Final[Mapping[str, Rule]] = MappingProxyType(
+    {
+        "register": Rule(Role.OWNER),
+        "rotate": Rule(Role.OWNER),
+        "suspend": Rule(Role.RESPONDER),
+        "revoke": Rule(Role.RESPONDER),
+        "waive": Rule(Role.OWNER),
+        "force": Rule(Role.OWNER, people=2, cosigners=frozenset({Role.OWNER, Role.RESPONDER})),
+    }
+)
 _COMMAND: Final[TypeAdapter[AnyCommand]] = TypeAdapter(AnyCommand)
 
 
@@ -68,10 +104,10 @@ def read_command(signed: SignedCommand) -> AnyCommand:
 
 
 def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetime) -> AnyCommand:
-    """The command, if its author may give it.
+    """The command, if its author, and as many other people as its verb needs, may give it.
 
     Args:
-        signed: payload and SSHSIG.
+        signed: payload, SSHSIG, cosignatures.
         trust: who is who; the document in force ``at`` that time counts.
         env: the environment it must be for.
         at: when the log accepted it.
@@ -79,7 +115,8 @@ def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetim
     Raises:
         SchemaError, SignatureError, ForeignEnvironmentError: not a command of ours.
         ExpiredError: accepted outside its lifetime, or made for a longer one than is allowed.
-        AuthorityError: the author is unknown or has not the role. NotInScopeError: the key is out of scope.
+        AuthorityError: somebody is unknown, has not the role, signs twice, or is missing.
+        NotInScopeError: the key is out of somebody's scope.
     """
     command = read_command(signed)
     if command.env != env:
@@ -89,23 +126,70 @@ def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetim
     person = trust.person(command.author)
     payload = b64u_decode(signed.payload)
     verify_person(person, signed.sshsig, payload, namespace=COMMAND_NAMESPACE, name=command.author)
-    _check_time(command, at)
-    role = ROLE_OF_VERB[command.VERB]
-    if not trust.has_role(command.author, role):
-        message = f"{command.VERB} {command.key}: {command.author} is not {role}"
-        raise AuthorityError(message, hint=f"ask somebody with the role {role}")
-    if not trust.in_scope(command.author, command.key):
-        message = f"{command.VERB} {command.key}: the key is not in the scope of {command.author}"
-        raise NotInScopeError(
-            message, hint=f"scopes of {command.author}: {', '.join(person.scopes) or 'none'}"
-        )
+    rule = RULES[command.VERB]
+    _check_time(command, at, rule.lifetime_s)
+    _check_may(command, command.author, frozenset({rule.role}), trust)
+    _check_cosigners(command, signed, rule, trust)
     return command
 
 
-def _check_time(command: Command, at: datetime) -> None:
+def cosigned(signed: SignedCommand, sshsig: str, trust: Trust) -> SignedCommand:
+    """The command with one more person's detached SSHSIG, such as ``ssh-keygen -Y sign -n rekey-cmd@v1`` writes it.
+
+    The person is found by the key. Whether they count is for ``verify_command`` to say.
+
+    Raises:
+        SignatureError: nobody in the trust document signed this body so.
+    """
+    payload = b64u_decode(signed.payload)
+    first: SignatureError | None = None
+    for name, person in trust.document.people.items():
+        try:
+            verify_person(person, sshsig, payload, namespace=COMMAND_NAMESPACE, name=name)
+        except SignatureError as error:
+            first = first or error
+        else:
+            more = (*signed.cosignatures, Cosignature(person=name, sshsig=sshsig))
+            return SignedCommand(payload=signed.payload, sshsig=signed.sshsig, cosignatures=more)
+    message = f"cosignature: nobody in trust document {trust.n} signed this body in {COMMAND_NAMESPACE}"
+    raise SignatureError(message, hint="sign exactly the body file: rekey sign BODY") from first
+
+
+def _check_may(command: Command, name: str, roles: frozenset[Role], trust: Trust) -> None:
+    expected = " or ".join(sorted(roles))
+    if not any(trust.has_role(name, role) for role in roles):
+        message = f"{command.VERB} {command.key}: {name} is not {expected}"
+        raise AuthorityError(message, hint=f"ask somebody with the role {expected}")
+    if not trust.in_scope(name, command.key):
+        message = f"{command.VERB} {command.key}: the key is not in the scope of {name}"
+        scopes = ", ".join(trust.person(name).scopes) or "none"
+        raise NotInScopeError(message, hint=f"scopes of {name}: {scopes}")
+
+
+def _check_cosigners(command: Command, signed: SignedCommand, rule: Rule, trust: Trust) -> None:
+    """Every cosignature must be a good one: a signature that does not count would only look as if it did."""
+    payload = b64u_decode(signed.payload)
+    people = {command.author}
+    for cosignature in signed.cosignatures:
+        name = cosignature.person
+        if rule.people == 1 or name in people:
+            found = f"{name} signed already" if name in people else "its author alone gives it"
+            raise AuthorityError(f"{command.VERB} {command.key}: a second signature by {name}: {found}")
+        person = trust.person(name)
+        verify_person(person, cosignature.sshsig, payload, namespace=COMMAND_NAMESPACE, name=name)
+        _check_may(command, name, rule.cosigners, trust)
+        people.add(name)
+    if len(people) < rule.people:
+        message = (
+            f"{command.VERB} {command.key}: expected {rule.people} people, found {', '.join(sorted(people))}"
+        )
+        raise AuthorityError(message, hint="have another person sign the same body: rekey sign BODY")
+
+
+def _check_time(command: Command, at: datetime, limit_s: int) -> None:
     lifetime = (command.expires_at - command.issued_at).total_seconds()
-    if not 0 < lifetime <= MAX_COMMAND_LIFETIME_S:
-        message = f"command lives {lifetime:.0f} s, expected more than 0 and at most {MAX_COMMAND_LIFETIME_S}"
+    if not 0 < lifetime <= limit_s:
+        message = f"command lives {lifetime:.0f} s, expected more than 0 and at most {limit_s}"
         raise ExpiredError(message)
     early = (command.issued_at - at).total_seconds()  # a difference cannot overflow, whatever year was signed
     if early > CLOCK_SKEW_S or at >= command.expires_at:

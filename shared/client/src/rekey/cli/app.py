@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from rekey.cli import commanding, views
-from rekey.cli.context import Context, load_context
-from rekey.cli.output import Format, show, tell
+from rekey.cli import commanding, cosigning, views
+from rekey.cli.output import show, tell
+from rekey.cli.parameters import Common, Cosigned, Mutating
 from rekey.cli.session import connected
-from rekey.cli.target import Target, parse_name, parse_target
+from rekey.cli.target import Target, parse_name, parse_target, parse_version
 from rekey_core.contracts import (
     AdoptionAnswer,
     CommandAnswer,
+    Force,
     HistoryAnswer,
     KeySummary,
     ListAnswer,
@@ -31,40 +31,8 @@ app = App(
     ),
     version_flags=["--version"],
 )
-key_app = App(name="key", help="Keys: register, ls, show, history, rotate.")
+key_app = App(name="key", help="Keys: register, ls, show, history, rotate, force.")
 app.command(key_app)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Common:
-    """What every command takes.
-
-    Args:
-        context: TOML file: env, person, bus_url, server_name, tls_cert, tls_key, tls_ca, ssh_key, trust_genesis, state_dir.
-        output: how data is written to standard output.
-    """
-
-    context: Annotated[Path | None, Parameter(env_var="REKEY_CONTEXT")] = None
-    output: Format = "table"
-
-    def who(self) -> Context:
-        """The person and the environment."""
-        return load_context(self.context)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Mutating(Common):
-    """What every command that changes something takes.
-
-    Args:
-        plan: show what would happen, change nothing.
-        wait: seconds to wait until everybody has followed.
-    """
-
-    plan: Annotated[bool, Parameter(negative="")] = False
-    wait: float | None = None
 
 
 @key_app.command(name="register")
@@ -151,6 +119,40 @@ async def key_rotate(key: str, /, *, reason: str, common: Mutating = Mutating())
     order = commanding.Order(Target(parse_name(key)), reason, plan=common.plan, wait_s=common.wait)
     async with connected(common.who()) as session:
         show(await commanding.rotate(session, order), common.output)
+
+
+@key_app.command(name="force")
+async def key_force(
+    target: Annotated[str, Parameter(name="KEY@VERSION")], /, *, common: Cosigned = Cosigned()
+) -> None:
+    """Go on with the rotation to a version without the instances that are missing. Needs two people.
+
+    Args:
+        target: the version that the rotation is about.
+        common: what every command of two people takes.
+    """
+    wanted = parse_version(target)
+    order = commanding.Order(wanted, common.reason or "", plan=common.plan, wait_s=common.wait)
+    papers = cosigning.Papers.of(common, f"key force {wanted}")
+    if papers.out:
+        show(cosigning.write_body(Force, common.who(), papers, wanted), common.output)
+        return
+    async with connected(common.who()) as session:
+        show(await commanding.force(session, order, papers), common.output)
+
+
+@app.command
+async def sign(
+    body: Path, /, *, yes: Annotated[bool, Parameter(negative="")] = False, common: Common = Common()
+) -> None:
+    """Sign, as the second person, what another one wrote with --out: shows it, asks, and writes BODY.sig.
+
+    Args:
+        body: the file.
+        yes: do not ask for a typed confirmation.
+        common: what every command takes.
+    """
+    show(cosigning.sign_body(body, common.who(), yes=yes), common.output)
 
 
 @app.command

@@ -12,6 +12,7 @@ from typing import Final
 
 from rekey.cli import plans, waiting
 from rekey.cli.confirm import is_interactive, need_yes, typed
+from rekey.cli.cosigning import Papers
 from rekey.cli.errors import AnsweredError, UsageError
 from rekey.cli.output import View, tell
 from rekey.cli.session import Accepted, Session
@@ -22,6 +23,7 @@ from rekey_core.contracts import (
     AdoptionAnswer,
     Command,
     CommandAnswer,
+    Force,
     KeySummary,
     Register,
     Revoke,
@@ -106,6 +108,30 @@ async def rotate(session: Session, order: Order) -> View:
         hint = f"rekey adoption {key}"
         await waiting.Deadline(order.wait_s).until(waiting.active(session, key, version), hint=hint)
     return _result(command, accepted, decided, version)
+
+
+async def force(session: Session, order: Order, papers: Papers) -> View:
+    """Go on without those who are missing. Raises what the service refused it with, and as ``Papers.together``."""
+    target = order.target
+    if order.plan:
+        shown, adoption = await _known(session, target.key)
+        return plan_view(plans.plan_force(target, shown, adoption))
+    command, accepted = await _together(session, papers, Force, target)
+    decided = await _decided(session, accepted)
+    if order.wait_s is not None:
+        hint = f"rekey adoption {target}"
+        waited = waiting.active(session, target.key, target.version)
+        await waiting.Deadline(order.wait_s).until(waited, hint=hint)
+    return _result(command, accepted, decided, target.version)
+
+
+async def _together(
+    session: Session, papers: Papers, model: type[Command], target: Target
+) -> tuple[Command, Accepted]:
+    """Publish what both people signed."""
+    wanted = build(model, session.context, key=target.key, version=target.version, reason="as the body says")
+    command, signed = papers.together(wanted, session.context, session.trust.current)
+    return command, await session.publish(command, signed)
 
 
 def check_confirmable(verb: str, order: Order, *, yes: bool) -> None:

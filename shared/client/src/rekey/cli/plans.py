@@ -128,6 +128,39 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
     )
 
 
+def plan_force(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
+    """Go on without those who are missing; ``adoption`` is of the version.
+
+    Raises:
+        AnsweredError: the version is not the one that a rotation is about.
+    """
+    if adoption.version != target.version:
+        text = f"{target}: the version that instances are waited for is {adoption.version}"
+        raise AnsweredError("state-refused", text, hint=f"rekey adoption {target.key}")
+    step = "installed" if adoption.state == "pre-activation" else "switched"
+    missing = [
+        f"{dependent.dependent}/{instance.instance[:8]}"
+        for dependent in adoption.dependents
+        for instance in dependent.instances
+        if not getattr(instance, step)
+    ]
+    return Plan(
+        verb="force",
+        key=key.key,
+        version=target.version,
+        owner=key.owner,
+        changes=(
+            f"version {target.version} ({adoption.state}) is not waited for: {', '.join(missing) or 'nobody is missing'}",
+            "whoever is passed over may fail to process what the others protect, until it has caught up",
+        ),
+        unchanged=(
+            "everybody else is waited for as before",
+            "whoever is passed over still has to prove the version before it gets another lease",
+        ),
+        dependents=_dependents(key, adoption),
+    )
+
+
 def days(seconds: int) -> str:
     """A length of time for people."""
     for length, word in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -155,7 +188,7 @@ def _dependents(key: KeySummary, adoption: AdoptionAnswer) -> tuple[PlannedDepen
 
 def lines(plan: Plan) -> Iterable[str]:
     """The plan in words."""
-    target = Target(plan.key, plan.version or 0) if plan.verb in ("suspend", "revoke") else plan.key
+    target = Target(plan.key, plan.version or 0) if plan.verb in ("suspend", "revoke", "force") else plan.key
     yield f"{plan.verb} {target}, owner {plan.owner}"
     yield "will change:"
     yield from (f"  {change}" for change in plan.changes)

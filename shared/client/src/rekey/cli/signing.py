@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from rekey.cli.context import Context
 from rekey.cli.errors import UsageError
-from rekey_core.commands import sign_command
-from rekey_core.contracts import Command, SignedCommand
+from rekey_core.commands import RULES, sign_command
+from rekey_core.contracts import MAX_COSIGNED_LIFETIME_S, Command, SignedCommand
 
 LIFETIME_S: Final = 300  # below MAX_COMMAND_LIFETIME_S: a command is accepted within seconds or not at all
+COSIGNED_LIFETIME_S: Final = MAX_COSIGNED_LIFETIME_S  # somebody has to be found who signs it too
 
 C = TypeVar("C", bound=Command)
 
@@ -26,6 +27,7 @@ def build(model: type[C], context: Context, **fields: Any) -> C:  # noqa: ANN401
         UsageError: a field is not what the command takes; names the field.
     """
     now = datetime.now(UTC).replace(microsecond=0)
+    lifetime_s = LIFETIME_S if RULES[model.VERB].people == 1 else COSIGNED_LIFETIME_S
     try:
         return model(
             env=context.env,
@@ -33,7 +35,7 @@ def build(model: type[C], context: Context, **fields: Any) -> C:  # noqa: ANN401
             nonce=secrets.token_hex(16),
             author_seq=time.time_ns(),
             issued_at=now,
-            expires_at=now + timedelta(seconds=LIFETIME_S),
+            expires_at=now + timedelta(seconds=lifetime_s),
             **fields,
         )
     except ValidationError as error:

@@ -56,3 +56,16 @@ def parse_target(text: str) -> Target:
             message, hint=f"rekey key show {name} lists its versions; without @VERSION it is all of them"
         )
     return Target(name, int(number))
+
+
+def parse_version(text: str) -> Target:
+    """``KEY@VERSION``.
+
+    Raises:
+        UsageError: it is none; a key alone is not enough.
+    """
+    target = parse_target(text)
+    if target.version == EVERY_VERSION:
+        message = f"KEY@VERSION: expected a version after {target.key}, found none"
+        raise UsageError(message, hint=f"rekey key show {target.key} lists its versions")
+    return target

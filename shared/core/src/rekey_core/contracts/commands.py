@@ -6,11 +6,13 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from rekey_core.contracts.base import Base64Url, Model, Nonce, Time, VersionOrKey
-from rekey_core.names import DependentName, Environment, KeyName, PersonName
+from rekey_core.contracts.base import Base64Url, Model, Nonce, Time, Version, VersionOrKey
+from rekey_core.names import DependentName, Environment, InstanceId, KeyName, PersonName
 
 COMMAND_NAMESPACE: Final = "rekey-cmd@v1"  # SSHSIG namespace (DESIGN §3)
 MAX_COMMAND_LIFETIME_S: Final = 600  # 10 minutes (notes: reliability §7)
+MAX_COSIGNED_LIFETIME_S: Final = 4 * 3600  # a second person has to be woken first (decision 0030)
+MAX_COSIGNATURES: Final = 4  # no command needs more people than five
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
@@ -63,13 +65,45 @@ class Revoke(Command):
     version: VersionOrKey
 
 
-AnyCommand = Annotated[Register | Rotate | Suspend | Revoke, Field(discriminator="type")]
-COMMANDS: Final[tuple[type[Command], ...]] = (Register, Rotate, Suspend, Revoke)
+class Waive(Command):
+    """An owner names whom the rotation to a version need not wait for: a dependent, or one instance of it."""
+
+    VERB: ClassVar[str] = "waive"
+    type: Literal["rekey.command.waive.v1"] = "rekey.command.waive.v1"
+    version: Version
+    dependent: DependentName
+    instance: InstanceId | None = None  # none: every instance of the dependent
+
+
+class Force(Command):
+    """Two people say: go on with the rotation to a version without those who are missing."""
+
+    VERB: ClassVar[str] = "force"
+    type: Literal["rekey.command.force.v1"] = "rekey.command.force.v1"
+    version: Version
+
+
+AnyCommand = Annotated[Register | Rotate | Suspend | Revoke | Waive | Force, Field(discriminator="type")]
+COMMANDS: Final[tuple[type[Command], ...]] = (Register, Rotate, Suspend, Revoke, Waive, Force)
 VERBS: Final = tuple(command.VERB for command in COMMANDS)
+
+SshSig = Annotated[str, StringConstraints(max_length=8192)]
+
+
+class Cosignature(Model):
+    """Another person's SSHSIG over the very bytes that the author signed, in the same namespace."""
+
+    person: PersonName
+    sshsig: SshSig
 
 
 class SignedCommand(Model):
-    """A command as its author signed it: canonical JSON and an armored SSHSIG over exactly those bytes."""
+    """A command as its author signed it: canonical JSON and an armored SSHSIG over exactly those bytes.
+
+    ``cosignatures``: of the other people, where the verb needs more than its author. They are no part of the command's
+    id, which is the hash of the bytes alone.
+    """
 
     payload: Base64Url
-    sshsig: Annotated[str, StringConstraints(max_length=8192)]
+    sshsig: SshSig
+    cosignatures: Annotated[tuple[Cosignature, ...], Field(max_length=MAX_COSIGNATURES)] = ()
