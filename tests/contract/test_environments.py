@@ -52,6 +52,7 @@ RUNTIME = {
     "opentelemetry-api",
     "opentelemetry-sdk",
     "opentelemetry-semantic-conventions",
+    "prometheus-client",
     "rekey-runtime",
 }
 HSM = {"asn1crypto", "python-pkcs11", "rekey-hsm"}

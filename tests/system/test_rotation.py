@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from rekey_core.tracecontext import Attribute
+from rekey_runtime.about import EVENTS
+from tests.system.spans import Tree, written
 from tests.system.stack import INSTANCES, RunningStack, running_stack
 
 KEY = "orders-db"
@@ -54,6 +57,62 @@ def test_an_instance_that_does_not_answer_holds_its_rotation_up_and_is_named(sta
         os.kill(pid, signal.SIGCONT)
     stack.until(lambda: stack.show(KEY).current == before + 1, what="the end of the rotation")
     assert stack.tally.totals().failed_local == 0, stack.tally.failures()
+
+
+# each row: somewhere above a span of the second name there is one of the first
+STEPS = [
+    ("command rotate", "append rotation-requested"),
+    ("append rotation-requested", "append generated"),
+    ("append generated", "append notice"),
+    ("append notice", "answer material"),
+    ("answer material", "append delivered"),
+    ("append notice", "follow"),
+    ("follow", "process receipt"),
+    ("process receipt", "append activated"),
+    ("append activated", "follow"),
+    ("append activated", "append deactivated"),
+    ("process receipt", "append deactivated"),
+]
+SERVICES = {"generator", "distributor", "rotation-scheduler", "audit"}
+
+
+def test_a_rotation_is_one_tree_from_the_command_to_the_last_receipt(stack: RunningStack) -> None:
+    stack.until(lambda: at_rest(stack), what="the end of the rotation before")
+    result = stack.ask("alice", "key", "rotate", KEY, "--reason", "a trace", "--wait", "60")
+    trees: list[Tree] = []
+
+    def complete() -> bool:
+        trees[:] = [Tree(written(stack.layout.root), result["trace"])]
+        done = [s for s in trees[0].named("process deactivated") if s.service in {"audit", "distributor"}]
+        return len({span.service for span in done}) == 2 and not trees[0].orphans
+
+    stack.until(complete, what="the last span")
+    (tree,) = trees
+    assert [root.name for root in tree.roots] == ["command rotate"]
+    assert [step for step in STEPS if not tree.leads(*step)] == []
+    assert {span.service for span in tree.spans.values()} >= SERVICES
+    followers = {span.attributes["rekey.instance"] for span in tree.named("follow")}
+    assert len(followers) == len(INSTANCES), "every instance is in the tree"
+    (fact,) = tree.named("append activated")
+    assert fact.attributes["rekey.key"] == KEY
+    lines = [json.loads(line) for line in stack.log("rotation-scheduler").splitlines() if '"step"' in line]
+    traced = [line["event"] for line in lines if line.get("trace_id") == result["trace"]]
+    assert traced == ["activated", "deactivated"], "log lines are found by the trace"
+
+
+def test_spans_say_names_from_the_list_and_nothing_else(stack: RunningStack) -> None:
+    spans = written(stack.layout.root)
+    assert spans
+    assert {key for span in spans for key in span.attributes} <= set(Attribute)
+    kinds = {"command", "append", "process", "answer", "step", "notice", "stop", "follow"}
+    assert {span.name.partition(" ")[0] for span in spans} <= kinds
+    assert {span.name.partition(" ")[2] for span in spans} <= EVENTS | {""}
+
+
+def at_rest(stack: RunningStack) -> bool:
+    """Whether no rotation of the key is under way."""
+    states = [version.state for version in stack.show(KEY).versions]
+    return (states.count("active"), states.count("pre-activation")) == (1, 0)
 
 
 def count(stack: RunningStack, version: int, phase: str) -> int:

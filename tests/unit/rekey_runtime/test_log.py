@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 
+from opentelemetry.sdk.trace import TracerProvider
+
+from rekey_core.envelope import BusMessage
+from rekey_core.tracecontext import TraceContext
+from rekey_runtime.about import handling
 from rekey_runtime.log import JsonLines
+from rekey_runtime.telemetry import Tracing
 
 
 def line(**extra: object) -> dict[str, object]:
@@ -28,3 +35,20 @@ def test_an_exception_is_its_type_and_place_never_its_arguments() -> None:
     text = JsonLines().format(record)
     assert "ValueError" in text
     assert "1234" not in text
+
+
+def test_a_line_that_is_written_while_a_message_is_handled_says_which_one() -> None:
+    message = BusMessage("COMMANDS", "cmd.rotate.dev.k.0123456789abcdef", {}, b"", 7, datetime.now(UTC))
+    with handling(message):
+        written, overridden = line(code="conflict"), line(sequence=9)
+    place = {"subject": message.subject, "stream": "COMMANDS", "correlation_id": "0123456789abcdef"}
+    assert {name: written.get(name) for name in place} == place
+    assert (written["sequence"], written["code"], overridden["sequence"]) == (7, "conflict", 9)
+    assert "subject" not in line()
+
+
+def test_a_line_inside_a_span_has_the_id_of_its_trace() -> None:
+    tracing = Tracing(TracerProvider(shutdown_on_exit=False))
+    with tracing.span("process", parent=TraceContext("a" * 32, "b" * 16)):
+        assert line()["trace_id"] == "a" * 32
+    assert "trace_id" not in line()

@@ -14,6 +14,7 @@ from rekey_local.plan import DEPENDENTS, EPOCH, HOST, INSTANCES, PEOPLE, SERVER_
 from rekey_local.toml import Value, to_toml
 
 SETTINGS_FILE: Final = "settings.toml"
+SPANS_FILE: Final = "spans.jsonl"  # in each state directory; the services' own name for it
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def _instance(founded: Founded, dependent: str, number: int) -> dict[str, Value]
         "signing_key": directory / "signing.key",
         "transport_key": directory / "transport.key",
         "state_dir": private_directory(directory / f"state-{number}"),
+        "trace_file": directory / f"state-{number}" / SPANS_FILE,
     }
 
 
@@ -93,6 +95,7 @@ def _person(founded: Founded, person: str) -> dict[str, Value]:
         "person": person,
         "ssh_key": directory / "id_ed25519",
         "state_dir": private_directory(directory / "state"),
+        "trace_file": directory / "state" / SPANS_FILE,
     }
 
 

@@ -18,7 +18,7 @@ from rekey_audit.ledger import Judged, Ledger
 from rekey_core.authority import Stream
 from rekey_core.contracts import Alert, Refusal
 from rekey_core.encoding import parse_json_strict, sha256_hex
-from rekey_core.envelope import BusMessage, pack, sign
+from rekey_core.envelope import BusMessage, sign
 from rekey_core.errors import ConflictError, MalformedError, SchemaError, UnavailableError
 from rekey_core.readers import open_report
 from rekey_runtime.bus import Bus
@@ -171,7 +171,6 @@ class Audit:
         )
         subject = self.bus.subjects.report(self.bus.settings.service, "alert", alarm.number)
         try:
-            packed = pack(report, self.bus.signer, source=self.bus.source)
-            await self.bus.write_once(Stream.REPORTS, subject, packed)
+            await self.bus.write_once(Stream.REPORTS, subject, self.bus.pack(report))
         except ConflictError:
             _log.debug("alarm was said before", extra={"event": "alarm-known", "subject": subject})

@@ -24,12 +24,14 @@ from rekey_core.errors import (
 )
 from rekey_core.fold import KeyState
 from rekey_core.readers import key_in, keys_in, open_command, open_notice
+from rekey_core.tracecontext import Attribute, TraceContext
 from rekey_distributor import noticing
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.records import Records
 from rekey_hsm import DistributorHsm
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.telemetry import present_trace
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +126,9 @@ class Distributor:
             present = self._readable(stored)
             if present and (present.as_of > wanted.as_of or noticing.same_content(present, wanted)):
                 return
-        await self._write(subject, wanted, stored.sequence if stored else 0)
+        attributes = {Attribute.KEY: state.key, Attribute.DEPENDENT: dependent}
+        with self.bus.tracing.span("notice", attributes, parent=_led_by(state)):
+            await self._write(subject, wanted, stored.sequence if stored else 0)
 
     def _readable(self, stored: BusMessage) -> Notice | None:
         """What is there, if it is a notice of ours; whatever else stands there is written over."""
@@ -151,3 +155,10 @@ class Distributor:
             generated = state.versions[number].generated if number in state.versions else None
             if generated is not None:
                 await self.hsm.forget(await self.records.blob(generated.model))
+
+
+def _led_by(state: KeyState) -> TraceContext | None:
+    """A notice goes on with the newest fact that it tells; a responder's command, which no fact tells yet, has its own."""
+    present = present_trace()
+    same = present is None or (state.trace is not None and present.trace_id == state.trace.trace_id)
+    return state.trace if same else present

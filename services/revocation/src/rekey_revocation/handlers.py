@@ -25,10 +25,12 @@ from rekey_core.errors import (
 )
 from rekey_core.fold import KeyState
 from rekey_core.readers import keys_in, open_command, open_lease, open_receipt
+from rekey_core.tracecontext import Attribute
 from rekey_core.trust import Trust
 from rekey_revocation import stopping
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.telemetry import present_trace
 
 _log = logging.getLogger(__name__)
 M = TypeVar("M", bound=Message)
@@ -107,7 +109,9 @@ class Revocation:
             last = await self.bus.last(Stream.NOTICES, subject)
             stop = stopping.stop_for(state, dependent, datetime.now(UTC))
             packed = self.bus.pack(stop)
-            await self.bus.replace(Stream.NOTICES, subject, packed, last.sequence if last else 0)
+            attributes = {Attribute.KEY: state.key, Attribute.DEPENDENT: dependent}
+            with self.bus.tracing.span("stop", attributes, parent=present_trace() or state.trace):
+                await self.bus.replace(Stream.NOTICES, subject, packed, last.sequence if last else 0)
 
     async def _missing(self, state: KeyState) -> tuple[tuple[str, str], ...]:
         env, names = self.bus.settings.env, sorted(state.grants)

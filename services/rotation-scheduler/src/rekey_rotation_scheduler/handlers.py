@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
-from rekey_core.contracts import Register, Rotate
+from rekey_core.contracts import Fact, Register, Rotate, RotationRequested
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, NotInScopeError, RekeyError, UnknownTypeError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.readers import key_in, keys_in, open_command, open_receipt
+from rekey_core.tracecontext import Attribute, Attributes, TraceContext
 from rekey_rotation_scheduler import planner
 from rekey_rotation_scheduler.proofs import adopted
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.telemetry import present_trace
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class Scheduler:
     _keys: dict[str, KeyState | None] = field(
         default_factory=dict
     )  # every key, and how it was after its last step
-    _woken: dict[str, None] = field(default_factory=dict)
+    _woken: dict[str, TraceContext | None] = field(default_factory=dict)  # and the span that woke it
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def on_command(self, message: BusMessage) -> None:
@@ -89,7 +92,7 @@ class Scheduler:
     def wake(self, key: str) -> None:
         """Have the worker look at a key."""
         self._keys.setdefault(key, None)
-        self._woken[key] = None
+        self._woken[key] = present_trace() or self._woken.get(key)
         self._bell.set()
 
     async def work(self) -> None:
@@ -99,12 +102,11 @@ class Scheduler:
             self._bell.clear()
             while self._woken:
                 key = next(iter(self._woken))
-                del self._woken[key]
-                await self._advance(key)
+                await self._advance(key, self._woken.pop(key))
 
-    async def _advance(self, key: str) -> None:
+    async def _advance(self, key: str, woken_by: TraceContext | None) -> None:
         try:
-            while await self._step(key):
+            while await self._step(key, woken_by):
                 pass
         except FatalError:
             raise
@@ -116,7 +118,7 @@ class Scheduler:
                 extra={"event": "step-put-off", "key": key, "code": error.code, "text": str(error)},
             )
 
-    async def _step(self, key: str) -> bool:
+    async def _step(self, key: str, woken_by: TraceContext | None) -> bool:
         state = await self.keylog.state(key)
         self._keys[key] = state
         target = planner.subject_of(state)
@@ -124,9 +126,21 @@ class Scheduler:
         fact = planner.step(state, proof, datetime.now(UTC))
         if fact is None:
             return False
-        await self.keylog.append(state, fact)
-        _log.info("step", extra={"event": fact.EVENT, "key": key, "version": fact.version})
+        with self._span(state, fact, woken_by):
+            await self.keylog.append(state, fact)
+            _log.info("step", extra={"event": fact.EVENT, "key": key, "version": fact.version})
         return True
+
+    def _span(
+        self, state: KeyState, fact: Fact, woken_by: TraceContext | None
+    ) -> AbstractContextManager[None]:
+        """A rotation is one trace, whoever woke us: what time alone begins is a new one, all else goes on with the key's."""
+        name = f"step {fact.EVENT}"
+        attributes: Attributes = {Attribute.KEY: state.key, Attribute.VERSION: fact.version}
+        if isinstance(fact, RotationRequested) or state.trace is None:
+            return self.bus.tracing.root(name, attributes)
+        same = woken_by is not None and woken_by.trace_id == state.trace.trace_id
+        return self.bus.tracing.span(name, attributes, parent=woken_by if same else state.trace)
 
 
 def _owned(state: KeyState, command: Rotate) -> KeyState:

@@ -24,6 +24,7 @@ from rekey.requests import Requests
 from rekey.retry import pause_s
 from rekey.settings import Settings
 from rekey.signer import Signer
+from rekey.spans import written_to
 from rekey.trust_cache import Seen, TrustCache
 from rekey.worker import KeyWorker, Ports, Rotated
 from rekey_core import authority
@@ -65,11 +66,12 @@ async def connect(settings: Settings) -> AsyncIterator[Keys]:
         TrustError: the trust documents do not chain to the pinned genesis, or are older than what was seen before.
     """
     keys = Keys(settings)
-    try:
-        await keys.open()
-        yield keys
-    finally:
-        await keys.close()
+    with written_to(settings.trace_file, settings.dependent):
+        try:
+            await keys.open()
+            yield keys
+        finally:
+            await keys.close()
 
 
 class Keys:

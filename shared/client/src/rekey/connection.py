@@ -16,6 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from rekey.spans import trace_headers
 from rekey_core.authority import Stream
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
@@ -101,7 +102,7 @@ class Connection:
         Raises:
             UnavailableError: nobody answered in time.
         """
-        answer = await self._ask(subject, data, within_s)
+        answer = await self._ask(subject, data, within_s, trace_headers())
         return answer.data, answer.headers or {}
 
     async def get(self, stream: Stream, subject: str, within_s: float) -> BusMessage | None:
@@ -111,7 +112,7 @@ class Connection:
             UnavailableError: nobody answered.
             StaleReadError: the answer does not say where the message stands.
         """
-        answer = await self._ask(f"{API}.DIRECT.GET.{stream}.{subject}", b"", within_s)
+        answer = await self._ask(f"{API}.DIRECT.GET.{stream}.{subject}", b"", within_s, {})
         status = (answer.headers or {}).get("Status")
         if status == _NOT_FOUND:
             return None
@@ -131,7 +132,7 @@ class Connection:
             UnavailableError: the server refused it; nothing was stored.
             UnknownOutcomeError: no answer; it may be stored.
         """
-        conditions = {"Nats-Expected-Stream": stream.value}
+        conditions = {"Nats-Expected-Stream": stream.value, **trace_headers()}
         try:
             answer = await self._client.request(subject, data, within_s, headers={**headers, **conditions})
         except nats.errors.NoRespondersError as error:
@@ -140,13 +141,13 @@ class Connection:
             raise UnknownOutcomeError(f"{subject}: {str(error) or 'no acknowledgement'}") from error
         return _acknowledged(answer.data, subject)
 
-    async def _ask(self, subject: str, data: bytes, within_s: float) -> Msg:
+    async def _ask(self, subject: str, data: bytes, within_s: float, headers: dict[str, str]) -> Msg:
         if (
             not self._client.is_connected
         ):  # or it would be kept and sent when nobody waits for the answer any more
             raise UnavailableError(f"{subject}: not connected to the bus: {self._last_error}")
         try:
-            return await self._client.request(subject, data, within_s)
+            return await self._client.request(subject, data, within_s, headers=headers or None)
         except nats.errors.Error as error:
             raise UnavailableError(f"{subject}: {str(error) or self._last_error}") from error
 

@@ -32,6 +32,9 @@ class Settings(BaseModel):
     state_dir: Path  # newest trust document and state of each key that was seen; one directory per instance
     try_s: Seconds = 2.0  # how long one try of a request waits for its answer
     total_s: Seconds = 10.0  # how long a request is retried in all
+    trace_file: Path | None = (
+        None  # spans as JSON lines; without it they are records of the logger rekey.spans
+    )
 
     @classmethod
     def load(cls, path: str | Path) -> Settings:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from rekey.beliefs import Believed, Stopped, believe, believed_stops
@@ -21,6 +22,7 @@ from rekey.receipts import Receipts
 from rekey.reconcile import Plan, plan
 from rekey.requests import Requests
 from rekey.retry import pause_s
+from rekey.spans import following, led_by
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import (
     RemoteVersion,
@@ -35,6 +37,7 @@ from rekey_core.contracts import (
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import MalformedError, RefusedError, RekeyError, StaleReadError
 from rekey_core.readers import open_notice, open_stop
+from rekey_core.tracecontext import Attribute, Attributes
 from rekey_core.trust import Trust
 
 DRAIN_POLL_S: Final = 0.005
@@ -79,6 +82,7 @@ class KeyWorker:
         self._alarmed = asyncio.Event()
         self._installing = Installing(key, ports.requests, ports.trust, ports.identity)
         self._turn = asyncio.Lock()
+        self._newest: BusMessage | None = None  # of notice and stop: what the next pass follows
         self.task: asyncio.Task[None] | None = None  # set by who starts run()
 
     def poke(self) -> None:
@@ -124,6 +128,7 @@ class KeyWorker:
         )
         said = ((notice, open_notice), (stop, open_stop))
         messages = [(found, opened) for found, opened in said if isinstance(found, BusMessage)]
+        self._newest = max((found for found, _ in messages), key=lambda m: m.stored_at, default=None)
         stops, doubts = self._heard(messages, ports.trust.current)
         if doubts:  # somebody may be newer than the trust document that we have
             stops, doubts = self._heard(messages, await ports.trust.refresh())
@@ -165,23 +170,33 @@ class KeyWorker:
         """One pass. Raises whatever step failed; the steps before it count, and the next pass goes on from there."""
         async with self._turn:
             notice, stops = await self.heed()
-            believed = await self._believed(notice)
-            if believed:
-                self.key.learn(believed.ids)
-            todo = self._plan(believed, stops)
-            self._stop(todo)
-            problem = await self._installing.install(todo.install, believed) if believed else None
-            if todo.switch_to in self.key.held:
-                self._switch(todo.switch_to)
-            try:
-                await self._confirm()
-            except RekeyError as error:
-                problem = error
-            if believed:
-                self.key.as_of = believed.notice.as_of
-            await self._write(problem)
-            if believed:
-                self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
+            identity = self._ports.identity
+            names: Attributes = {
+                Attribute.KEY: self.key.name,
+                Attribute.DEPENDENT: identity.dependent,
+                Attribute.INSTANCE: identity.instance,
+            }
+            with following(led_by(self._newest, datetime.now(UTC)), "follow", names):
+                await self._follow(notice, stops)
+
+    async def _follow(self, notice: BusMessage | None, stops: Mapping[int, Stopped]) -> None:
+        believed = await self._believed(notice)
+        if believed:
+            self.key.learn(believed.ids)
+        todo = self._plan(believed, stops)
+        self._stop(todo)
+        problem = await self._installing.install(todo.install, believed) if believed else None
+        if todo.switch_to in self.key.held:
+            self._switch(todo.switch_to)
+        try:
+            await self._confirm()
+        except RekeyError as error:
+            problem = error
+        if believed:
+            self.key.as_of = believed.notice.as_of
+        await self._write(problem)
+        if believed:
+            self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
 
     async def _write(self, problem: RekeyError | None) -> None:
         """The receipt of what was done, also when something else was not."""

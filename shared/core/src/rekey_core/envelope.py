@@ -28,6 +28,7 @@ from rekey_core.errors import (
     WrongAuthorError,
 )
 from rekey_core.signing import SigningKey, key_id, verify
+from rekey_core.tracecontext import TraceContext, parse_traceparent
 
 KEY_ID_HEADER: Final = "ce-dssekeyid"
 SIGNATURE_HEADER: Final = "ce-dssesignature"
@@ -52,13 +53,17 @@ class BusMessage:
 
 @dataclass(frozen=True)
 class Stored(Generic[M_co]):
-    """A verified message, where it stands, since when, and its signature for passing on."""
+    """A verified message, where it stands, since when, and its signature for passing on.
+
+    ``trace`` is what its header says, outside of the signature.
+    """
 
     model: M_co
     sequence: int
     stored_at: datetime
     subject: str
     signed: Signed
+    trace: TraceContext | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,7 @@ def sign(model: Message, key: SigningKey) -> Signed:
     )
 
 
-def pack(model: Message, key: SigningKey, *, source: str, traceparent: str | None = None) -> Packed:
+def pack(model: Message, key: SigningKey, *, source: str) -> Packed:
     """Sign a model for a stream. ``source``: CloudEvents source, e.g. ``/rekey/dev/generator``."""
     payload = model.model_dump_json().encode()
     signature = b64u_encode(key.sign(model.type, payload))
@@ -104,8 +109,6 @@ def pack(model: Message, key: SigningKey, *, source: str, traceparent: str | Non
         KEY_ID_HEADER: key.key_id,
         SIGNATURE_HEADER: signature,
     }
-    if traceparent:
-        headers["traceparent"] = traceparent
     signed = Signed(type=model.type, payload=b64u_encode(payload), key_id=key.key_id, signature=signature)
     return Packed(headers, payload, signed)
 
@@ -189,7 +192,8 @@ def unpack(message: BusMessage, models: Iterable[type[M]], keys: Sequence[bytes]
     """Verify, then parse, a stream message. Raises what ``signed_of``, ``verify_signed`` and ``parse`` raise."""
     signed = signed_of(message)
     model = open_signed(signed, models, keys, where=message.subject)
-    return Stored(model, message.sequence, message.stored_at, message.subject, signed)
+    trace = parse_traceparent(message.headers)
+    return Stored(model, message.sequence, message.stored_at, message.subject, signed, trace)
 
 
 def unpack_or_void(message: BusMessage, open_message: Callable[[BusMessage], Stored[M]]) -> Stored[M] | Void:

@@ -44,6 +44,7 @@ from rekey_core.errors import (
 from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, transition
 from rekey_core.names import Algorithm, Release
 from rekey_core.policy import is_known_policy
+from rekey_core.tracecontext import TraceContext
 from rekey_core.trust import Trust
 
 F = TypeVar("F", bound=Fact)
@@ -82,6 +83,7 @@ class KeyState:
     )  # cause → facts that name it
     voids: tuple[Void, ...] = ()
     undecidable: str | None = None
+    trace: TraceContext | None = None  # of the newest fact with effect; what follows from it goes on with it
 
     @property
     def causes(self) -> frozenset[str]:
@@ -158,7 +160,8 @@ class KeyState:
         except RefusedError as error:
             return self._void(Void(item.sequence, item.subject, SchemaError(f"{error.code}: {error}")))
         done = {**self.events_of, item.model.cause: (*self.events_of.get(item.model.cause, ()), item)}
-        return replace(after, last_sequence=item.sequence, events_of=MappingProxyType(done))
+        events = MappingProxyType(done)
+        return replace(after, last_sequence=item.sequence, events_of=events, trace=item.trace)
 
     def _void(self, void: Void) -> KeyState:
         unknown = str(void.error) if void.validly_signed else None
@@ -225,7 +228,7 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
 def _as(item: Stored[Fact], kind: type[F]) -> Stored[F]:
     if not isinstance(item.model, kind):
         raise TypeError(f"expected {kind.__name__}")
-    return Stored(item.model, item.sequence, item.stored_at, item.subject, item.signed)
+    return Stored(item.model, item.sequence, item.stored_at, item.subject, item.signed, item.trace)
 
 
 def _registered(state: KeyState, item: Stored[Registered], trust: Trust) -> KeyState:

@@ -13,7 +13,7 @@ import logging
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,15 +22,19 @@ from faststream.nats import NatsBroker, NatsMessage
 from faststream.nats.security import NatsSecurity
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from opentelemetry.trace import SpanKind
 
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import Message
 from rekey_core.envelope import BusMessage, Packed, pack
 from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
 from rekey_core.signing import SigningKey
+from rekey_core.tracecontext import Attribute
 from rekey_runtime import wire
+from rekey_runtime.about import event_of, names_in
 from rekey_runtime.settings import ServiceSettings
-from rekey_runtime.telemetry import TRACEPARENT, tracing
+from rekey_runtime.span_export import provider
+from rekey_runtime.telemetry import Tracing
 from rekey_runtime.trust_store import TrustStore
 
 log = logging.getLogger(__name__)
@@ -59,6 +63,7 @@ class Bus:
         self.signer = _signing_key(settings)
         self.subjects = Subjects(settings.env)
         self.trust = TrustStore(self)
+        self.tracing = Tracing(provider(settings))
         self.violations = 0
         self.dropped = 0  # how often the bus refused us a right: 0 in a service that is founded well
         self.broker = NatsBroker(
@@ -71,7 +76,6 @@ class Bus:
             reconnect_time_wait=RECONNECT_S,
             graceful_timeout=settings.drain_s,
             error_cb=self._on_error,
-            middlewares=tracing(settings.service, settings.trace_file),
             decoder=_as_it_came,
             logger=None,
         )
@@ -103,6 +107,12 @@ class Bus:
 
         Not by the client's drain: it waits for every message that a pull left behind, which nobody takes any more.
         """
+        try:
+            await self._leave()
+        finally:
+            await asyncio.to_thread(self.tracing.close)
+
+    async def _leave(self) -> None:
         if not self.broker.config.connection_state:
             return
         await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
@@ -124,8 +134,8 @@ class Bus:
         return f"/rekey/{self.settings.env}/{self.settings.service}"
 
     def pack(self, model: Message) -> Packed:
-        """Sign a model as this service, with the trace context of the message being handled."""
-        return pack(model, self.signer, source=self.source, traceparent=TRACEPARENT.get())
+        """Sign a model as this service."""
+        return pack(model, self.signer, source=self.source)
 
     async def publish(
         self,
@@ -146,8 +156,9 @@ class Bus:
             UnknownOutcomeError: no answer; it may be stored.
         """
         headers = packed.headers | _conditions(stream, expected_last, check_subject)
-        answer = await self._write(subject, packed.data, headers)
-        return wire.acknowledged(answer, where=subject)
+        with self._storing(stream, subject):
+            answer = await self._write(subject, packed.data, headers | self.tracing.headers())
+            return wire.acknowledged(answer, where=subject)
 
     async def publish_batch(self, stream: Stream, items: Sequence[BatchItem]) -> int:
         """Store all or none; the sequence of the last. Raises as ``publish``."""
@@ -156,7 +167,7 @@ class Bus:
         batch = uuid.uuid4().hex
         for number, item in enumerate(items, start=1):
             headers = item.packed.headers | _conditions(stream, item.expected_last, item.check_subject)
-            headers |= {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            headers |= self.tracing.headers() | {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
             if number == len(items):
                 headers["Nats-Batch-Commit"] = "1"
                 answer = await self._write(item.subject, item.packed.data, headers)
@@ -280,6 +291,11 @@ class Bus:
             return await self.client.request(subject, data, timeout=self.settings.request_timeout_s)
         except nats.errors.Error as error:
             raise UnavailableError(f"{subject}: {str(error) or 'no answer'}") from error
+
+    def _storing(self, stream: Stream, subject: str) -> AbstractContextManager[None]:
+        """A span whose context the message carries on; only where a trace led here."""
+        attributes = {Attribute.STREAM: stream.value, **names_in(subject)}
+        return self.tracing.span(f"append {event_of(subject)}", attributes, kind=SpanKind.PRODUCER)
 
     async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
         try:

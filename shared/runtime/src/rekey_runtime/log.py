@@ -11,6 +11,9 @@ import sys
 from datetime import UTC, datetime
 from typing import Final
 
+from rekey_runtime.about import ABOUT
+from rekey_runtime.telemetry import trace_id
+
 FIELDS: Final = (
     "event",
     "service",
@@ -26,7 +29,10 @@ FIELDS: Final = (
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per record: time, level, logger, message, and the allowed extra fields."""
+    """One JSON object per record: time, level, logger, message, the allowed extra fields, and what is being handled.
+
+    A line that is written while a message is handled has its place, its correlation id and, if it has one, its trace id.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line; an exception becomes its type and place, never its arguments."""
@@ -36,7 +42,8 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {name: getattr(record, name) for name in FIELDS if getattr(record, name, None) is not None}
+        said = {**ABOUT.get(), **trace_id(), **vars(record)}
+        line |= {name: said[name] for name in FIELDS if said.get(name) is not None}
         if record.exc_info:
             line["traceback"] = _places(record)
         return json.dumps(line, default=str, ensure_ascii=False)

@@ -35,7 +35,10 @@ class ServiceSettings(BaseModel):
     drain_s: Annotated[float, Field(gt=0)] = 10.0
     max_waiting_requests: Annotated[int, Field(ge=1)] = 64  # more are dropped: who asked asks again, later
     max_cached_keys: Annotated[int, Field(ge=1)] = 10_000
-    trace_file: Path | None = None  # spans as JSON lines; none: tracing is off
+    trace_file: Path | None = None  # spans as JSON lines; none: spans.jsonl in the state directory
+    otlp_endpoint: str | None = (
+        None  # e.g. http://127.0.0.1:4318/v1/traces; then spans go there and not to the file
+    )
 
 
 S = TypeVar("S", bound=ServiceSettings)

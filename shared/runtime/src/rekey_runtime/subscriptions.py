@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from typing import Final
 
 import nats.errors
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsMessage, PullSub
 from nats.aio.msg import Msg
+from opentelemetry.trace import SpanKind
 
 from rekey_core.authority import Consumer
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, RekeyError, Verdict
+from rekey_core.tracecontext import Attribute, parse_traceparent
 from rekey_runtime import wire
+from rekey_runtime.about import event_of, handling, names_in
 from rekey_runtime.bus import Bus
 from rekey_runtime.reports import publish_alert, publish_refusal
-from rekey_runtime.telemetry import TRACEPARENT, traceparent_of
+from rekey_runtime.telemetry import note_code
 
 log = logging.getLogger(__name__)
 
@@ -68,20 +73,37 @@ class Consuming:
     async def _on_message(self, msg: NatsMessage) -> None:
         raw: Msg = msg.raw_message
         message, times = wire.delivered(raw)
-        TRACEPARENT.set(traceparent_of(dict(message.headers)))
         alive = asyncio.create_task(self._keep_alive(raw))
         try:
-            await self._judge(raw, message, times)
-        except nats.errors.Error as error:  # the acknowledgement did not arrive: it will be delivered again
-            log.warning("acknowledgement: %s", error, extra=_where(message))
+            with handling(message), self._span(message, times):
+                await self._judge(raw, message, times)
         finally:
             alive.cancel()
 
+    def _span(self, message: BusMessage, times: int) -> AbstractContextManager[None]:
+        attributes = {
+            Attribute.STREAM: message.stream,
+            Attribute.SEQUENCE: message.sequence,
+            Attribute.DELIVERED: times,
+            **names_in(message.subject),
+        }
+        parent = parse_traceparent(message.headers)
+        name = f"process {event_of(message.subject)}"
+        return self._bus.tracing.span(name, attributes, parent=parent, kind=SpanKind.CONSUMER)
+
     async def _judge(self, raw: Msg, message: BusMessage, times: int) -> None:
         error = await self._handled(message)
-        if error is not None and error.verdict in {Verdict.REFUSE, Verdict.SET_ASIDE}:
-            error = await self._reported(message, error) or error
-        match error.verdict if error else Verdict.DONE:
+        if error is not None:
+            note_code(error.code)
+            if error.verdict in {Verdict.REFUSE, Verdict.SET_ASIDE}:
+                error = await self._reported(message, error) or error
+        try:
+            await self._settle(raw, times, error.verdict if error else Verdict.DONE)
+        except nats.errors.Error as lost:  # the acknowledgement did not arrive: it will be delivered again
+            log.warning("acknowledgement: %s", lost)
+
+    async def _settle(self, raw: Msg, times: int, verdict: Verdict) -> None:
+        match verdict:
             case Verdict.DONE | Verdict.REFUSE:
                 await raw.ack_sync(timeout=self._bus.settings.request_timeout_s)
             case Verdict.SET_ASIDE:
@@ -101,11 +123,11 @@ class Consuming:
                 logging.DEBUG if error.verdict is Verdict.DONE else logging.WARNING,
                 "%s",
                 error,
-                extra={"event": error.verdict.value, "code": error.code, **_where(message)},
+                extra={"event": error.verdict.value, "code": error.code},
             )
             return error
         except Exception:
-            log.exception("a handler failed", extra={"event": "unexpected", **_where(message)})
+            log.exception("a handler failed", extra={"event": "unexpected"})
             return RekeyError("unexpected")
         return None
 
@@ -117,7 +139,7 @@ class Consuming:
             else:
                 await publish_alert(self._bus, message, error)
         except RekeyError as failed:
-            log.warning("report: %s", failed, extra=_where(message))
+            log.warning("report: %s", failed)
             return RekeyError("report not stored")
         return None
 
@@ -157,7 +179,19 @@ class Answering:
 
     async def _on_request(self, msg: NatsMessage) -> None:
         raw: Msg = msg.raw_message
-        TRACEPARENT.set(traceparent_of(raw.headers or {}))
+        core = BusMessage(
+            "", raw.subject, wire.own_headers(raw.headers or {}), raw.data, 0, datetime.now(UTC)
+        )
+        with handling(core), self._span(core):
+            await self._answered(raw)
+
+    def _span(self, message: BusMessage) -> AbstractContextManager[None]:
+        """Only of requests that carry a trace context: what nobody traces is not recorded."""
+        attributes, parent = names_in(message.subject), parse_traceparent(message.headers)
+        name = f"answer {event_of(message.subject)}"
+        return self._bus.tracing.span(name, attributes, parent=parent, kind=SpanKind.SERVER)
+
+    async def _answered(self, raw: Msg) -> None:
         try:
             data, answer_headers = await self._handler(raw.subject, raw.data)
             if raw.reply:
@@ -165,10 +199,6 @@ class Answering:
         except FatalError as error:
             self._fail(error)
         except (RekeyError, nats.errors.Error) as error:
-            log.warning("request: %s", error, extra={"event": "unanswered", "subject": raw.subject})
+            log.warning("request: %s", error, extra={"event": "unanswered"})
         except Exception:
-            log.exception("a request failed", extra={"event": "unexpected", "subject": raw.subject})
-
-
-def _where(message: BusMessage) -> dict[str, object]:
-    return {"subject": message.subject, "stream": message.stream, "sequence": message.sequence}
+            log.exception("a request failed", extra={"event": "unexpected"})

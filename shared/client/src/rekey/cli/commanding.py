@@ -186,6 +186,7 @@ def _result(command: Command, accepted: Accepted, decided: CommandAnswer | None,
             "version": version or None,
             "status": "done" if decided else "accepted",
             "sequence": accepted.sequence,
+            "trace": accepted.trace,
             "progress": progress,
         }
     )

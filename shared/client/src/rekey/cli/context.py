@@ -29,6 +29,7 @@ class Context(BaseModel):
     ssh_key: Path  # signs commands
     trust_genesis: Digest  # SHA-256 of the first trust document, pinned out of band
     state_dir: Path  # the highest trust version seen is kept here
+    trace_file: Path | None = None  # spans of commands as JSON lines; none: they are not kept
 
 
 def load_context(path: Path | None) -> Context:

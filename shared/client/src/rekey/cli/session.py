@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rekey.cli.context import Context
 from rekey.cli.errors import AnsweredError
 from rekey.connection import Connection, Login
+from rekey.spans import new_trace, written_to
 from rekey.trust_cache import Seen, TrustCache
 from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import command_id
@@ -21,6 +22,7 @@ from rekey_core.contracts import Ask, AskAnswer, AskRefused, Command, Signed, Si
 from rekey_core.envelope import open_signed
 from rekey_core.errors import ReplayedError, SchemaError, UnavailableError, UnknownOutcomeError
 from rekey_core.names import Service
+from rekey_core.tracecontext import Attribute, Attributes
 from rekey_core.trust import Trust
 
 CONNECT_S: Final = 3.0  # a server that is restarting comes back within it
@@ -38,11 +40,12 @@ A = TypeVar("A", bound=AskAnswer)
 
 @dataclass(frozen=True)
 class Accepted:
-    """A command that the log has. ``sequence`` is none when an earlier try had stored it."""
+    """A command that the log has. ``sequence`` is none when an earlier try had stored it; ``trace`` is its trace's id."""
 
     command: str
     subject: str
     sequence: int | None
+    trace: str
 
 
 @dataclass(frozen=True)
@@ -63,16 +66,21 @@ class Session:
         identity = command_id(signed)
         subject = Subjects(self.context.env).command(command.VERB, command.key, identity)
         data = signed.model_dump_json().encode()
+        names: Attributes = {Attribute.KEY: command.key, Attribute.PERSON: self.context.person}
+        with new_trace(f"command {command.VERB}", names) as trace:
+            sequence = await self._store(subject, data, identity)
+        return Accepted(identity, subject, sequence, trace.trace_id)
+
+    async def _store(self, subject: str, data: bytes, identity: str) -> int | None:
         for _ in range(PUBLISH_TRIES):
             try:
-                sequence = await self.connection.append(Stream.COMMANDS, subject, data, {}, PUBLISH_S)
+                return await self.connection.append(Stream.COMMANDS, subject, data, {}, PUBLISH_S)
             except UnknownOutcomeError:
                 continue
             except UnavailableError as error:
                 if _STORED not in str(error):
                     raise
-                return Accepted(identity, subject, None)
-            return Accepted(identity, subject, sequence)
+                return None
         text = f"{subject}: the bus did not confirm that it stored the command"
         raise UnknownOutcomeError(text, hint=f"rekey command {identity} says whether it did")
 
@@ -160,6 +168,7 @@ async def connected(context: Context) -> AsyncIterator[Session]:
         seen = Seen.load(context.state_dir)
         trust = TrustCache(connection, context.env, context.trust_genesis, seen, PUBLISH_S)
         await trust.refresh()
-        yield Session(context, connection, trust)
+        with written_to(context.trace_file, "rekey"):
+            yield Session(context, connection, trust)
     finally:
         await connection.close()
