@@ -114,6 +114,7 @@ def test_an_address_is_what_subjects_makes(carries: Any) -> None:
         "cmd": make.command("rotate", "k", "0" * 64),
         "mat": make.material("k", 1),
         "lse": make.lease("d", "i"),
+        "qta": make.quota("k", 1),
         "ntc": make.notice("d", "k"),
         "stop": make.stop("d", "k"),
         "rcpt": make.receipt("d", "i"),

@@ -83,6 +83,7 @@ def test_each_fact_may_be_said_by_its_author_alone(fact: object) -> None:
         pytest.param(Subjects(ENV).notice("x", "k"), Identity.DISTRIBUTOR, id="notices"),
         pytest.param(Subjects(ENV).stop("x", "k"), Identity.REVOCATION, id="stops"),
         pytest.param(Subjects(ENV).lease("x", "i"), Identity.DISTRIBUTOR, id="leases"),
+        pytest.param(Subjects(ENV).quota("k", 1), Identity.DISTRIBUTOR, id="ledgers"),
         pytest.param(Subjects(ENV).receipt("x", "i"), Identity.APPLICATION, id="receipts"),
         pytest.param(Subjects(ENV).trust(2), Identity.ENROLMENT, id="trust"),
         *(

@@ -6,7 +6,7 @@ import hashlib
 import os
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from rekey_core.adoption import Adoption, InstanceProof, adoption
@@ -91,7 +91,8 @@ class Fleet:
         dependent: str,
         instance: str,
         *,
-        until: datetime = NOW + timedelta(seconds=30),
+        at: datetime = NOW,
+        lease_s: int = 30,
         leased: tuple[int, ...] = (1,),
         key: str = KEY,
         ended: bool = False,
@@ -103,9 +104,8 @@ class Fleet:
                 dependent=dependent,
                 instance=instance,
                 endorsement=endorsement(dependent, instance),
-                until=until,
-                at=NOW,
-                keys={key: LeasedKey(versions=leased, as_of=1)},
+                at=at,
+                keys={key: LeasedKey(versions=leased, as_of=1, lease_s=lease_s)},
                 ended=ended,
             )
         )

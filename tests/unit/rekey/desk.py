@@ -10,6 +10,7 @@ from rekey.beliefs import Stopped
 from rekey.connection import Connection, Login
 from rekey.keystate import KeyState
 from rekey.receipts import Receipts
+from rekey.renewing import Renewing
 from rekey.requests import SEALED_HEADER, Requests
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import context_of
@@ -19,6 +20,7 @@ from rekey_core.confirmation import probe_message
 from rekey_core.contracts import (
     Answer,
     LeaseAnswer,
+    LeasedKey,
     LeaseRequest,
     MaterialAnswer,
     MaterialRequest,
@@ -98,10 +100,11 @@ class Desk(Connection):
                 releases = tuple(self.world.released(version) for version in request.versions)
                 return MaterialAnswer(**common, key=request.key, as_of=10, releases=releases)
             case LeaseRequest(leaving=True):
-                return LeaseAnswer(**common, duration_s=0, until=NOW, as_of={})
+                return LeaseAnswer(**common, keys={})
             case LeaseRequest():
-                as_of = dict.fromkeys(request.keys, 10)
-                return LeaseAnswer(**common, duration_s=30, until=NOW, as_of=as_of)
+                quotas = {key: request.wanted.get(key) for key in request.keys}
+                leased = {k: LeasedKey(versions=(), as_of=10, lease_s=30, quota=q) for k, q in quotas.items()}
+                return LeaseAnswer(**common, keys=leased)
             case ProbeRequest():
                 fact = self.world.generated(request.version, key=request.key, release=Release.NEVER)
                 message = probe_message(context_of(fact), request.phase, request.instance, request.nonce)
@@ -128,6 +131,7 @@ class Instance:
         self.requests = Requests(self.desk, world.identity, self.trust, 1.0)
         self.key = KeyState(key)
         self.receipts = Receipts(self.desk, world.identity, 1.0, lambda: {key: self.key.receipt()})
+        self.renewing = Renewing(self.requests, self.receipts, lambda: None)
         ports = Ports(
             connection=self.desk,
             identity=world.identity,
@@ -136,6 +140,7 @@ class Instance:
             requests=self.requests,
             receipts=self.receipts,
             within_s=1.0,
+            renew=self.renewing.once,
             rotated=self.rotated.append,
             stopped=self.stopped.append,
         )

@@ -30,7 +30,9 @@ def stopped(version: int, kind: str = "suspended") -> dict[int, Stopped]:
 def key() -> KeyState:
     state = KeyState(KEY)
     for number in (1, 2):
-        state.install(W.secret_version(number))
+        version = W.secret_version(number)
+        version.quota.extend(1000)
+        state.install(version)
     state.switch(1)
     state.protects = 1
     return state
@@ -60,7 +62,9 @@ def test_a_version_in_pre_activation_processes_what_a_faster_instance_wrote(
     box: Keyring, key: KeyState
 ) -> None:
     ahead = KeyState(KEY)
-    ahead.install(W.secret_version(2))
+    version = W.secret_version(2)
+    version.quota.extend(1)
+    ahead.install(version)
     ahead.switch(2)
     lease = LeaseClock(lambda: 0.0)
     lease.extend(0.0, 30)

@@ -8,7 +8,7 @@ import pytest
 
 from rekey.errors import LeaseExpiredError, UnavailableError
 from rekey.leaving import LEAVE_S, leave
-from rekey_core.contracts import Answer, LeaseRequest, Request
+from rekey_core.contracts import Answer, LeasedKey, LeaseRequest, Request
 from rekey_core.errors import ExpiredError, RefusedError
 from rekey_core.names import Service
 from rekey_core.readers import open_embedded_receipt
@@ -115,13 +115,14 @@ async def test_who_was_never_given_a_lease_has_nothing_to_end(me: Instance) -> N
     assert me.desk.requests == []
 
 
-async def test_an_answer_that_goes_on_ends_nothing_and_one_of_no_time_gives_none(me: Instance) -> None:
+async def test_an_answer_that_goes_on_ends_nothing_and_one_without_keys_gives_none(me: Instance) -> None:
     def other(answer: Answer) -> Answer:
-        return answer.model_copy(update={"duration_s": 0 if getattr(answer, "duration_s", 0) else 30})
+        leased = LeasedKey(versions=(), as_of=10, lease_s=30)
+        return answer.model_copy(update={"keys": {} if getattr(answer, "keys", {}) else {KEY: leased}})
 
     me.desk.forge = other
     receipt = await me.receipts.write()
-    with pytest.raises(UnavailableError, match="it goes on for 30 s"):
+    with pytest.raises(UnavailableError, match="it goes on for orders-db"):
         await me.requests.leave([KEY], receipt)
     with pytest.raises(UnavailableError, match="or none"):
         await me.requests.lease([KEY], receipt)

@@ -21,7 +21,7 @@ from rekey.keystate import KeyState
 from rekey.lease import LeaseClock
 from rekey.settings import Settings
 from rekey.signer import Signer
-from rekey_core.contracts import Answer
+from rekey_core.contracts import Answer, LeasedKey
 from rekey_core.names import Service
 from tests.unit.rekey.desk import Instance
 from tests.unit.rekey.world import KEY, NOW, World
@@ -85,7 +85,9 @@ async def test_every_try_has_a_nonce_and_a_sealing_key_of_its_own(me: Instance) 
 
 
 async def test_a_lease_for_other_keys_is_not_taken(me: Instance) -> None:
-    me.desk.forge = lambda answer: answer.model_copy(update={"as_of": {"other": 1}})
+    me.desk.forge = lambda answer: answer.model_copy(
+        update={"keys": {"other": LeasedKey(versions=(), as_of=1, lease_s=30)}}
+    )
     with pytest.raises(UnavailableError, match="other keys"):
         await me.requests.lease([KEY], await me.receipts.write())
 

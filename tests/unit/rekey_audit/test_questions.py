@@ -127,9 +127,8 @@ def an_instance(
         dependent="orders",
         instance="0" * 32,
         endorsement=ENDORSEMENT,
-        until=log.now + timedelta(seconds=30),
         at=log.now,
-        keys={KEY: LeasedKey(versions=(1,), as_of=0)},
+        keys={KEY: LeasedKey(versions=(1,), as_of=0, lease_s=30)},
     )
     held = KeyReceipt(proofs={}, protects=None, stopped=stopped, refused=refused, as_of=0)
     receipt = Receipt(

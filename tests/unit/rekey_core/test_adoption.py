@@ -23,6 +23,7 @@ from tests.unit.fleet import KEY, ONE, OTHER, TWO, Fleet
 from tests.unit.world import ENV, NOW, World
 
 MARGIN: Final = timedelta(seconds=LEASE_MARGIN_S)
+LENGTH: Final = timedelta(seconds=30)  # of the leases here
 
 
 def moving() -> World:
@@ -52,7 +53,9 @@ def test_an_instance_that_has_said_nothing_has_proved_nothing() -> None:
     f = fleet()
     assert f.adoption().dependents == {
         "billing": (),
-        "orders": (InstanceProof(ONE, f.leases[0].until, installed=False, switched=False, stopped=False),),
+        "orders": (
+            InstanceProof(ONE, NOW + timedelta(seconds=30), installed=False, switched=False, stopped=False),
+        ),
     }
     assert (f.adoption().all_installed, f.adoption().all_switched) == (False, False)
     assert f.adoption().missing("installed") == f.adoption().missing("switched") == (f"orders/{ONE}",)
@@ -172,25 +175,25 @@ def test_a_version_that_was_never_generated_is_never_installed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("until", "live"),
+    ("since", "live"),
     [
-        pytest.param(NOW, True, id="until now"),
-        pytest.param(NOW - MARGIN, True, id="within the margin"),
-        pytest.param(NOW - MARGIN - timedelta(microseconds=1), False, id="past the margin"),
+        pytest.param(NOW - LENGTH, True, id="until now"),
+        pytest.param(NOW - LENGTH - MARGIN, True, id="within the margin"),
+        pytest.param(NOW - LENGTH - MARGIN - timedelta(microseconds=1), False, id="past the margin"),
         pytest.param(datetime.max.replace(tzinfo=UTC), True, id="until the end of time, without a crash"),
         pytest.param(datetime.min.replace(tzinfo=UTC), False, id="since the beginning of time"),
     ],
 )
-def test_an_instance_is_live_by_its_lease(until: datetime, live: bool) -> None:  # noqa: FBT001
+def test_an_instance_is_live_by_its_lease(since: datetime, live: bool) -> None:  # noqa: FBT001
     f = Fleet(MOVING)
-    f.live("orders", ONE, until=until)
+    f.live("orders", ONE, at=since)
     assert is_live(f.leases[0], KEY, NOW) is live
     assert len(f.adoption().dependents["orders"]) == int(live)
 
 
 def test_an_instance_that_ended_its_lease_is_waited_for_no_second_longer() -> None:
     f = Fleet(MOVING)
-    f.live("orders", ONE, until=NOW, ended=True)
+    f.live("orders", ONE, at=NOW - LENGTH, ended=True)
     f.live("billing", TWO, ended=True)  # whatever the clocks of those who read it say
     assert not any(is_live(lease, KEY, NOW) for lease in f.leases)
     assert dict(f.adoption().dependents) == {"billing": (), "orders": ()}
@@ -215,7 +218,9 @@ def test_a_dependent_without_a_grant_is_not_waited_for() -> None:
 def test_an_instance_that_protects_with_the_new_and_stopped_the_old_has_switched() -> None:
     f = fleet(active=True)
     f.says("orders", ONE, f.confirmation(ONE, switched=True), protects=2, stopped=(1,))
-    assert f.proof() == InstanceProof(ONE, f.leases[0].until, installed=True, switched=True, stopped=True)
+    assert f.proof() == InstanceProof(
+        ONE, NOW + timedelta(seconds=30), installed=True, switched=True, stopped=True
+    )
     assert (f.adoption().all_switched, f.adoption().missing("switched")) == (True, ())
 
 

@@ -27,6 +27,7 @@ from rekey_core.errors import (
     StateRefusedError,
 )
 from rekey_core.lifecycle import VersionState
+from rekey_core.quotas import BUDGET, ROTATE_AT
 from rekey_rotation_scheduler import planner
 from tests.unit.facts import world
 from tests.unit.fleet import ONE, OTHER, TWO, Fleet
@@ -262,6 +263,43 @@ def test_time_asks_once() -> None:
     assert first is not None
     w.add(first, at=LONG_AFTER)
     assert planner.step(w.state(), None, LONG_AFTER) is None
+
+
+def in_motion(w: World) -> None:
+    w.generated(2, w.requested(2))
+
+
+def half_way(w: World) -> None:
+    w.version(2)
+
+
+def stopped(w: World) -> None:
+    w.suspended(1)
+
+
+@pytest.mark.parametrize(
+    ("release", "before", "allotted", "reason"),
+    [
+        pytest.param("trusted-recipient", None, ROTATE_AT, "volume", id="three quarters are given away"),
+        pytest.param("trusted-recipient", None, ROTATE_AT - 1, None, id="not yet"),
+        pytest.param("trusted-recipient", in_motion, BUDGET, None, id="another version is on its way"),
+        pytest.param("trusted-recipient", half_way, BUDGET, None, id="the version before is not left yet"),
+        pytest.param("trusted-recipient", stopped, BUDGET, None, id="nobody protects with it"),
+        pytest.param("never", None, BUDGET, None, id="its messages are not counted"),
+    ],
+)
+def test_volume_asks_for_a_version_when_the_budget_is_nearly_given_away(
+    release: str, before: Callable[[World], None] | None, allotted: int, reason: str | None
+) -> None:
+    w = world(versions=1, release=release)
+    if before:
+        before(w)
+    fact = planner.step(w.state(), None, NOW, allotted)
+    assert (fact.reason if isinstance(fact, RotationRequested) else None) == reason
+    if fact is not None:
+        w.add(fact)
+        assert w.state().voids == ()
+        assert planner.step(w.state(), None, NOW, allotted) is None, "it asks once"
 
 
 def test_a_key_without_a_current_version_is_not_rotated_by_time() -> None:

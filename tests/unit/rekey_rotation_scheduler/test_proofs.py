@@ -18,12 +18,12 @@ from tests.unit.world import NOW
 GIVEN = timedelta(seconds=30)
 
 
-def lease(said_at: timedelta, given: timedelta = GIVEN) -> Stored[Lease]:
+def lease(said_at: timedelta, *, ended: bool = False) -> Stored[Lease]:
     """Stored NOW by a distributor whose clock is off by ``said_at``."""
     fleet = Fleet(world())
     fleet.live("orders", ONE)
     at = NOW + said_at
-    one = fleet.leases[0].model_copy(update={"at": at, "until": at + given})
+    one = fleet.leases[0].model_copy(update={"at": at, "ended": ended})
     return replace(stored(one), stored_at=NOW)
 
 
@@ -42,5 +42,6 @@ def test_an_instance_is_live_as_long_as_its_lease_was_given(off: timedelta) -> N
     assert not is_live(counted, KEY, end + timedelta(seconds=1))
 
 
-def test_a_lease_that_was_ended_is_over_when_that_was_stored() -> None:
-    assert on_the_clock_of_the_bus(lease(timedelta(hours=1), timedelta())).model.until == NOW
+def test_a_lease_that_was_ended_is_over_whatever_anybodys_clock_says() -> None:
+    counted = on_the_clock_of_the_bus(lease(timedelta(hours=1), ended=True)).model
+    assert not is_live(counted, KEY, NOW - timedelta(hours=2))

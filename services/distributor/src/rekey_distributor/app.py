@@ -13,6 +13,7 @@ from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.handlers import Distributor
 from rekey_distributor.jwks import JwksApp
 from rekey_distributor.leasing import Leasing
+from rekey_distributor.quotas import Quotas
 from rekey_distributor.records import Records
 from rekey_distributor.releasing import Releasing
 from rekey_distributor.requests import Requests
@@ -31,7 +32,8 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     records, deliveries, emergencies = Records(bus, hsm), Deliveries(bus), Emergencies()
     distributor = Distributor(bus, keylog, hsm, records, emergencies)
     releasing = Releasing(bus, keylog, hsm, records, deliveries, emergencies)
-    requests = Requests(bus, releasing, Leasing(bus, keylog, deliveries, emergencies))
+    leasing = Leasing(bus, keylog, deliveries, emergencies, Quotas(bus), settings.dev_longest_lease_s)
+    requests = Requests(bus, releasing, leasing)
     await distributor.recall()
     service.consume("distributor-emergency", distributor.on_emergency)
     service.consume("distributor", distributor.on_fact)

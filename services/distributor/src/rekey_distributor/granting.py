@@ -18,6 +18,7 @@ from rekey_core.errors import (
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Release
+from rekey_core.quotas import is_counted
 
 _RELEASED = frozenset({VersionState.PRE_ACTIVATION, VersionState.ACTIVE, VersionState.DEACTIVATED})
 
@@ -110,6 +111,13 @@ def _in_hsm(state: KeyState, dependent: str, version: int, denied: Collection[in
         message = f"{state.key}@{version} is of release {generated.model.release}, not used inside the HSM"
         raise UsageRefusedError(message, hint="use keyring(), not signer()")
     return generated
+
+
+def counted_version(state: KeyState, denied: Collection[int]) -> int | None:
+    """The version that instances protect with under a quota of messages: the current one, where they are counted."""
+    if not is_counted(state.algorithm, state.release) or state.current in denied:
+        return None
+    return state.current
 
 
 def versions_to_prove(state: KeyState, denied: Collection[int]) -> tuple[int, ...]:

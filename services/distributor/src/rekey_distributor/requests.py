@@ -80,7 +80,7 @@ class Requests:
             case ProbeRequest():
                 return await self.releasing.probe(request)
             case SignRequest():
-                await self.leasing.check(request.dependent, request.instance)
+                await self.leasing.check(request.dependent, request.instance, request.key)
                 return await self.releasing.sign(request)
         message = f"no answer to {type(request).__name__}"
         raise TypeError(message)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from rekey_runtime.settings import ServiceSettings
 
@@ -17,4 +20,7 @@ class DistributorSettings(ServiceSettings):
     jwks_host: str = "127.0.0.1"
     jwks_port: int  # TCP
     overhear_s: float = 0.5  # how long a command that another replica took may be unknown here
+    dev_longest_lease_s: Annotated[int, Field(ge=1)] | None = (
+        None  # shortens leases, for tests; nothing can lengthen one
+    )
     sweep_s: float = 15.0  # how often every notice is held against the log

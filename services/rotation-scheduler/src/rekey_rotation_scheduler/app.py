@@ -1,4 +1,4 @@
-"""Composition of the rotation-scheduler: three consumers, one worker, one tick."""
+"""Composition of the rotation-scheduler: four consumers, one worker, one tick."""
 
 from __future__ import annotations
 
@@ -15,5 +15,6 @@ async def compose(service: Service, settings: SchedulerSettings) -> None:
     service.consume("rotation-scheduler", scheduler.on_command)
     service.consume("rotation-scheduler-facts", scheduler.on_fact)
     service.consume("rotation-scheduler-receipts", scheduler.on_receipt)
+    service.consume("rotation-scheduler-quotas", scheduler.on_quota)
     service.every(settings.tick_s, scheduler.tick)
     service.background(scheduler.work)

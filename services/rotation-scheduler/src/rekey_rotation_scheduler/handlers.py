@@ -17,10 +17,11 @@ from rekey_core.contracts import Fact, Register, Rotate, RotationRequested
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, NotInScopeError, RekeyError, UnknownTypeError
 from rekey_core.fold import KeyState, rotation_due
-from rekey_core.readers import key_in, keys_in, open_command, open_receipt
+from rekey_core.quotas import ROTATE_AT
+from rekey_core.readers import key_in, keys_in, open_command, open_quota, open_receipt
 from rekey_core.tracecontext import Attribute, Attributes, TraceContext
 from rekey_rotation_scheduler import planner
-from rekey_rotation_scheduler.proofs import adopted
+from rekey_rotation_scheduler.proofs import adopted, allotted
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.telemetry import present_trace
@@ -37,6 +38,7 @@ class Scheduler:
     _keys: dict[str, KeyState | None] = field(
         default_factory=dict
     )  # every key, and how it was after its last step
+    _low: set[str] = field(default_factory=set)  # keys whose budget was found low; until they rotate
     _woken: dict[str, TraceContext | None] = field(default_factory=dict)  # and the span that woke it
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -75,6 +77,18 @@ class Scheduler:
             if key in self._keys:  # nobody makes us read keys that do not exist
                 self.wake(key)
 
+    async def on_quota(self, message: BusMessage) -> None:
+        """A budget that is nearly given away makes it time for another version. Raises for a ledger that does not verify."""
+        key = key_in(message.subject)
+        is_low = True
+        try:
+            ledger = (await self.bus.trust.fresh(lambda trust: open_quota(message, trust))).model
+            is_low = ledger.allotted >= ROTATE_AT
+        finally:
+            if is_low and key in self._keys:
+                self._low.add(key)
+                self.wake(key)
+
     async def recall(self) -> None:
         """At start: every registered key is looked at once."""
         env = self.bus.settings.env
@@ -86,7 +100,7 @@ class Scheduler:
         """Wake what time alone may move: a rotation under way (leases run out), a cryptoperiod that ended."""
         now = datetime.now(UTC)
         for key, state in self._keys.items():
-            if state is None or planner.unfinished(state) or rotation_due(state, now):
+            if state is None or key in self._low or planner.unfinished(state) or rotation_due(state, now):
                 self.wake(key)
 
     def wake(self, key: str) -> None:
@@ -123,7 +137,7 @@ class Scheduler:
         self._keys[key] = state
         target = planner.subject_of(state)
         proof = await adopted(self.bus, state, target) if target is not None else None
-        fact = planner.step(state, proof, datetime.now(UTC))
+        fact = planner.step(state, proof, datetime.now(UTC), await self._allotted(state))
         if fact is None:
             return False
         with self._span(state, fact, woken_by):
@@ -141,6 +155,13 @@ class Scheduler:
             return self.bus.tracing.root(name, attributes)
         same = woken_by is not None and woken_by.trace_id == state.trace.trace_id
         return self.bus.tracing.span(name, attributes, parent=woken_by if same else state.trace)
+
+    async def _allotted(self, state: KeyState) -> int:
+        version = planner.counted_version(state)
+        found = await allotted(self.bus, state.key, version) if version is not None else 0
+        if found < ROTATE_AT and not planner.unfinished(state):
+            self._low.discard(state.key)
+        return found
 
 
 def _owned(state: KeyState, command: Rotate) -> KeyState:

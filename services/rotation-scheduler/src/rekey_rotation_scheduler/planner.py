@@ -29,6 +29,7 @@ from rekey_core.fold import KeyState, rotation_due
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST, check_registration, class_named
+from rekey_core.quotas import ROTATE_AT, has_budget
 from rekey_core.trust import Trust
 
 
@@ -82,8 +83,11 @@ def rotation(state: KeyState, signed: SignedCommand, now: datetime) -> Fact:
     return _requested(state, cause, "person", signed, now)
 
 
-def step(state: KeyState, adopted: Adoption | None, now: datetime) -> Fact | None:
-    """The next fact that time and receipts allow; ``adopted`` is about the version of ``subject_of(state)``."""
+def step(state: KeyState, adopted: Adoption | None, now: datetime, allotted: int = 0) -> Fact | None:
+    """The next fact that time, receipts and the budget allow.
+
+    ``adopted`` is about the version of ``subject_of(state)``, ``allotted`` counts messages of ``counted_version(state)``.
+    """
     if state.registered is None or state.undecidable:
         return None
     target = subject_of(state)
@@ -92,10 +96,15 @@ def step(state: KeyState, adopted: Adoption | None, now: datetime) -> Fact | Non
             return None
         return _activation(state, adopted, now) or _deactivation(state, adopted, now)
     if not unfinished(state) and rotation_due(state, now):
-        return _requested(
-            state, f"time-{state.next_version()}-{state.registered.sequence}", "time", None, now
-        )
+        return _asked(state, "time", state.registered.sequence, now)
+    if counted_version(state) is not None and allotted >= ROTATE_AT:
+        return _asked(state, "volume", state.registered.sequence, now)
     return None
+
+
+def counted_version(state: KeyState) -> int | None:
+    """The version whose budget of messages may make it time for another one: the current one, if nothing moves."""
+    return state.current if has_budget(state.algorithm) and not unfinished(state) else None
 
 
 def subject_of(state: KeyState) -> int | None:
@@ -146,6 +155,12 @@ def _deactivation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | N
     )
 
 
+def _asked(
+    state: KeyState, reason: Literal["time", "volume"], registered: int, now: datetime
+) -> RotationRequested:
+    return _requested(state, f"{reason}-{state.next_version()}-{registered}", reason, None, now)
+
+
 def _counts(adopted: Adoption) -> tuple[Count, ...]:
     return tuple(
         Count(dependent=name, instances=tuple(sorted(i.instance for i in instances)))
@@ -179,7 +194,7 @@ def _registered(state: KeyState, command: Register, signed: SignedCommand, now: 
 def _requested(
     state: KeyState,
     cause: str,
-    reason: Literal["initial", "time", "person"],
+    reason: Literal["initial", "time", "volume", "person"],
     signed: SignedCommand | None,
     now: datetime,
 ) -> RotationRequested:

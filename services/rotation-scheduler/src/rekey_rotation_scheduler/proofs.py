@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final, TypeVar
 
 from rekey_core.adoption import LEASE_MARGIN_S, Adoption, adoption
@@ -18,10 +18,10 @@ from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnavailableError
 from rekey_core.fold import KeyState
 from rekey_core.policy import CLASSES
-from rekey_core.readers import open_delivered, open_lease, open_receipt
+from rekey_core.quotas import BUDGET
+from rekey_core.readers import open_delivered, open_lease, open_quota, open_receipt
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
-from rekey_runtime.wire import timestamp
 
 LONGEST: Final = timedelta(seconds=max(key_class.lease_s for key_class in CLASSES) + LEASE_MARGIN_S)
 FILTERS: Final = 500  # subjects in one question; an answer holds 1,024 at most
@@ -40,7 +40,7 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     """
     env = bus.settings.env
     dependents = sorted(state.grants)
-    now = await _bus_time(bus)
+    now = await bus.time(Stream.LEASES)  # before they are read, so that it is rather too early
     stored = await _all_leases(bus, [f"lse.{env}.{name}.*" for name in dependents])
     lease_messages = [message for message in stored if now - message.stored_at <= LONGEST]
     receipt_messages = await _receipts(bus, [message.subject for message in lease_messages])
@@ -50,6 +50,20 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     deliveries = [stored.model for stored in _believed(delivered_messages, open_delivered, trust)]
     receipts = list(_believed(receipt_messages, open_receipt, trust))
     return adoption(state, version, leases, receipts, deliveries, now)
+
+
+async def allotted(bus: Bus, key: str, version: int) -> int:
+    """How many messages of a version are given away, as the leader has it.
+
+    A ledger that does not verify may stand in the place of one that did: the distributor gives nothing more of it.
+    """
+    message = await bus.last(Stream.QUOTAS, bus.subjects.quota(key, version))
+    if message is None:
+        return 0
+    try:
+        return (await bus.trust.fresh(lambda trust: open_quota(message, trust))).model.allotted
+    except MalformedError:
+        return BUDGET
 
 
 def _lease(message: BusMessage, trust: Trust) -> Stored[Lease]:
@@ -66,15 +80,7 @@ def on_the_clock_of_the_bus(stored: Stored[Lease]) -> Stored[Lease]:
 
     The instance counts from before that moment, so it ends earlier, whatever the distributor's clock and ours say.
     """
-    lease = stored.model
-    until = stored.stored_at + max(lease.until - lease.at, timedelta())
-    return replace(stored, model=lease.model_copy(update={"until": until}))
-
-
-async def _bus_time(bus: Bus) -> datetime:
-    """What the clock says that stamps the leases; asked before they are read, so that it is rather too early."""
-    info = await bus.info(f"STREAM.INFO.{Stream.LEASES}")
-    return timestamp(str(info["ts"]))
+    return replace(stored, model=stored.model.model_copy(update={"at": stored.stored_at}))
 
 
 async def _receipts(bus: Bus, leases: list[str]) -> list[BusMessage]:

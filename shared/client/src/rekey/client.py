@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
+import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,11 +19,10 @@ from rekey.connection import Connection, Login
 from rekey.identity import Identity
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
-from rekey.lease import LeaseClock, boottime
 from rekey.leaving import leave
 from rekey.receipts import Receipts
+from rekey.renewing import Renewing
 from rekey.requests import Requests
-from rekey.retry import pause_s
 from rekey.settings import Settings
 from rekey.signer import Signer
 from rekey.spans import written_to
@@ -41,6 +42,7 @@ from rekey_core.names import Release
 
 JOIN_POLL_S: Final = 0.1  # how often a key that is not ready yet is looked at again
 
+_OPEN: Final[weakref.WeakSet[Keys]] = weakref.WeakSet()
 _log = logging.getLogger(__name__)
 
 
@@ -85,11 +87,9 @@ class Keys:
         self._trust = TrustCache(self._connection, settings.env, settings.trust_genesis, seen, settings.try_s)
         self._requests = Requests(self._connection, identity, self._trust, settings.try_s)
         self._receipts = Receipts(self._connection, identity, settings.try_s, self._content)
-        self._lease = LeaseClock()
+        self._over: str | None = None  # why no key may be used here ever again
         self._workers: dict[str, KeyWorker] = {}
-        self._admitted: set[str] = set()
-        self._asking = asyncio.Lock()
-        self._hurry = asyncio.Event()
+        self._renewing = Renewing(self._requests, self._receipts, self._poke_all)
         self._background = Background(self._broken)
         self._on_rotated: list[Handler[Rotated]] = []
         self._on_stopped: list[Handler[Stopped]] = []
@@ -101,6 +101,7 @@ class Keys:
             requests=self._requests,
             receipts=self._receipts,
             within_s=settings.try_s,
+            renew=self._renewing.once,
             rotated=lambda event: self._background.tell(self._on_rotated, event),
             stopped=lambda event: self._background.tell(self._on_stopped, event),
         )
@@ -119,7 +120,7 @@ class Keys:
             UnavailableError: it was not ready within the settings' ``total_s``; says why.
         """
         worker = await self._join(name, Release.TRUSTED_RECIPIENT, "use signer(), not keyring()")
-        return Keyring(worker.key, self._lease)
+        return Keyring(worker.key, worker.key.lease)
 
     async def signer(self, name: str) -> Signer:
         """The key ``name`` for signing inside the HSM. Raises as ``keyring``."""
@@ -127,9 +128,9 @@ class Keys:
 
         def look_again() -> None:
             worker.poke()
-            self._hurry.set()
+            self._renewing.hurry()
 
-        return Signer(worker.key, self._lease, self._requests, self._settings.total_s, look_again)
+        return Signer(worker.key, worker.key.lease, self._requests, self._settings.total_s, look_again)
 
     def on_rotated(self, handler: Handler[Rotated]) -> None:
         """Call this when a key protects with another version; a coroutine function is run as a task."""
@@ -152,7 +153,8 @@ class Keys:
             if hears.listener is authority.Identity.APPLICATION:
                 subject = hears.subject.format(env=self._settings.env, self=self._settings.dependent)
                 await self._connection.hear(subject, self._heard)
-        self._background.start(self._renew_for_ever())
+        self._background.start(self._renewing.for_ever())
+        _OPEN.add(self)
 
     async def close(self) -> None:
         """Stop; all keys refuse from now on. No receipt is sent: what was signed stays true.
@@ -162,13 +164,13 @@ class Keys:
         Raises:
             Exception: the background work failed in a way that it must not; the first such failure.
         """
-        self._lease.end("the connection was closed")
+        self._end("the connection was closed")
         for worker in self._workers.values():
             worker.key.close()
         try:
             await self._background.stop()
-            admitted = [self._workers[name] for name in self._admitted]
-            await leave(admitted, self._requests, self._receipts, self._asking)
+            admitted = [self._workers[name] for name in self._renewing.admitted]
+            await leave(admitted, self._requests, self._receipts, self._renewing.asking)
         finally:
             await self._connection.close()
         if self._background.failures:
@@ -181,8 +183,8 @@ class Keys:
             try:
                 await worker.reconcile()
                 _check_release(worker.key, release, hint)
-                if name not in self._admitted or not self._lease.is_valid:
-                    await self._renew(name)
+                if name not in self._renewing.admitted or not worker.key.lease.is_valid:
+                    await self._renewing.once(worker.key)
                 if worker.key.is_ready:
                     return self._joined(worker)
                 worker.key.problem = "it has no active version yet"
@@ -201,7 +203,11 @@ class Keys:
             await asyncio.sleep(JOIN_POLL_S)
 
     def _worker(self, name: str) -> KeyWorker:
-        worker = self._workers[name] = KeyWorker(KeyState(name), self._ports)
+        key = KeyState(name)
+        self._renewing.watch(key)
+        if self._over:
+            key.lease.end(self._over)
+        worker = self._workers[name] = KeyWorker(key, self._ports)
         return worker
 
     def _joined(self, worker: KeyWorker) -> KeyWorker:
@@ -211,52 +217,8 @@ class Keys:
 
     def _forget(self, name: str) -> None:
         """A key that was never admitted leaves nothing behind."""
-        if name not in self._admitted:
+        if name not in self._renewing.admitted:
             self._workers.pop(name, None)
-
-    async def _renew(self, joining: str | None = None) -> None:
-        """One try to get a lease for every admitted key and the one that joins."""
-        async with self._asking:
-            names = sorted(self._admitted | ({joining} if joining else set()))
-            keys = [self._workers[name].key for name in names]
-            proved = {key.name: frozenset(key.held) for key in keys}
-            receipt = await self._receipts.write()
-            sent = boottime()
-            try:
-                answer = await self._requests.lease(names, receipt)
-            except NotInstalledError:
-                for key in keys:  # whatever an earlier lease said, prove everything again
-                    key.leased = frozenset()
-                raise
-            self._lease.extend(sent, answer.duration_s)
-            self._lease.problem = "it was not renewed in time"
-            self._admitted.update(names)
-            for key in keys:
-                key.leased = proved[key.name]
-
-    async def _renew_for_ever(self) -> None:
-        failures = 0
-        while True:
-            await self._wait(pause_s(failures) if failures else self._lease.renew_in_s)
-            if not self._admitted:
-                continue
-            try:
-                await self._renew()
-                failures = 0
-            except RekeyError as error:
-                failures += 1
-                self._lease.problem = str(error)
-                _log.warning("lease not renewed: %s", error, extra={"event": "lease", "code": error.code})
-            self._poke_all()
-
-    async def _wait(self, seconds: float) -> None:
-        """Until the time is over or somebody hurries; without keys until there is one."""
-        self._hurry.clear()
-        try:
-            async with asyncio.timeout(seconds if self._admitted else JOIN_POLL_S):
-                await self._hurry.wait()
-        except TimeoutError:
-            return
 
     def _content(self) -> Mapping[str, KeyReceipt]:
         return {name: worker.key.receipt() for name, worker in sorted(self._workers.items())}
@@ -268,7 +230,7 @@ class Keys:
             current=current.version if current else None,
             held=tuple(sorted(key.held)),
             stopped=tuple(sorted(key.stopped)),
-            lease_until=self._lease.end_time() if key.name in self._admitted else None,
+            lease_until=key.lease.end_time() if key.name in self._renewing.admitted else None,
             problem=key.problem,
         )
 
@@ -278,11 +240,25 @@ class Keys:
             worker.poke()
 
     def _broken(self, failure: BaseException) -> None:
-        self._lease.end(f"the background work failed: {type(failure).__name__}: {failure}")
+        self._end(f"the background work failed: {type(failure).__name__}: {failure}")
+
+    def _end(self, why: str) -> None:
+        self._over = why
+        for worker in self._workers.values():
+            worker.key.lease.end(why)
 
     def _poke_all(self) -> None:
         for worker in self._workers.values():
             worker.poke()
+
+
+def _forked() -> None:
+    """In the child of a fork: what was given was given to the parent, which goes on with it."""
+    for keys in _OPEN:
+        keys._end("this process is a fork of the one that connected, connect again here")  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 def _check_release(key: KeyState, release: Release, hint: str) -> None:

@@ -1,6 +1,7 @@
 """What a call of the SDK can raise: rekey's own tree, and the leaves that only a dependent meets.
 
-``UnavailableError``, ``LeaseExpiredError``: try again later, nothing was decided. ``RefusedError`` leaves: a rule says no.
+``UnavailableError``, ``LeaseExpiredError``, ``QuotaExhaustedError``: try again later, nothing was decided.
+``RefusedError`` leaves: a rule says no.
 ``MalformedError`` leaves: what came is not what it says it is. Every error says in ``hint`` what to do next.
 """
 
@@ -38,6 +39,7 @@ __all__ = [
     "NotFoundError",
     "NotGrantedError",
     "NotInstalledError",
+    "QuotaExhaustedError",
     "RefusedError",
     "RekeyError",
     "RetryableError",
@@ -57,6 +59,10 @@ __all__ = [
 
 class LeaseExpiredError(RetryableError):
     """The instance could not renew its lease: it may not use the key until it does."""
+
+
+class QuotaExhaustedError(RetryableError):
+    """The instance has protected as many messages as it was given: no more until it is given more, or another version."""
 
 
 class UnknownKeyIdError(RefusedError):

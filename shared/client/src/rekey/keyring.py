@@ -27,12 +27,14 @@ class Keyring:
 
         Raises:
             LeaseExpiredError: the instance may not use the key until its lease is renewed.
+            QuotaExhaustedError: it has protected as many messages as it was given.
             VersionSuspendedError, VersionCompromisedError: a responder stopped the version that protects.
         """
         self._lease.check(self._key.name)
         version = self._key.enter()
         try:
             held = secret_version(version)
+            held.quota.take()
             return tink.encrypt(held.aead, held.fact.key_id, data, aad)
         finally:
             version.in_flight.leave()

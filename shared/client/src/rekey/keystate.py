@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from rekey.beliefs import Stopped
 from rekey.errors import LeaseExpiredError, UnavailableError
+from rekey.lease import LeaseClock
 from rekey.versions import SecretVersion, Version
 from rekey_core.contracts import KeyReceipt
 from rekey_core.names import Release
@@ -31,6 +32,10 @@ class KeyState:
 
     def __init__(self, name: str, as_of: int = 0) -> None:
         self.name = name
+        self.lease = LeaseClock()
+        self.next: int | None = (
+            None  # the version that it is about to protect with, once there is a quota for it
+        )
         self.release: Release | None = None
         self.as_of = as_of
         self.place = 0  # stream sequence of the newest notice
@@ -49,6 +54,8 @@ class KeyState:
         """Hold a version: it processes from now on. One that was stopped while it was on its way is not held."""
         if version.version in self.stopped:
             return
+        if isinstance(version, SecretVersion):
+            version.quota.hurry = self.lease.hurry
         self.held[version.version] = version
         self.ids[version.version] = version.id
         self.view = replace(self.view, by_id={**self.view.by_id, version.id: version})
@@ -57,6 +64,7 @@ class KeyState:
         """Protect with a version that is held; the one before."""
         previous = self.newest or None
         self.newest = number
+        self.next = None
         self.view = replace(self.view, current=self.held[number], refusal=None)
         return previous
 
@@ -105,6 +113,11 @@ class KeyState:
     def is_taken(self, name: int | str, *, by_other_than: int) -> bool:
         """Whether data of another version carries this id."""
         return any(known == name for version, known in self.ids.items() if version != by_other_than)
+
+    def counted(self) -> SecretVersion | None:
+        """The version for which a quota of messages is needed: the one to come, else the one that protects."""
+        version = (self.held.get(self.next) if self.next else None) or self.view.current
+        return version if isinstance(version, SecretVersion) and version.is_counted else None
 
     @property
     def is_ready(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from rekey.errors import LeaseExpiredError
@@ -14,19 +15,23 @@ _CLOCK: Final[int] = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _NEVER: Final = float("-inf")
 
 
-def boottime() -> float:
-    """Seconds on the clock of leases."""
-    return time.clock_gettime(_CLOCK)
+boottime: Final = partial(
+    time.clock_gettime, _CLOCK
+)  # seconds on the clock of leases; asked at every call, so no layer
 
 
 class LeaseClock:
     """The end of the lease and, once it is over, why it was not renewed."""
 
-    __slots__ = ("_closed", "_now", "duration_s", "problem", "until")
+    __slots__ = ("_closed", "_hurried", "_now", "duration_s", "hurry", "problem", "until")
 
     def __init__(self, now: Callable[[], float] = boottime) -> None:
         self._now = now
         self._closed = False
+        self._hurried = False
+        self.hurry: Callable[[], None] = lambda: (
+            None
+        )  # called once, from any thread, when it was found to be over
         self.until = _NEVER
         self.duration_s = 0.0
         self.problem = "none was given yet"
@@ -37,6 +42,7 @@ class LeaseClock:
             return
         self.until = max(self.until, sent + duration_s)
         self.duration_s = duration_s
+        self._hurried = False
 
     def end(self, why: str) -> None:
         """It is over now and stays over."""
@@ -66,6 +72,9 @@ class LeaseClock:
             LeaseExpiredError: says since when, why and what to do.
         """
         if self._now() >= self.until:
+            if not self._hurried:  # timers of the event loop stand still while the machine sleeps
+                self._hurried = True
+                self.hurry()
             raise self._expired(key)
 
     def end_time(self) -> datetime | None:

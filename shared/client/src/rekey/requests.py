@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, TypedDict, TypeVar
 
 from rekey.connection import Connection
@@ -26,6 +27,7 @@ from rekey_core.contracts import (
     MaterialRequest,
     ProbeRequest,
     ProbeSignature,
+    Quota,
     RefusalAnswer,
     Request,
     SignatureAnswer,
@@ -82,11 +84,13 @@ class Requests:
             raise UnavailableError(f"key {key}: the answer is about other versions than the request")
         return answer
 
-    async def lease(self, keys: Sequence[str], receipt: Signed) -> LeaseAnswer:
-        """A lease for all of these keys; the receipt proves what is held."""
-        request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt)
+    async def lease(
+        self, keys: Sequence[str], receipt: Signed, wanted: Mapping[str, Quota] = MappingProxyType({})
+    ) -> LeaseAnswer:
+        """A lease for all of these keys; the receipt proves what is held. ``wanted``: messages in all, by key."""
+        request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt, wanted=dict(wanted))
         answer = await self._answer(request, LeaseAnswer)
-        if set(answer.as_of) != set(keys) or answer.duration_s == 0:
+        if set(answer.keys) != set(keys):
             raise UnavailableError("the lease is about other keys than the request, or none")
         return answer
 
@@ -94,8 +98,8 @@ class Requests:
         """End the lease: this instance uses nothing any more. The receipt is the last one; it need not prove anything."""
         request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt, leaving=True)
         answer = await self._answer(request, LeaseAnswer)
-        if answer.duration_s != 0:
-            raise UnavailableError(f"the lease is not ended, it goes on for {answer.duration_s} s")
+        if answer.keys:
+            raise UnavailableError(f"the lease is not ended, it goes on for {', '.join(sorted(answer.keys))}")
 
     async def probe(self, key: str, version: int, phase: Phase) -> ProbeSignature:
         """The HSM's signature over this instance's probe."""

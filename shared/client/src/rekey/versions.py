@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rekey.identity import TransportKey
+from rekey.quota import Quota
 from rekey_core.ciphertext import aead_of
 from rekey_core.confirmation import (
     Phase,
@@ -39,6 +40,7 @@ from rekey_core.encoding import b64u_decode
 from rekey_core.errors import RecordError, ReplayedError, SchemaError, SignatureError
 from rekey_core.jwk import COORDINATE_BYTES, p256_key, public_jwk
 from rekey_core.names import Algorithm, Release
+from rekey_core.quotas import is_counted
 from rekey_core.secret import Secret
 
 
@@ -79,6 +81,7 @@ class SecretVersion:
     installed: str
     in_flight: InFlight
     _secret: Secret
+    quota: Quota
     switched: str | None = None
 
     @property
@@ -90,6 +93,11 @@ class SecretVersion:
     def id(self) -> int:
         """The key id in ciphertexts."""
         return self.fact.key_id
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether each message that is protected with it needs a permit."""
+        return is_counted(self.fact.algorithm, self.fact.release)
 
     def confirm_switch(self, instance: str) -> None:
         """Compute what proves that the instance protects with it."""
@@ -170,7 +178,9 @@ def install_secret(
     if not hmac.compare_digest(commit(secret, commitment_input(context)).hex(), fact.commitment):
         raise RecordError(f"{where}: the delivered key is not the one that generated commits to")
     installed = commit(secret, confirmation_input(context, "installed", instance, released.delivery)).hex()
-    return SecretVersion(fact, aead_of(secret), released.delivery, installed, InFlight(), secret)
+    return SecretVersion(
+        fact, aead_of(secret), released.delivery, installed, InFlight(), secret, Quota(where)
+    )
 
 
 def public_key(fact: Generated) -> ec.EllipticCurvePublicKey:

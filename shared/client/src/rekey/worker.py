@@ -67,6 +67,7 @@ class Ports:
     requests: Requests
     receipts: Receipts
     within_s: float
+    renew: Callable[[], Awaitable[None]]  # a lease for every key, and the quotas that they need
     rotated: Callable[[Rotated], None]
     stopped: Callable[[Stopped], None]
 
@@ -186,9 +187,10 @@ class KeyWorker:
         todo = self._plan(believed, stops)
         self._stop(todo)
         problem = await self._installing.install(todo.install, believed) if believed else None
-        if todo.switch_to in self.key.held:
-            self._switch(todo.switch_to)
         try:
+            if todo.switch_to in self.key.held:
+                await self._fund(todo.switch_to)
+                self._switch(todo.switch_to)
             await self._confirm()
         except RekeyError as error:
             problem = error
@@ -220,6 +222,15 @@ class KeyWorker:
         for doubt in believed.doubts:
             self._doubt(doubt)
         return believed
+
+    async def _fund(self, number: int) -> None:
+        """Have a quota for a version before the one that protects is left; a budget that gives none holds nobody up."""
+        before = self.key.counted()
+        self.key.next = number
+        coming = self.key.counted()
+        if coming is not None and coming.quota.total == 0 and self.key.lease.is_valid:
+            coming.quota.ahead = before.quota.ahead if before else coming.quota.ahead
+            await self._ports.renew()
 
     def _switch(self, number: int) -> None:
         previous = self.key.switch(number)

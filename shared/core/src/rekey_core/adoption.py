@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rekey_core.confirmation import Phase, VersionContext, check, probe_message
@@ -31,6 +31,9 @@ from rekey_core.jwk import verify_es256
 from rekey_core.lifecycle import VersionState
 
 LEASE_MARGIN_S: Final = 2  # how much longer than its lease an instance is waited for
+_LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(
+    days=2
+)  # whatever a lease says, its end is a time
 
 _Given = Mapping[tuple[int, str, str, str], Delivery]  # by version, dependent, instance and delivery id
 
@@ -97,7 +100,13 @@ def adoption(
 
 def is_live(lease: Lease, key: str, now: datetime) -> bool:
     """Whether the instance may still be using the key."""
-    return not lease.ended and key in lease.keys and now - lease.until <= timedelta(seconds=LEASE_MARGIN_S)
+    if lease.ended or key not in lease.keys:
+        return False
+    return now - lease.at <= timedelta(seconds=lease.keys[key].lease_s + LEASE_MARGIN_S)
+
+
+def _lease_end(lease: Lease, key: str) -> datetime:
+    return min(lease.at, _LATEST) + timedelta(seconds=lease.keys[key].lease_s)
 
 
 def proved(
@@ -125,12 +134,13 @@ def _proof(
 ) -> InstanceProof:
     leased = version in lease.keys[state.key].versions
     held = receipt.keys.get(state.key) if receipt else None
+    until = _lease_end(lease, state.key)
     if receipt is None or held is None:
-        return InstanceProof(lease.instance, lease.until, installed=leased, switched=False, stopped=False)
+        return InstanceProof(lease.instance, until, installed=leased, switched=False, stopped=False)
     older = {n for n, v in state.versions.items() if v.state is VersionState.ACTIVE and n != version}
     return InstanceProof(
         lease.instance,
-        lease.until,
+        until,
         installed=leased or _proved(receipt, state, version, "installed", given),
         switched=held.protects == version and _proved(receipt, state, version, "switched", given),
         stopped=held.protects not in older and (0 in held.stopped or older <= set(held.stopped)),

@@ -41,6 +41,7 @@ class Stream(enum.StrEnum):
     COMMANDS = "COMMANDS"
     MATERIAL = "MATERIAL"
     LEASES = "LEASES"
+    QUOTAS = "QUOTAS"
     NOTICES = "NOTICES"
     RECEIPTS = "RECEIPTS"
     REPORTS = "REPORTS"
@@ -74,6 +75,7 @@ STREAMS: Final[tuple[StreamConfig, ...]] = (
     StreamConfig(Stream.COMMANDS, tuple(f"cmd.{verb}.{{env}}.>" for verb in VERBS), write_once=True),
     StreamConfig(Stream.MATERIAL, ("mat.{env}.>",), write_once=False),
     StreamConfig(Stream.LEASES, ("lse.{env}.>",), write_once=False, max_age_s=LEASES_KEPT_S),
+    StreamConfig(Stream.QUOTAS, ("qta.{env}.>",), write_once=False),
     StreamConfig(
         Stream.NOTICES,
         ("ntc.{env}.>", "stop.{env}.>"),
@@ -131,6 +133,7 @@ APPENDS: Final[tuple[Appends, ...]] = (
     Appends(Identity.DISTRIBUTOR, "dlv.{env}.*.*.*", Stream.LIFECYCLE),
     Appends(Identity.DISTRIBUTOR, "ntc.{env}.*.*", Stream.NOTICES),
     Appends(Identity.DISTRIBUTOR, "lse.{env}.*.*", Stream.LEASES),
+    Appends(Identity.DISTRIBUTOR, "qta.{env}.*.*", Stream.QUOTAS),
     Appends(Identity.REVOCATION, "stop.{env}.*.*", Stream.NOTICES),
     Appends(Identity.ENROLMENT, "trust.{env}.*", Stream.TRUST),
     Appends(Identity.APPLICATION, "rcpt.{env}.{self}.*", Stream.RECEIPTS),
@@ -194,10 +197,12 @@ READS: Final[tuple[Reads, ...]] = (
     *_reads(Identity.DISTRIBUTOR, Stream.MATERIAL, Form.LEADER),
     *_reads(Identity.DISTRIBUTOR, Stream.COMMANDS, Form.BODY, Form.LEADER),
     *_reads(Identity.DISTRIBUTOR, Stream.LEASES, Form.LEADER),
+    *_reads(Identity.DISTRIBUTOR, Stream.QUOTAS, Form.LEADER),
     *_reads(Identity.DISTRIBUTOR, Stream.NOTICES, Form.LEADER),
     *_reads(Identity.ROTATION_SCHEDULER, Stream.LIFECYCLE, Form.BODY, Form.LEADER),
     *_reads(Identity.ROTATION_SCHEDULER, Stream.LEASES, Form.BODY, Form.LEADER),
     *_reads(Identity.ROTATION_SCHEDULER, Stream.RECEIPTS, Form.BODY, Form.LEADER),
+    *_reads(Identity.ROTATION_SCHEDULER, Stream.QUOTAS, Form.LEADER),
     *_reads(Identity.REVOCATION, Stream.LIFECYCLE, Form.BODY, Form.LEADER),
     *_reads(Identity.REVOCATION, Stream.COMMANDS, Form.BODY, Form.LEADER),
     *_reads(Identity.REVOCATION, Stream.LEASES, Form.BODY, Form.LEADER),
@@ -269,6 +274,7 @@ CONSUMERS: Final[tuple[Consumer, ...]] = (
     ),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.LIFECYCLE, "rotation-scheduler-facts", ("evt.{env}.>",)),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.RECEIPTS, "rotation-scheduler-receipts", ("rcpt.{env}.>",)),
+    Consumer(Identity.ROTATION_SCHEDULER, Stream.QUOTAS, "rotation-scheduler-quotas", ("qta.{env}.>",)),
     Consumer(
         Identity.REVOCATION, Stream.COMMANDS, "revocation", ("cmd.suspend.{env}.>", "cmd.revoke.{env}.>")
     ),
@@ -318,6 +324,10 @@ class Subjects:
     def lease(self, dependent: str, instance: str) -> str:
         """Where an instance's lease stands."""
         return f"lse.{self.env}.{_token(dependent)}.{_token(instance)}"
+
+    def quota(self, key: str, version: int) -> str:
+        """Where it stands how much of a version's budget is given away."""
+        return f"qta.{self.env}.{_token(key)}.{version}"
 
     def receipt(self, dependent: str, instance: str) -> str:
         """Where an instance's receipt stands."""

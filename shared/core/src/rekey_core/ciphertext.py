@@ -7,6 +7,7 @@ exactly the caller's; the prefix is not in it (as in Tink), so opening checks it
 from __future__ import annotations
 
 import secrets
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -26,6 +27,7 @@ _NONCE_END: Final = _PREFIX_BYTES + _NONCE_BYTES
 _VERSION_SECRET_BYTES: Final = 64  # an exportable version (DESIGN §5)
 _AES_KEY_BYTES: Final = 32
 _MAX_KEY_ID: Final = 0xFFFF_FFFF
+_PREFIXES: Final = 4096  # kept: one is needed at every call
 _VIEW_BYTES: Final = 4096  # measured: below it copying a body is cheaper than a view of it
 
 
@@ -40,6 +42,7 @@ def aead_of(version: Secret) -> AESGCM:
     return AESGCM(version.reveal()[:_AES_KEY_BYTES])
 
 
+@lru_cache(maxsize=_PREFIXES)
 def prefix_of(key_id: int) -> bytes:
     """The 5 bytes that every ciphertext under this key id starts with.
 
@@ -78,7 +81,7 @@ def encrypt(aead: AESGCM, key_id: int, plaintext: bytes, aad: bytes) -> bytes:
         ValueError: the key id is not in 1 … 2^32-1.
     """
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    return prefix_of(key_id) + nonce + aead.encrypt(nonce, plaintext, aad)
+    return b"".join((prefix_of(key_id), nonce, aead.encrypt(nonce, plaintext, aad)))
 
 
 def decrypt(aead: AESGCM, key_id: int, ciphertext: bytes, aad: bytes) -> bytes:

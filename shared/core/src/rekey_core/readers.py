@@ -31,6 +31,7 @@ from rekey_core.contracts import (
     MaterialRecord,
     Message,
     Notice,
+    QuotaLedger,
     Receipt,
     Refusal,
     RefusalAnswer,
@@ -124,6 +125,13 @@ def open_lease(message: BusMessage, trust: Trust) -> Stored[Lease]:
     lease = stored.model
     expect(message.subject, Subjects(trust.env).lease(lease.dependent, lease.instance), what="lease")
     instance_key(lease.endorsement, lease.dependent, lease.instance, trust.at(message.stored_at))
+    return stored
+
+
+def open_quota(message: BusMessage, trust: Trust) -> Stored[QuotaLedger]:
+    """How much of a version's budget is given away."""
+    stored = _by_service(message, (QuotaLedger,), Service.DISTRIBUTOR, trust)
+    expect(message.subject, Subjects(trust.env).quota(stored.model.key, stored.model.version), what="ledger")
     return stored
 
 

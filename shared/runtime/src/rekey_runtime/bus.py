@@ -15,6 +15,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import nats.errors
@@ -281,6 +282,10 @@ class Bus:
         if error:
             raise UnavailableError(f"{what}: {error}")
         return body
+
+    async def time(self, stream: Stream) -> datetime:
+        """What the clock says now that stamps the messages of a stream. Raises as ``info``."""
+        return wire.timestamp(str((await self.info(f"STREAM.INFO.{stream}"))["ts"]))
 
     async def _ask(self, subject: str, data: bytes) -> Msg:
         if (

@@ -94,6 +94,8 @@ from rekey_core.contracts.receipts import (
     LeasedKey,
     Probe,
     ProbeSignature,
+    Quota,
+    QuotaLedger,
     Receipt,
 )
 from rekey_core.contracts.reports import REPORTS, Alert, Refusal
@@ -172,6 +174,8 @@ __all__ = [
     "Probe",
     "ProbeRequest",
     "ProbeSignature",
+    "Quota",
+    "QuotaLedger",
     "Receipt",
     "Refusal",
     "RefusalAnswer",

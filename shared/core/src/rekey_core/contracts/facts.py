@@ -84,7 +84,7 @@ class RotationRequested(Fact):
     EVENT: ClassVar[str] = "rotation-requested"
     AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
     type: Literal["rekey.key.rotation-requested.v1"] = "rekey.key.rotation-requested.v1"
-    reason: Literal["initial", "time", "person"]
+    reason: Literal["initial", "time", "volume", "person"]
     deadline: Time  # until when every live instance should have proved that it holds the version
     command: SignedCommand | None = None
 

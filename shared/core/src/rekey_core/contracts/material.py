@@ -22,6 +22,7 @@ from rekey_core.contracts.base import (
     Version,
 )
 from rekey_core.contracts.facts import Cause, TinkKeyId
+from rekey_core.contracts.receipts import LeasedKey, Quota
 from rekey_core.names import (
     Algorithm,
     DependentName,
@@ -83,13 +84,18 @@ class MaterialRequest(Request):
 
 
 class LeaseRequest(Request):
-    """Let me go on; here is the proof of what I hold. ``leaving``: I use nothing any more; end the lease that I have."""
+    """Let me go on; here is the proof of what I hold. ``leaving``: I use nothing any more; end the lease that I have.
+
+    ``wanted``: how many messages the instance would have for a version in all, by key. The same question asked again
+    takes nothing more out of the budget.
+    """
 
     OP: ClassVar[str] = "lease"
     TYPE: ClassVar[str] = "rekey.request.lease.v1"
     type: Literal["rekey.request.lease.v1"] = "rekey.request.lease.v1"
     keys: Annotated[tuple[KeyName, ...], Field(min_length=1, max_length=1000)]
     receipt: Signed
+    wanted: dict[KeyName, Quota] = Field(default_factory=dict)
     leaving: bool = False
 
 
@@ -149,13 +155,11 @@ class MaterialAnswer(Answer):
 
 
 class LeaseAnswer(Answer):
-    """Go on until then (counted by the instance from the moment it sent the request); 0 s: the lease is ended."""
+    """Go on with these keys, each counted by the instance from the moment it sent the request; none: the lease is ended."""
 
     TYPE: ClassVar[str] = "rekey.answer.lease.v1"
     type: Literal["rekey.answer.lease.v1"] = "rekey.answer.lease.v1"
-    duration_s: Annotated[int, Field(ge=0)]
-    until: Time
-    as_of: dict[KeyName, Sequence]
+    keys: dict[KeyName, LeasedKey]
 
 
 class SignatureAnswer(Answer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -18,7 +18,10 @@ from rekey_core.contracts.base import (
     VersionOrKey,
 )
 from rekey_core.names import DependentName, Environment, InstanceId, KeyName, Service
+from rekey_core.quotas import BUDGET
 
+MAX_LEASE_S: Final = 3600  # far shorter than leases are kept: who is live is never forgotten
+Messages = Annotated[int, Field(ge=0, le=BUDGET)]
 HexValue = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -74,15 +77,40 @@ class Receipt(Message):
     keys: dict[KeyName, KeyReceipt]
 
 
+class Quota(Model):
+    """How many messages an instance may protect with a version in all: it was given so many, used or not."""
+
+    version: Version
+    messages: Messages
+
+
+class QuotaLedger(Message):
+    """How much of a version's budget is given away, to whomever; only rises. Stored before anybody is told of it."""
+
+    TYPE: ClassVar[str] = "rekey.quota-ledger.v1"
+    type: Literal["rekey.quota-ledger.v1"] = "rekey.quota-ledger.v1"
+    env: Environment
+    key: KeyName
+    version: Version
+    author: Literal[Service.DISTRIBUTOR] = Service.DISTRIBUTOR
+    allotted: Messages
+    at: Time
+
+
 class LeasedKey(Model):
-    """What the instance had proved of one key when the lease was decided, and at which state of the key."""
+    """What the instance had proved of one key when the lease was decided, at which state of the key, and for how long.
+
+    ``quota``: of the version that is current; only where messages are counted.
+    """
 
     versions: tuple[Version, ...]
     as_of: Sequence
+    lease_s: Annotated[int, Field(ge=1, le=MAX_LEASE_S)]  # by the key's class
+    quota: Quota | None = None
 
 
 class Lease(Message):
-    """One instance may go on until then; while it is valid the instance is *live*.
+    """One instance may go on with each of the keys for as long as its class says; so long it is *live* for the key.
 
     ``ended``: the instance itself said that it uses nothing any more; nobody waits for it, and it gets no other lease.
     """
@@ -94,7 +122,6 @@ class Lease(Message):
     instance: InstanceId
     author: Literal[Service.DISTRIBUTOR] = Service.DISTRIBUTOR
     endorsement: Endorsement
-    until: Time
     at: Time
     keys: dict[KeyName, LeasedKey]
     ended: bool = False

@@ -1,0 +1,126 @@
+"""The lease of every key of this instance, asked for together: time from before it was asked for, and messages.
+
+Each key's lease has the length of its class; all are renewed when the first of them is at a third. Whoever finds a quota
+low or a lease over may hurry, from any thread, but cannot make renewals a flood: they keep apart, and failures pause.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from rekey.keystate import KeyState
+from rekey.lease import boottime
+from rekey.receipts import Receipts
+from rekey.requests import Requests
+from rekey.retry import pause_s
+from rekey.versions import SecretVersion
+from rekey_core.contracts import LeasedKey, Quota
+from rekey_core.errors import NotInstalledError, RekeyError
+
+APART_S: Final = 0.1  # between two renewals, whoever hurries
+IDLE_S: Final = 0.1  # without a key there is nothing to renew
+
+_log = logging.getLogger(__name__)
+
+
+class Renewing:
+    """Renews what was admitted: keys that once had a lease."""
+
+    def __init__(self, requests: Requests, receipts: Receipts, tried: Callable[[], None]) -> None:
+        self._requests = requests
+        self._receipts = receipts
+        self._tried = tried
+        self._hurry = asyncio.Event()
+        self.asking = asyncio.Lock()  # one request for leases at a time
+        self.admitted: dict[str, KeyState] = {}
+
+    def watch(self, key: KeyState) -> None:
+        """Let calls with the key hurry."""
+        loop = asyncio.get_running_loop()
+
+        def from_anywhere() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self.hurry)
+
+        key.lease.hurry = from_anywhere
+
+    def hurry(self) -> None:
+        """Renew soon."""
+        self._hurry.set()
+
+    async def once(self, joining: KeyState | None = None) -> None:
+        """One try to get a lease for every admitted key and the one that joins. Raises as ``Requests.lease``."""
+        async with self.asking:
+            keys = {**self.admitted, **({joining.name: joining} if joining else {})}
+            if keys:
+                await self._lease(keys)
+                self.admitted = keys
+
+    async def for_ever(self) -> None:
+        """Until cancelled."""
+        failures = 0
+        while True:
+            if failures:
+                await asyncio.sleep(pause_s(failures))
+            else:
+                await self._wait(self._renew_in_s())
+            if not self.admitted:
+                continue
+            try:
+                await self.once()
+                failures = 0
+            except RekeyError as error:
+                failures += 1
+                self._failed(error)
+            self._tried()
+            await asyncio.sleep(APART_S)
+
+    async def _lease(self, keys: dict[str, KeyState]) -> None:
+        proved = {name: frozenset(key.held) for name, key in keys.items()}
+        receipt = await self._receipts.write()
+        sent = boottime()
+        wanted = {name: quota for name, key in keys.items() if (quota := _wanted(key, sent))}
+        try:
+            answer = await self._requests.lease(sorted(keys), receipt, wanted)
+        except NotInstalledError:
+            for key in keys.values():  # whatever an earlier lease said, prove everything again
+                key.leased = frozenset()
+            raise
+        for name, key in keys.items():
+            _take(key, answer.keys[name], sent)
+            key.leased = proved[name]
+
+    def _failed(self, error: RekeyError) -> None:
+        for key in self.admitted.values():
+            key.lease.problem = str(error)
+        _log.warning("lease not renewed: %s", error, extra={"event": "lease", "code": error.code})
+
+    def _renew_in_s(self) -> float:
+        return min((key.lease.renew_in_s for key in self.admitted.values()), default=IDLE_S)
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the time is over or somebody hurries, if only since before we waited."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            return
+        self._hurry.clear()
+
+
+def _wanted(key: KeyState, now: float) -> Quota | None:
+    version = key.counted()
+    if version is None:
+        return None
+    return Quota(version=version.version, messages=version.quota.wanted(now, key.lease.duration_s))
+
+
+def _take(key: KeyState, leased: LeasedKey, sent: float) -> None:
+    key.lease.extend(sent, leased.lease_s)
+    key.lease.problem = "it was not renewed in time"
+    held = key.held.get(leased.quota.version) if leased.quota else None
+    if leased.quota and isinstance(held, SecretVersion):
+        held.quota.extend(leased.quota.messages)
