@@ -42,6 +42,27 @@ class Mutant:
 
 MUTANTS: Final = (
     Mutant(
+        "images: audit's has a PKCS#11 library",
+        "deploy/Dockerfile",
+        "FROM plain AS audit",
+        "FROM hsm AS audit",
+        ("tests/contract/test_images.py",),
+    ),
+    Mutant(
+        "local: anybody may own a newcomer",
+        "deploy/local/src/rekey_local/newcomer.py",
+        "if person is None or person.role is not Role.OWNER:",
+        "if person is None:",
+        ("tests/unit/rekey_local/test_newcomer.py",),
+    ),
+    Mutant(
+        "published contract: a reader is told of rights that it does not have",
+        "deploy/provision/src/rekey_provision/asyncapi.py",
+        "if read.stream is not channel.stream:",
+        "if read.stream is channel.stream is None:",
+        ("tests/contract/test_asyncapi.py",),
+    ),
+    Mutant(
         "lifecycle: a compromised version resumes",
         f"{CORE}/lifecycle.py",
         "(_S.COMPROMISED, _T.RESUME): None,",

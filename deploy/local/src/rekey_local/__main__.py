@@ -17,7 +17,7 @@ from rekey_local.cast import AUDITOR, DATA, OWNER, TOKENS, Cast
 from rekey_local.commands import People
 from rekey_local.environments import Environments
 from rekey_local.errors import LocalError
-from rekey_local.layout import Layout
+from rekey_local.layout import Layout, write_private
 from rekey_local.lock import exclusively, forget
 from rekey_local.screen import Screen
 from rekey_local.settings import context
@@ -25,6 +25,7 @@ from rekey_local.stack import Stack, default_state
 from rekey_local.story import Story
 
 LIVE_S: Final = 0.5
+FOUNDED: Final = "founded"
 
 
 def main() -> int:
@@ -39,7 +40,10 @@ def main() -> int:
         with exclusively(layout):
             if options.fresh:
                 forget(layout)
-            code = asyncio.run(_run(layout, environments, screen, once=options.once))
+            if options.found:
+                code = asyncio.run(_found(Stack(layout, environments, screen), screen, options.first_port))
+            else:
+                code = asyncio.run(_run(layout, environments, screen, once=options.once))
     except* (LocalError, RekeyError) as errors:
         for error in _leaves(errors):
             screen.fail(str(error), error.hint if isinstance(error, LocalError | RekeyError) else None)
@@ -64,6 +68,20 @@ async def _run(layout: Layout, environments: Environments, screen: Screen, *, on
     if told:
         story.check()
     return 0 if told else 130
+
+
+async def _found(stack: Stack, screen: Screen, first_port: int | None) -> int:
+    """Once for a state directory: afterwards its parts run by themselves, and two buses must never have one store."""
+    mark = stack.layout.root / FOUNDED
+    if mark.exists():
+        screen.say("founded before; nothing to do")
+        return 0
+    try:
+        await stack.found(first_port)
+    finally:
+        await stack.down()
+    write_private(mark, "")
+    return 0
 
 
 async def _tell(stack: Stack, story: Story, screen: Screen, *, once: bool) -> None:
@@ -120,6 +138,8 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deploy/up", description="rekey on this machine, and its story")
     parser.add_argument("--once", action="store_true", help="exit after the story: 0, or 1 on any miss")
+    parser.add_argument("--found", action="store_true", help="found everything once, start nothing, exit")
+    parser.add_argument("--first-port", type=int, metavar="PORT", help="with --found: this port and the next")
     parser.add_argument("--fresh", action="store_true", help="forget the state of earlier runs")
     parser.add_argument(
         "--state", type=Path, default=default_state(), metavar="DIR", help="where everything is kept"

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Final
 
 import nats
+import nats.errors
 
 from rekey_core.authority import Identity
 from rekey_core.contracts import SignedTrust
-from rekey_local.errors import DriftError
+from rekey_local.errors import DriftError, NotReadyError
 from rekey_local.keys import found_pin
 from rekey_local.layout import Layout, private_directory, write_private
-from rekey_local.plan import DEPENDENTS, HOST, PEOPLE, SERVER_NAME, Plan
+from rekey_local.plan import HOST, PEOPLE, SERVER_NAME, Plan
 from rekey_provision import BusPlan, Report, inbox, render_config
 from rekey_provision import provision as provision_bus
 from rekey_provision.settings import tls_context
 
-STORE_KEY: Final = (
-    "JSKEY"  # the environment variable with the key under which the server encrypts its streams
+PID_FILE: Final = "nats-server.pid"
+_STORE_KEY_FILE: Final = (
+    "store-key.conf"  # the key under which the server encrypts its streams; it includes it
 )
 _POLL_S: Final = 0.02
 _CONNECT_S: Final = 5
@@ -35,21 +39,50 @@ def bus_plan(layout: Layout, plan: Plan) -> BusPlan:
         tls_cert=layout.bus / "tls.crt",
         tls_key=layout.bus / "tls.key",
         tls_ca=layout.bus / "ca.crt",
-        dependents=tuple(DEPENDENTS),
+        dependents=tuple(plan.every_dependent),
         people=tuple(PEOPLE),
+        store_key_file=_STORE_KEY_FILE,
     )
 
 
 def render(layout: Layout, plan: Plan) -> Path:
-    """Write the server's configuration; returns its path."""
+    """Write the server's configuration and the key of its streams; returns the path of the former."""
     file = layout.bus / "server.conf"
+    key = f"k{found_pin(layout.bus / 'store.key').decode()}"  # a leading digit would be read as a number
+    write_private(layout.bus / _STORE_KEY_FILE, f'key: "{key}"\n')
     write_private(file, render_config(bus_plan(layout, plan)))
     return file
 
 
-def store_key(layout: Layout) -> str:
-    """The random key under which streams are encrypted at rest; nats-server would read a leading digit as a number."""
-    return f"k{found_pin(layout.bus / 'store.key').decode()}"
+def reload(layout: Layout) -> None:
+    """Have the running server read its configuration again; who is connected stays connected.
+
+    Raises:
+        NotReadyError: no server runs for this environment.
+    """
+    try:
+        os.kill(int((layout.bus / PID_FILE).read_text()), signal.SIGHUP)
+    except (OSError, ValueError) as error:
+        raise NotReadyError("no bus runs for this environment", hint="deploy/up starts it") from error
+
+
+async def admits(layout: Layout, plan: Plan, dependent: str) -> None:
+    """Return once the server lets a dependent in, which it does when it has read the configuration that names it."""
+    directory = layout.dependent(dependent)
+    context = tls_context(directory / "tls.crt", directory / "tls.key", directory / "ca.crt")
+    while True:
+        try:
+            client = await nats.connect(
+                plan.bus_url, tls=context, tls_hostname=SERVER_NAME, error_cb=_quiet, allow_reconnect=False
+            )
+        except (OSError, nats.errors.Error):
+            await asyncio.sleep(_POLL_S)
+        else:
+            return await client.close()
+
+
+async def _quiet(_: Exception) -> None:
+    """A refusal is what ``admits`` waits out."""
 
 
 async def answers(plan: Plan) -> None:

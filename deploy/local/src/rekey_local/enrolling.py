@@ -10,10 +10,14 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from rekey_ceremony.softhsm import CONFIGURATION
 from rekey_core.contracts import SignedTrust
 from rekey_core.encoding import b64u_decode
+from rekey_core.names import Service
 from rekey_core.trust import Trust
-from rekey_enrolment import Applicant, propose
+from rekey_enrolment import Applicant, load_settings, propose
+from rekey_enrolment.bus import trust_bus
+from rekey_enrolment.proposal import is_enrolled
 from rekey_local.child import die_with_us, environment
 from rekey_local.environments import STACK, Environments
 from rekey_local.errors import NotReadyError
@@ -37,35 +41,55 @@ async def enrol_dependents(
         return
     trust = Trust.from_chain((genesis,), genesis=genesis_hash(genesis), env=plan.env)
     for name in DEPENDENTS:
-        applicant = _applicant(layout, name)
+        applicant = _applicant(layout, name, DEPENDENTS[name])
         signed = _signed_once(layout, trust, applicant)
         await _run(layout, environments, softhsm_conf, applicant)
         write_private(layout.dependent(name) / _DONE, "")
         trust = trust.extended(signed)
 
 
-def _applicant(layout: Layout, name: str) -> Applicant:
+async def enrol_newcomer(layout: Layout, environments: Environments, name: str, owner: str) -> None:
+    """Enrol one more dependent, on top of whatever trust document is in force now; again is no change.
+
+    Raises:
+        NotReadyError: the enrolment program failed; carries its words.
+        RekeyError: the bus does not answer, or the dependent is enrolled with other keys or another owner.
+    """
+    applicant = _applicant(layout, name, owner)
+    async with trust_bus(load_settings(layout.enrolment / SETTINGS_FILE)) as bus:
+        trust = await bus.trust()
+    if not is_enrolled(trust, applicant):
+        _sign(layout, trust, applicant)
+    await _run(layout, environments, layout.token(Service.DISTRIBUTOR) / CONFIGURATION, applicant)
+
+
+def _applicant(layout: Layout, name: str, owner: str) -> Applicant:
     directory = layout.dependent(name)
     key = load_pem_public_key((directory / "signing.pub").read_bytes())
     if not isinstance(key, ed25519.Ed25519PublicKey):
         message = f"{directory}: expected an Ed25519 public key"
         raise TypeError(message)
     spki = (directory / "transport.spki").read_bytes()
-    return Applicant(name, DEPENDENTS[name], key.public_bytes_raw(), spki)
+    return Applicant(name, owner, key.public_bytes_raw(), spki)
 
 
 def _signed_once(layout: Layout, trust: Trust, applicant: Applicant) -> SignedTrust:
-    directory = layout.enrolment / applicant.name
-    file = directory / "signed.json"
+    file = layout.enrolment / applicant.name / "signed.json"
     if not file.exists():
-        signed = sign_as_officers(layout, propose(trust, applicant, issued_at=datetime.now(UTC)))
-        write_private(directory / "proposal", b64u_decode(signed.payload))
-        for signature in signed.signatures:
-            write_private(directory / f"{signature.person}.sig", signature.sshsig)
+        signed = _sign(layout, trust, applicant)
         write_private(
             file, signed.model_dump_json()
         )  # last: after a crash the same document is offered again
     return SignedTrust.model_validate_json(file.read_bytes())
+
+
+def _sign(layout: Layout, trust: Trust, applicant: Applicant) -> SignedTrust:
+    directory = layout.enrolment / applicant.name
+    signed = sign_as_officers(layout, propose(trust, applicant, issued_at=datetime.now(UTC)))
+    write_private(directory / "proposal", b64u_decode(signed.payload))
+    for signature in signed.signatures:
+        write_private(directory / f"{signature.person}.sig", signature.sshsig)
+    return signed
 
 
 async def _run(layout: Layout, environments: Environments, softhsm_conf: Path, applicant: Applicant) -> None:

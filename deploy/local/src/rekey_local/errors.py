@@ -5,6 +5,7 @@ LocalError
 ├── MissingError    something that has to be installed is not there
 ├── NotReadyError   a process or the bus did not become ready in time
 ├── DriftError      the bus is not as it was founded
+├── RefusedError    what was asked for is not allowed
 └── StoryError      the story missed one of its goals
 """
 
@@ -33,6 +34,10 @@ class NotReadyError(LocalError):
 
 class DriftError(LocalError):
     """Streams, consumers or the first trust document differ from what was founded."""
+
+
+class RefusedError(LocalError):
+    """What was asked for is not allowed; nothing was changed."""
 
 
 class StoryError(LocalError):

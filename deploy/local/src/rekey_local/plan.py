@@ -10,7 +10,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rekey_core.names import Environment, Role
+from rekey_core.names import DependentName, Environment, PersonName, Role
+from rekey_local.errors import NotReadyError
 from rekey_local.layout import Layout, write_private
 
 HOST: Final = "127.0.0.1"
@@ -51,6 +52,17 @@ class Plan(BaseModel):
     env: Environment = "dev"
     bus_port: Port
     jwks_port: Port
+    newcomers: dict[DependentName, PersonName] = {}  # dependents that were enrolled later, and their owners
+
+    @property
+    def every_dependent(self) -> Mapping[str, str]:
+        """Dependents and their owners, in the order in which they came: a new one at the end moves nobody's account."""
+        return {**DEPENDENTS, **self.newcomers}
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Every port that a server of this environment listens on."""
+        return self.bus_port, self.jwks_port
 
     @property
     def bus_url(self) -> str:
@@ -58,17 +70,36 @@ class Plan(BaseModel):
         return f"tls://{HOST}:{self.bus_port}"
 
 
-def load_plan(layout: Layout) -> Plan:
-    """The plan of the state directory, with free ports: new ones are chosen where the old are taken."""
-    file = layout.root / _PLAN_FILE
-    if not file.exists():
-        plan = _planned(free_ports(2))
+def load_plan(layout: Layout, first_port: int | None = None) -> Plan:
+    """The plan of the state directory, with free ports: new ones are chosen where the old are taken.
+
+    ``first_port``: those of a new environment are this one and the ones after it, free or not.
+    """
+    if not (layout.root / _PLAN_FILE).exists():
+        plan = Plan.model_validate(_ports(first_port))
     else:
-        plan = Plan.model_validate_json(file.read_bytes())
-        if not all(is_free(port) for port in (plan.bus_port, plan.jwks_port)):
-            plan = _planned(free_ports(2))
-    write_private(file, plan.model_dump_json(indent=2) + "\n")
+        plan = read_plan(layout)
+        if not all(is_free(port) for port in plan.ports):
+            plan = plan.model_copy(update=_ports())
+    write_plan(layout, plan)
     return plan
+
+
+def read_plan(layout: Layout) -> Plan:
+    """The plan as it is.
+
+    Raises:
+        NotReadyError: nothing was founded in this directory.
+    """
+    try:
+        return Plan.model_validate_json((layout.root / _PLAN_FILE).read_bytes())
+    except FileNotFoundError:
+        raise NotReadyError(f"nothing is founded in {layout.root}", hint="deploy/up founds it") from None
+
+
+def write_plan(layout: Layout, plan: Plan) -> None:
+    """Keep the plan for the next start."""
+    write_private(layout.root / _PLAN_FILE, plan.model_dump_json(indent=2) + "\n")
 
 
 def is_free(port: int) -> bool:
@@ -91,6 +122,8 @@ def free_ports(count: int) -> tuple[int, ...]:
         return tuple(int(probe.getsockname()[1]) for probe in probes)
 
 
-def _planned(ports: tuple[int, ...]) -> Plan:
-    bus_port, jwks_port = ports
-    return Plan(bus_port=bus_port, jwks_port=jwks_port)
+def _ports(first: int | None = None) -> dict[str, int]:
+    names = ("bus_port", "jwks_port")
+    return dict(
+        zip(names, free_ports(len(names)) if first is None else range(first, first + len(names)), strict=True)
+    )

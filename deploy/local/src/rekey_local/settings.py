@@ -10,7 +10,7 @@ from typing import Final
 from rekey_ceremony import CeremonyReport, TokenReport
 from rekey_core.names import Service
 from rekey_local.layout import Layout, private_directory, write_private
-from rekey_local.plan import DEPENDENTS, EPOCH, HOST, INSTANCES, PEOPLE, SERVER_NAME, Plan
+from rekey_local.plan import EPOCH, HOST, INSTANCES, PEOPLE, SERVER_NAME, Plan
 from rekey_local.toml import Value, to_toml
 
 SETTINGS_FILE: Final = "settings.toml"
@@ -32,14 +32,17 @@ def write_settings(founded: Founded) -> None:
     """Write the settings of services, dependents' instances, people and enrolment."""
     for service in Service:
         _write(service_settings(founded.layout, service), _service(founded, service))
-    for dependent in DEPENDENTS:
-        for number in range(1, INSTANCES + 1):
-            _write(
-                instance_settings(founded.layout, dependent, number), _instance(founded, dependent, number)
-            )
+    for dependent in founded.plan.every_dependent:
+        write_instances(founded, dependent)
     for person in PEOPLE:
         _write(context(founded.layout, person), _person(founded, person))
     _write(founded.layout.enrolment / SETTINGS_FILE, _enrolment(founded))
+
+
+def write_instances(founded: Founded, dependent: str) -> None:
+    """Write the settings of a dependent's instances."""
+    for number in range(1, INSTANCES + 1):
+        _write(instance_settings(founded.layout, dependent, number), _instance(founded, dependent, number))
 
 
 def service_settings(layout: Layout, service: Service) -> Path:

@@ -65,19 +65,21 @@ class Stack:
             LocalError: something is missing or does not become ready.
             RekeyError: ceremony, provisioning or enrolment failed.
         """
-        self._plan = plan = await asyncio.to_thread(load_plan, self.layout)
-        with self._screen.step("identities, tokens and bus are founded"):
-            genesis, tokens = await self._found(plan)
-        write_settings(Founded(self.layout, plan, genesis_hash(genesis), softhsm(), tokens))
+        genesis, tokens = await self._prepare()
         with self._screen.step("five services are ready, dependents are enrolled"):
             self._start_services(tokens)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._ready(service.value for service in Service))
-                group.create_task(
-                    enrol_dependents(
-                        self.layout, plan, self._environments, genesis, tokens.distributor.softhsm_conf
-                    )
-                )
+                group.create_task(self._enrol(genesis, tokens))
+
+    async def found(self, first_port: int | None = None) -> None:
+        """Found what is not there yet: identities, tokens, bus, settings, enrolled dependents. No service is started.
+
+        Raises as ``up``.
+        """
+        genesis, tokens = await self._prepare(first_port)
+        with self._screen.step("dependents are enrolled"):
+            await self._enrol(genesis, tokens)
 
     async def start_instances(self) -> None:
         """Start the dependents' instances and wait until each has its keys."""
@@ -93,6 +95,17 @@ class Stack:
         for names in (instance_names(), services, (BUS,)):
             await asyncio.gather(*(self._keepers[name].stop() for name in names if name in self._keepers))
 
+    async def _prepare(self, first_port: int | None = None) -> tuple[SignedTrust, CeremonyReport]:
+        self._plan = plan = await asyncio.to_thread(load_plan, self.layout, first_port)
+        with self._screen.step("identities, tokens and bus are founded"):
+            genesis, tokens = await self._found(plan)
+        write_settings(Founded(self.layout, plan, genesis_hash(genesis), softhsm(), tokens))
+        return genesis, tokens
+
+    async def _enrol(self, genesis: SignedTrust, tokens: CeremonyReport) -> None:
+        conf = tokens.distributor.softhsm_conf
+        await enrol_dependents(self.layout, self.plan, self._environments, genesis, conf)
+
     async def _found(self, plan: Plan) -> tuple[SignedTrust, CeremonyReport]:
         genesis = await asyncio.to_thread(found_identities, self.layout, plan.env)
         async with asyncio.TaskGroup() as group:
@@ -102,9 +115,9 @@ class Stack:
         return genesis, ceremony.result()
 
     async def _start_bus(self, plan: Plan, genesis: SignedTrust) -> None:
-        command = (nats_server(), "--config", str(bus.render(self.layout, plan)))
-        environment = {bus.STORE_KEY: bus.store_key(self.layout)}
-        self._start(ChildPlan(BUS, command, self._log(BUS), environment), lambda: bus.answers(plan))
+        config, pid_file = bus.render(self.layout, plan), self.layout.bus / bus.PID_FILE
+        command = (nats_server(), "--config", str(config), "--pid", str(pid_file))
+        self._start(ChildPlan(BUS, command, self._log(BUS)), lambda: bus.answers(plan))
         await self._ready((BUS,))
         await bus.provision(self.layout, plan, genesis)
 

@@ -28,7 +28,12 @@ def found_genesis(
     if not file.exists():
         signed = sign_as_officers(layout, payload_of(_document(env, services, ssh_keys)))
         write_private(file, signed.model_dump_json())
-    return SignedTrust.model_validate_json(file.read_bytes())
+    return read_genesis(layout)
+
+
+def read_genesis(layout: Layout) -> SignedTrust:
+    """Version 1 as it was founded."""
+    return SignedTrust.model_validate_json((layout.provisioner / _GENESIS_FILE).read_bytes())
 
 
 def genesis_hash(signed: SignedTrust) -> str:

@@ -42,3 +42,6 @@ class BusPlan(BaseModel):
     cluster: ClusterPlan | None = None
     max_store_bytes: Annotated[int, Field(gt=0)] = 16 << 30  # streams reserve 12 GiB of it when they are made
     encrypted: bool = True  # at rest, under $JSKEY; it must start with a letter, or the server reads a number
+    store_key_file: str | None = (
+        None  # beside the configuration: ``key: "…"``; then nothing is read from $JSKEY
+    )

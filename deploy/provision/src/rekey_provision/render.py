@@ -52,7 +52,8 @@ def _server(plan: BusPlan) -> str:
 
 
 def _jetstream(plan: BusPlan) -> str:
-    cipher = "\n  cipher: aes\n  key: $JSKEY" if plan.encrypted else ""
+    key = f"include {_q(plan.store_key_file)}" if plan.store_key_file else "key: $JSKEY"
+    cipher = f"\n  cipher: aes\n  {key}" if plan.encrypted else ""
     return (
         f"jetstream {{\n  store_dir: {_q(str(plan.store_dir))}\n  sync_interval: always\n"
         f"  max_file_store: {plan.max_store_bytes}{cipher}\n}}"
