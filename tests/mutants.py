@@ -196,6 +196,50 @@ MUTANTS: Final = (
         (f"{UNIT}/test_trust.py",),
     ),
     Mutant(
+        "destruction: one person is enough",
+        f"{CORE}/commands.py",
+        '"destroy": Rule(Role.OWNER, people=2,',
+        '"destroy": Rule(Role.OWNER, people=1,',
+        (f"{UNIT}/test_destruction.py", "tests/unit/rekey_generator/test_destroying.py"),
+    ),
+    Mutant(
+        "destruction: by whoever is an owner of something",
+        f"{CORE}/fold.py",
+        """    command = commanded(item, signed, kind, trust)
+    if command.author != state.owner:""",
+        """    command = commanded(item, signed, kind, trust)
+    if not command.author:""",
+        (f"{UNIT}/test_destruction.py",),
+    ),
+    Mutant(
+        "destruction: the scheduler says how long the delay is",
+        f"{CORE}/destruction.py",
+        "moment = max(item.model.not_before, item.stored_at + delay)",
+        "moment = item.model.not_before",
+        (f"{UNIT}/test_destruction.py",),
+    ),
+    Mutant(
+        "destruction: the fold takes a destroyed before its time",
+        f"{CORE}/destruction.py",
+        "    if not pending.is_due(item.stored_at):",
+        "    if not pending.is_due(pending.not_before):",
+        (f"{UNIT}/test_destruction.py",),
+    ),
+    Mutant(
+        "destruction: the generator does not wait",
+        "services/generator/src/rekey_generator/destroying.py",
+        "version.destruction.is_due(bus_time - timedelta(seconds=CLOCK_MARGIN_S))",
+        "version.destruction.is_due(version.destruction.not_before)",
+        ("tests/unit/rekey_generator/test_destroying.py",),
+    ),
+    Mutant(
+        "destruction: any tombstone is taken for ours",
+        "services/generator/src/rekey_generator/destroying.py",
+        "return isinstance(found, Tombstone) and found.cause == str(destruction.scheduled.model.id)",
+        "return isinstance(found, Tombstone)",
+        ("tests/unit/rekey_generator/test_destroying.py",),
+    ),
+    Mutant(
         "commands: an expired one is accepted",
         f"{CORE}/commands.py",
         "or at >= command.expires_at:",

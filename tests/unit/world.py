@@ -14,12 +14,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
+    COMMAND_NAMESPACE,
     TRUST_NAMESPACE,
     Activated,
+    CancelDestruction,
     Command,
     Compromised,
+    Cosignature,
     Deactivated,
     Dependent,
+    Destroy,
+    Destroyed,
+    DestructionCancelled,
+    DestructionScheduled,
     Fact,
     Generated,
     Granted,
@@ -183,6 +190,28 @@ class World:
         """Rita revokes a version."""
         return self.signed(self.command(Revoke, author, key, version=version))
 
+    def together(self, command: Command, *others: str) -> SignedCommand:
+        """The command, signed by its author and cosigned by these people."""
+        signed = self.signed(command)
+        payload = b64u_decode(signed.payload)
+        more = tuple(
+            Cosignature(person=name, sshsig=self.officer(name, payload, COMMAND_NAMESPACE)) for name in others
+        )
+        return signed.model_copy(update={"cosignatures": more})
+
+    def destroy(
+        self, version: int, *others: str, author: str = "alice", key: str = "orders-db", **fields: Any
+    ) -> SignedCommand:
+        """Alice wants a version destroyed, and otto (or others) with her."""
+        return self.together(
+            self.command(Destroy, author, key, version=version, **fields), *(others or ("otto",))
+        )
+
+    def cancel(self, version: int, author: str = "alice", **fields: Any) -> SignedCommand:
+        """Alice takes it back, having seen everything that there is."""
+        seen = fields.pop("seen", self.log[-1].sequence)
+        return self.signed(self.command(CancelDestruction, author, version=version, seen=seen, **fields))
+
     def fact(
         self, kind: type[Fact], version: int, cause: str = "cause", ordinal: int = 0, **fields: Any
     ) -> Fact:
@@ -279,6 +308,35 @@ class World:
         """The revocation by rita as a fact."""
         command = self.revoke(version)
         return self.add(self.fact(Compromised, version, command_id(command), command=command))
+
+    def scheduled(
+        self, version: int, command: SignedCommand | None = None, *, at: datetime = NOW, **fields: Any
+    ) -> Stored[Fact]:
+        """Its destruction by alice and otto as a fact; that it is not before now binds nobody (fold)."""
+        command = command or self.destroy(version)
+        cause = fields.pop("cause", command_id(command))
+        body: dict[str, Any] = {"not_before": at, "command": command} | fields
+        return self.add(self.fact(DestructionScheduled, version, cause, **body), at=at)
+
+    def cancelled(self, version: int, command: SignedCommand | None = None, **how: Any) -> Stored[Fact]:
+        """The destruction taken back as a fact."""
+        command = command or self.cancel(version)
+        fact = self.fact(DestructionCancelled, version, command_id(command), command=command)
+        return self.add(fact, **how)
+
+    def destroyed(self, version: int, *, at: datetime, **fields: Any) -> Stored[Fact]:
+        """What is scheduled as carried out."""
+        found = self.state().versions[version]
+        made = found.generated.model if found.generated else None
+        body: dict[str, Any] = {
+            "cause": str(found.destruction.scheduled.model.id) if found.destruction else "nothing",
+            "blob_digest": made.blob_digest if made else None,
+            "epoch": made.epoch if made else None,
+            "tombstone": 7,
+            "claimed": ("wrapped-blob-overwritten",),
+            "not_claimed": (),
+        }
+        return self.add(self.fact(Destroyed, version, **(body | fields)), at=at)
 
     def version(self, number: int) -> None:
         """Requested, generated and activated."""

@@ -20,6 +20,7 @@ from rekey_core.confirmation import Phase, commit, commitment_input, probe_messa
 from rekey_core.contracts import (
     Activated,
     Dependent,
+    Destroyed,
     Generated,
     Message,
     Notice,
@@ -156,6 +157,26 @@ class World:
             at=NOW,
             proved=(),
         )
+
+    def destroyed(self, version: int, *, key: str = KEY, by: Service = Service.GENERATOR) -> Signed:
+        """The generator's word that it is gone, or somebody else's."""
+        fact = Destroyed(
+            id=uuid.uuid4(),
+            env=ENV,
+            key=key,
+            version=version,
+            author=Service.GENERATOR,
+            checked=0,
+            cause="c",
+            policy=POLICY,
+            at=NOW,
+            blob_digest=POLICY,
+            epoch=1,
+            tombstone=1,
+            claimed=(),
+            not_claimed=(),
+        )
+        return self.signed(fact, by)
 
     def signed(self, model: Message, service: Service) -> Signed:
         return sign(model, self.services[service])

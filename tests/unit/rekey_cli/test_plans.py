@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from rekey.cli import plans, views
@@ -33,6 +35,7 @@ SUMMARY = KeySummary(
         VersionSummary(version=1, state="deactivated", since=START, key_id=1001),
         VersionSummary(version=2, state="active", since=START, key_id=1002),
     ),
+    counts={"active": 1, "deactivated": 1},
     as_of=9,
 )
 INSTANCE = InstanceAdoption(
@@ -106,6 +109,62 @@ def test_a_stop_says_what_stops_and_what_goes_on(
     assert changes in " ".join(plan.changes)
     assert unchanged in " ".join(plan.unchanged)
     assert words(plan).startswith(f"{verb} {target}, owner alice")
+
+
+DESTROY = Target(KEY, 1)
+
+
+def test_a_destruction_says_who_holds_it_until_when_it_can_be_cancelled_and_what_will_be_gone() -> None:
+    plan = plans.plan_destroy(DESTROY, SUMMARY, ADOPTION, 30 * 86_400, START)
+    said = words(plan)
+    assert said.startswith(f"destroy {KEY}@1, owner alice")
+    for part in (
+        "version 1 (deactivated since",
+        "is destroyed after 30 d",
+        f"can be cancelled until {START + timedelta(days=30):%Y-%m-%d %H:%M:%S}Z",
+        "held now by orders/abababab",
+        "what is under key id 1001 cannot be read or verified any more",
+        "copies in the storage and backups of the bus are not claimed",
+    ):
+        assert part in said
+
+
+def test_a_cancellation_says_what_is_kept() -> None:
+    said = words(plans.plan_cancel(DESTROY, pending(), ADOPTION))
+    assert said.startswith(f"destroy-cancel {KEY}@1, owner alice")
+    assert "version 1 (deactivated) is not destroyed" in said
+
+
+def pending() -> KeySummary:
+    """The destruction of version 1 is scheduled."""
+    first = SUMMARY.versions[0].model_copy(update={"destruction": START})
+    return SUMMARY.model_copy(update={"versions": (first, SUMMARY.versions[1])})
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "code"),
+    [
+        pytest.param(Target(KEY, 2), SUMMARY, "state-refused", id="the current version"),
+        pytest.param(Target(KEY, 9), SUMMARY, "not-found", id="a version that is not there"),
+        pytest.param(DESTROY, pending(), "state-refused", id="one that is scheduled already"),
+    ],
+)
+def test_a_destruction_that_would_be_refused_is_refused_by_its_plan(
+    target: Target, key: KeySummary, code: str
+) -> None:
+    with pytest.raises(RekeyError) as caught:
+        plans.plan_destroy(target, key, ADOPTION, 60, START)
+    assert caught.value.code == code
+
+
+def test_there_is_nothing_to_cancel() -> None:
+    with pytest.raises(RekeyError, match="no destruction is scheduled"):
+        plans.plan_cancel(DESTROY, SUMMARY, ADOPTION)
+
+
+def test_tables_show_counts_and_from_when_on_a_version_is_destroyed() -> None:
+    assert "1 active, 1 deactivated" in views.keys_view([SUMMARY]).cells[0]
+    assert [row[-1] for row in views.key_view(pending()).cells] == [f"{START:%Y-%m-%d %H:%M:%S}Z", "-"]
 
 
 def a_registration(**changed: object) -> Register:

@@ -24,6 +24,10 @@ LINES = [
     pytest.param(
         "key register orders-db --class c --purpose p --reason r", "--dependent", id="a key for nobody"
     ),
+    pytest.param(
+        "key destroy orders-db --reason x --plan", "expected a version", id="destroying a whole key"
+    ),
+    pytest.param("key destroy-cancel orders-db@1", "--reason", id="a cancellation without a reason"),
     pytest.param("command 12 --context none", "none", id="a context that is not there"),
     pytest.param("key ls", "expected a context file, found none", id="no context"),
 ]

@@ -49,6 +49,9 @@ AUTHORS: Final = {
     "generated": I.GENERATOR,
     "suspended": I.REVOCATION,
     "compromised": I.REVOCATION,
+    "destruction-scheduled": I.ROTATION_SCHEDULER,
+    "destruction-cancelled": I.ROTATION_SCHEDULER,
+    "destroyed": I.GENERATOR,
 }
 READERS_OF_WHOLE_STREAMS: Final[dict[Stream, set[Identity]]] = {
     L.LIFECYCLE: {I.GENERATOR, I.DISTRIBUTOR, I.ROTATION_SCHEDULER, I.REVOCATION, I.AUDIT},

@@ -5,16 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from rekey_core.contracts import Register
 from rekey_core.errors import NotFoundError, PolicyError
 from rekey_core.names import Algorithm, Release
 from rekey_core.policy import (
     CLASSES,
+    DEVELOPMENT_DESTRUCTION_DELAY_S,
     KNOWN_POLICIES,
+    MIN_DESTRUCTION_DELAY_S,
     POLICY_DIGEST,
+    KeyClass,
     check_registration,
     class_named,
+    destruction_delay_s,
     is_known_policy,
 )
 from tests.unit.world import World
@@ -87,9 +92,42 @@ def test_a_registration_in_an_unknown_class_is_refused() -> None:
         check_registration(register(key_class="secret"))
 
 
+def test_no_class_can_have_a_shorter_delay_than_the_floor() -> None:
+    fields = CLASSES[0].model_dump()
+    KeyClass.model_validate(fields | {"destruction_delay_s": MIN_DESTRUCTION_DELAY_S})
+    with pytest.raises(ValidationError):
+        KeyClass.model_validate(fields | {"destruction_delay_s": MIN_DESTRUCTION_DELAY_S - 1})
+
+
+@pytest.mark.parametrize(
+    ("asked", "development", "given"),
+    [
+        pytest.param(None, False, 30 * DAY_S, id="nothing asked: the class's"),
+        pytest.param(60 * DAY_S, False, 60 * DAY_S, id="longer"),
+        pytest.param(None, True, DEVELOPMENT_DESTRUCTION_DELAY_S, id="nothing asked in development"),
+        pytest.param(60, True, 60, id="longer in development"),
+    ],
+)
+def test_a_destruction_gets_its_delay(asked: int | None, development: bool, given: int) -> None:  # noqa: FBT001
+    assert destruction_delay_s("application-data", asked, development=development) == given
+
+
+@pytest.mark.parametrize(
+    ("asked", "development"),
+    [
+        pytest.param(30 * DAY_S - 1, False, id="than the class's"),
+        pytest.param(DEVELOPMENT_DESTRUCTION_DELAY_S, False, id="as if it were development"),
+        pytest.param(DEVELOPMENT_DESTRUCTION_DELAY_S - 1, True, id="than any in development"),
+    ],
+)
+def test_a_shorter_delay_is_refused(asked: int, development: bool) -> None:  # noqa: FBT001
+    with pytest.raises(PolicyError, match="at the earliest"):
+        destruction_delay_s("application-data", asked, development=development)
+
+
 def test_the_bundle_is_the_one_that_facts_in_logs_name() -> None:
     """A changed class is another bundle: keep the old digest in KNOWN_POLICIES, or facts decided under it are void."""
-    assert POLICY_DIGEST == "225f33e57cd71a60aaddfb5bf61dfaf0ec6cb3d6848e1db2766f5c698a7c1b98"
+    assert POLICY_DIGEST == "5a64010b567cffb4120c18120abe3d559ccb3dbe7465fcc1c768d9ff4def8a56"
     assert POLICY_DIGEST in KNOWN_POLICIES
 
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from rekey_core.commands import command_id, read_command
 from rekey_core.confirmation import PROBE_PREFIX
-from rekey_core.contracts import StoppedVersion, Suspend, Suspended
+from rekey_core.contracts import (
+    MAX_DESTROYED_NAMED,
+    MAX_NOTICE_BYTES,
+    Destroyed,
+    StoppedVersion,
+    Suspend,
+    Suspended,
+)
+from rekey_core.envelope import Stored, sign
 from rekey_core.errors import (
     NotFoundError,
     NotGrantedError,
@@ -19,6 +28,7 @@ from rekey_core.errors import (
     UsageRefusedError,
 )
 from rekey_core.fold import KeyState
+from rekey_core.names import Service
 from rekey_distributor import granting, noticing
 from rekey_distributor.emergencies import Emergencies
 from tests.unit.facts import world
@@ -42,6 +52,21 @@ def compromised(w: World) -> KeyState:
     return w.state()
 
 
+def destroyed(w: World) -> KeyState:
+    w.version(2)
+    w.deactivated(1)
+    w.scheduled(1)
+    w.destroyed(1, at=NOW + timedelta(days=30))
+    return w.state()
+
+
+def scheduled(w: World) -> KeyState:
+    w.version(2)
+    w.deactivated(1)
+    w.scheduled(1)
+    return w.state()
+
+
 def deactivated(w: World) -> KeyState:
     w.version(2)
     w.deactivated(1)
@@ -51,6 +76,7 @@ def deactivated(w: World) -> KeyState:
 RELEASED = [
     pytest.param(current, id="an active version"),
     pytest.param(deactivated, id="a deactivated version, to process with"),
+    pytest.param(scheduled, id="a version that is to be destroyed, until it is"),
 ]
 
 
@@ -75,6 +101,9 @@ def test_a_version_is_released_before_it_is_activated() -> None:
         ),
         pytest.param(
             compromised, "orders", 1, NONE, StateRefusedError, "@1 is compromised", id="a compromised version"
+        ),
+        pytest.param(
+            destroyed, "orders", 1, NONE, StateRefusedError, "@1 is destroyed", id="a destroyed version"
         ),
         pytest.param(
             current,
@@ -236,3 +265,38 @@ def test_every_public_key_is_in_the_notice_of_a_never_key() -> None:
     w.deactivated(1)
     notice = noticing.notice_for(w.state(), "orders", Emergencies(), NOW)
     assert [f.type for f in notice.facts].count("rekey.key.generated.v1") == 2
+
+
+@pytest.mark.parametrize("compromised_before", [False, True], ids=["destroyed", "destroyed-compromised"])
+def test_a_notice_says_that_a_version_is_gone_in_the_generators_words(*, compromised_before: bool) -> None:
+    w = world(versions=2)
+    w.deactivated(1)
+    if compromised_before:
+        w.compromised(1)
+    w.scheduled(1)
+    w.destroyed(1, at=NOW + timedelta(days=30))
+    notice = noticing.notice_for(w.state(), "orders", Emergencies(), NOW)
+    found = w.state().versions[1]
+    assert found.generated is not None
+    assert found.destroyed is not None
+    assert [v.version for v in notice.versions] == [2]
+    assert notice.facts.count(found.destroyed.signed) == 1
+    assert notice.facts.count(found.generated.signed) == 1  # by which key id its data is known
+
+
+def test_a_notice_names_the_newest_destroyed_versions_and_stays_small() -> None:
+    count = MAX_DESTROYED_NAMED + 3
+    w = world(versions=count + 1)
+    state = w.state()
+    versions = {n: replace(v, destroyed=_gone(w, n)) for n, v in state.versions.items() if n <= count}
+    gone = replace(state, versions={**state.versions, **versions})
+    notice = noticing.notice_for(gone, "orders", Emergencies(), NOW)
+    named = [fact for fact in notice.facts if fact.type == Destroyed.TYPE]
+    assert named == [versions[n].destroyed.signed for n in range(4, count + 1)]  # type: ignore[union-attr]
+    assert len(notice.model_dump_json()) < MAX_NOTICE_BYTES / 2
+
+
+def _gone(w: World, version: int) -> Stored[Destroyed]:
+    fact = w.fact(Destroyed, version, blob_digest="ab" * 32, epoch=1, tombstone=1, claimed=(), not_claimed=())
+    assert isinstance(fact, Destroyed)
+    return Stored(fact, version, NOW, "subject", sign(fact, w.services[Service.GENERATOR]))

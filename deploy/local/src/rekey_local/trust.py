@@ -68,4 +68,5 @@ def _document(env: str, services: Mapping[Service, bytes], ssh_keys: Mapping[str
             for name, person in PEOPLE.items()
         },
         dependents={},
+        development=True,
     )

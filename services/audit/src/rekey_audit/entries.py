@@ -11,6 +11,9 @@ from rekey_core.contracts import (
     Count,
     Deactivated,
     Delivered,
+    Destroyed,
+    DestructionCancelled,
+    DestructionScheduled,
     Fact,
     Generated,
     Granted,
@@ -98,7 +101,20 @@ def _detail(fact: Fact) -> str:
         case Suspended() | Compromised():
             which = f"version {fact.version}" if fact.version else "every version"
             detail = f"{which}: {read_command(fact.command).reason}"
+        case DestructionScheduled():
+            detail = f"not before {fact.not_before:%Y-%m-%d %H:%M:%SZ}: {read_command(fact.command).reason}"
+        case DestructionCancelled():
+            detail = read_command(fact.command).reason
+        case Destroyed():
+            detail = _erasure(fact)
     return detail
+
+
+def _erasure(fact: Destroyed) -> str:
+    """What is claimed, what is not, and when it becomes certain (DESIGN §5)."""
+    claimed, not_claimed = (", ".join(words) or "nothing" for words in (fact.claimed, fact.not_claimed))
+    certain = f"certain when KEK epoch {fact.epoch} dies" if fact.epoch else "it was never generated"
+    return f"claimed: {claimed}; not claimed: {not_claimed}; {certain}"
 
 
 def _counts(proved: tuple[Count, ...]) -> str:

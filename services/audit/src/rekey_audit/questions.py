@@ -6,6 +6,7 @@ that a key that does not exist is refused like one that does, so that names cann
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
@@ -25,9 +26,10 @@ from rekey_core.contracts import (
 )
 from rekey_core.envelope import Stored
 from rekey_core.errors import NotFoundError, NotInScopeError
-from rekey_core.fold import KeyState, VersionFacts
+from rekey_core.fold import KeyState
 from rekey_core.names import Role
 from rekey_core.trust import Trust
+from rekey_core.versions import VersionFacts
 
 PAGE_KEYS: Final = 200  # of ls; with PAGE_VERSIONS each some 150 kB at most, the bus takes 1 MB
 PAGE_VERSIONS: Final = 5  # of each key in ls
@@ -96,6 +98,7 @@ def summary(state: KeyState, newest: int = MAX_VERSIONS) -> KeySummary:
         current=state.current,
         rotates_by=state.rotates_by(),
         versions=tuple(_versions(state))[-newest:],
+        counts=dict(Counter(version.state.value for version in state.versions.values())),
         as_of=state.last_sequence,
     )
 
@@ -142,11 +145,11 @@ def dependents(
     deliveries: Iterable[Stored[Delivered]],
     now: datetime,
 ) -> tuple[DependentAdoption, ...]:
-    """Every dependent with a grant, those without a live instance too; for a stopped version, who has stopped."""
+    """Every dependent with a grant, those without a live instance too; of one stopped or destroyed, who has left it."""
     written = list(receipts)
     batches = [stored.model for stored in deliveries]
     found = adoption(state, version.number, leases, written, batches, now)
-    stopped = _who_stopped(state, version, written)
+    stopped = _who_left(state, version, written)
     return tuple(
         DependentAdoption(
             dependent=name, instances=tuple(_instance(name, proof, stopped) for proof in proofs)
@@ -167,17 +170,21 @@ def _instance(
     )
 
 
-def _who_stopped(
+def _who_left(
     state: KeyState, version: VersionFacts, receipts: Iterable[Stored[Receipt]]
 ) -> frozenset[tuple[str, str]] | None:
-    """Dependent and instance of those that signed that they refuse the version; none for one that nobody stopped."""
-    if not version.stopped_by:
+    """Those that signed that they refuse the version, or have it no longer; none for one that nobody took away."""
+    if not version.stopped_by and version.destroyed is None:
         return None
     return frozenset(
         (stored.model.dependent, stored.model.instance)
         for stored in receipts
         if (held := stored.model.keys.get(state.key)) is not None
-        and not {0, version.number}.isdisjoint(held.refused)
+        and (
+            version.number in held.destroyed
+            if version.destroyed
+            else not {0, version.number}.isdisjoint(held.refused)
+        )
     )
 
 
@@ -188,4 +195,5 @@ def _versions(state: KeyState) -> Iterable[VersionSummary]:
             state=version.state.value,
             since=version.state_since,
             key_id=version.generated.model.key_id if version.generated else None,
+            destruction=version.pending.not_before if version.pending else None,
         )

@@ -64,9 +64,7 @@ class Distributor:
         _log.warning(
             "emergency", extra={"event": "emergency", "key": command.key, "version": command.version}
         )
-        state = await self.keylog.state(command.key)
-        await self.notice(state)
-        await self._forget_handles(state)
+        await self.notice(await self.keylog.state(command.key))
 
     async def recall(self) -> None:
         """At start: know every command that was ever accepted, and every key."""
@@ -110,13 +108,14 @@ class Distributor:
                 )
 
     async def notice(self, state: KeyState) -> None:
-        """Write the notices of a key that say something else than they should."""
+        """Write the notices of a key that say something else than they should; forget what nobody may use any more."""
         if state.registered is None:
             return
         self._keys.add(state.key)
         async with self._locks.setdefault(state.key, asyncio.Lock()):
             for dependent in sorted(state.grants):
                 await self._notice(state, dependent)
+        await self._forget(state)
 
     async def _notice(self, state: KeyState, dependent: str) -> None:
         subject = self.bus.subjects.notice(dependent, state.key)
@@ -149,12 +148,18 @@ class Distributor:
         self.emergencies.add(command, signed, message.stored_at)
         return command
 
-    async def _forget_handles(self, state: KeyState) -> None:
-        """Stopped versions leave the HSM's session at once."""
-        for number in self.emergencies.denied(state):
-            generated = state.versions[number].generated if number in state.versions else None
-            if generated is not None:
-                await self.hsm.forget(await self.records.blob(generated.model))
+    async def _forget(self, state: KeyState) -> None:
+        """Stopped and destroyed versions leave the HSM's session and our memory, in every replica."""
+        used = set(state.versions_to_hold()) - self.emergencies.denied(state)
+        gone = [
+            version.generated.model.blob_digest
+            for number, version in state.versions.items()
+            if version.generated and number not in used
+        ]
+        for digest in gone:
+            self.records.forget(digest)
+        if gone:
+            await self.hsm.forget(gone)
 
 
 def _led_by(state: KeyState) -> TraceContext | None:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from rekey_core.commands import command_id
-from rekey_core.contracts import Notice, NoticedVersion, Signed, StoppedVersion
-from rekey_core.fold import KeyState, VersionFacts
+from rekey_core.contracts import MAX_DESTROYED_NAMED, Notice, NoticedVersion, Signed, StoppedVersion
+from rekey_core.fold import KeyState
 from rekey_core.names import Release
+from rekey_core.versions import VersionFacts
 from rekey_distributor.emergencies import Emergencies
 
 
@@ -73,3 +74,14 @@ def _facts(
     for number, version in sorted(state.versions.items()):  # so that who starts later can say why it refuses
         if version.generated and (version.stopped_by or number in denied):
             yield version.generated.signed
+    yield from _destroyed(state)
+
+
+def _destroyed(state: KeyState) -> Iterable[Signed]:
+    """The generator's word that a version is gone, and by which id its data is known."""
+    gone = [v for _, v in sorted(state.versions.items()) if v.generated and v.destroyed]
+    for version in gone[-MAX_DESTROYED_NAMED:]:
+        if version.generated and version.destroyed:
+            if not version.stopped_by:
+                yield version.generated.signed
+            yield version.destroyed.signed

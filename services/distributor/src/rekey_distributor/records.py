@@ -7,10 +7,10 @@ from typing import Final
 
 from rekey_core.authority import Stream
 from rekey_core.confirmation import VersionContext, record_mac_input
-from rekey_core.contracts import Generated, MaterialRecord
+from rekey_core.contracts import Generated, MaterialRecord, Tombstone
 from rekey_core.encoding import b64u_decode, sha256_hex
-from rekey_core.errors import RecordError, UnavailableError
-from rekey_core.readers import open_record
+from rekey_core.errors import RecordError, StateRefusedError, UnavailableError
+from rekey_core.readers import open_material
 from rekey_hsm import DistributorHsm, record_mac_label
 from rekey_runtime.bus import Bus
 
@@ -31,6 +31,7 @@ class Records:
         Raises:
             UnavailableError: there is no record (yet, or any more).
             RecordError: the record is not the one that the log names.
+            StateRefusedError: there is a tombstone, and the log will say so in a moment.
         """
         if fact.blob_digest in self._kept:
             self._kept.move_to_end(fact.blob_digest)
@@ -41,12 +42,19 @@ class Records:
             self._kept.popitem(last=False)
         return blob
 
+    def forget(self, digest: str) -> None:
+        """Keep the blob of a version that nobody may use any more no longer."""
+        self._kept.pop(digest, None)
+
     async def _verified(self, fact: Generated) -> bytes:
         message = await self._bus.last(Stream.MATERIAL, self._bus.subjects.material(fact.key, fact.version))
         if message is None:
             text = f"{fact.key}@{fact.version} has no record in {Stream.MATERIAL}"
             raise UnavailableError(text)
-        record = (await self._bus.trust.fresh(lambda trust: open_record(message, trust))).model
+        record = (await self._bus.trust.fresh(lambda trust: open_material(message, trust))).model
+        if isinstance(record, Tombstone):
+            text = f"{fact.key}@{fact.version} is being destroyed: its wrapped blob is gone"
+            raise StateRefusedError(text, hint=f"rekey key history {fact.key}")
         blob = b64u_decode(record.blob)
         self._same(record, blob, fact)
         context = context_of(fact)

@@ -1,8 +1,9 @@
-"""Composition of the generator: its token, its consumer, its readiness."""
+"""Composition of the generator: its token, its consumer, its clock, its readiness."""
 
 from __future__ import annotations
 
 from rekey_core.secret import Secret
+from rekey_generator.destructions import Destructions
 from rekey_generator.handlers import Generator
 from rekey_generator.settings import GeneratorSettings
 from rekey_hsm import GeneratorHsm, TokenSettings
@@ -15,7 +16,11 @@ async def compose(service: Service, settings: GeneratorSettings) -> None:
     pin = Secret(settings.pin_file.read_bytes().strip())
     token = TokenSettings(settings.hsm_module, settings.token_label, settings.token_serial, pin)
     hsm = await GeneratorHsm.open(token)
-    generator = Generator(service.bus, KeyLog(service.bus), hsm, settings.epoch)
+    keylog = KeyLog(service.bus)
+    generator = Generator(service.bus, keylog, hsm, settings.epoch)
+    destructions = Destructions(service.bus, keylog)
     service.consume("generator", generator.on_rotation_requested)
+    service.every(settings.tick_s, destructions.tick)
+    service.every(settings.guard_s, destructions.guard)
     service.ready_when(hsm.prove)
     service.on_stop(hsm.close)

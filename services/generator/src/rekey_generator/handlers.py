@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
 from rekey_core.confirmation import commitment_input, record_mac_input, spki_commitment
-from rekey_core.contracts import MaterialRecord, RotationRequested
+from rekey_core.contracts import MaterialRecord, RotationRequested, Tombstone
 from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
 from rekey_core.envelope import BusMessage, Stored
-from rekey_core.errors import ConflictError, RecordError, UnknownTypeError
+from rekey_core.errors import ConflictError, RecordError, StateRefusedError, UnknownTypeError
 from rekey_core.names import Algorithm
-from rekey_core.readers import open_fact, open_record
+from rekey_core.readers import open_fact, open_material
 from rekey_generator import making
 from rekey_hsm import GeneratorHsm, kek_label, record_mac_label
 from rekey_runtime.bus import Bus
@@ -58,7 +58,10 @@ class Generator:
         )
         if message is None:
             return None
-        record = open_record(message, self.bus.trust.current).model
+        record = open_material(message, self.bus.trust.current).model
+        if isinstance(record, Tombstone):
+            text = f"{context.key}@{context.version} has a tombstone and is never made again"
+            raise StateRefusedError(text, hint=f"rekey key history {context.key}")
         making.check_record(record, wanted)
         if not hmac.compare_digest(b64u_decode(record.mac), await self._mac(record, wanted)):
             text = f"{context.key}@{context.version}: the record's MAC is not ours"

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
-from rekey_core.contracts import Fact, Register, Rotate, RotationRequested
+from rekey_core.contracts import CancelDestruction, Destroy, Fact, Register, Rotate, RotationRequested
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, NotInScopeError, RekeyError, UnknownTypeError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.quotas import ROTATE_AT
 from rekey_core.readers import key_in, keys_in, open_command, open_quota, open_receipt
 from rekey_core.tracecontext import Attribute, Attributes, TraceContext
-from rekey_rotation_scheduler import planner
+from rekey_rotation_scheduler import destroying, planner
 from rekey_rotation_scheduler.proofs import adopted, allotted
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
@@ -43,7 +43,7 @@ class Scheduler:
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def on_command(self, message: BusMessage) -> None:
-        """``register`` or ``rotate`` by an owner. Raises what makes the refusal."""
+        """What an owner says of a key. Raises what makes the refusal."""
         trust = self.bus.trust
         signed, command = await trust.fresh(lambda t: open_command(message, t))
         match command:
@@ -61,8 +61,22 @@ class Scheduler:
                     command.key,
                     lambda state: planner.rotation(_owned(state, command), signed, datetime.now(UTC)),
                 )
+            case Destroy():
+                await self.keylog.decide(
+                    command.key,
+                    lambda state: destroying.schedule(
+                        _owned(state, command), command, signed, trust.current, datetime.now(UTC)
+                    ),
+                )
+            case CancelDestruction():
+                await self.keylog.decide(
+                    command.key,
+                    lambda state: destroying.cancel(
+                        _owned(state, command), command, signed, datetime.now(UTC)
+                    ),
+                )
             case _:
-                text = f"{message.subject}: expected register or rotate, found {command.VERB}"
+                text = f"{message.subject}: expected a command of an owner, found {command.VERB}"
                 raise UnknownTypeError(text)
         self.wake(command.key)
 
@@ -164,7 +178,7 @@ class Scheduler:
         return found
 
 
-def _owned(state: KeyState, command: Rotate) -> KeyState:
+def _owned(state: KeyState, command: Rotate | Destroy | CancelDestruction) -> KeyState:
     if state.registered is not None and state.owner != command.author:
         text = f"key {state.key} belongs to {state.owner}, not to {command.author}"
         raise NotInScopeError(text, hint=f"ask {state.owner}")

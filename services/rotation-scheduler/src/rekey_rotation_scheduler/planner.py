@@ -53,8 +53,8 @@ def registration(
     ungranted = [name for name in sorted(set(command.dependents)) if name not in state.grants]
     if ungranted:
         ordinal = sorted(set(command.dependents)).index(ungranted[0])
-        common = _common(state, Granted, cause, 0, now, ordinal=ordinal)
-        return Granted.model_validate({**common, "dependent": ungranted[0], "command": signed})
+        said = common(state, Granted, cause, 0, now, ordinal=ordinal)
+        return Granted.model_validate({**said, "dependent": ungranted[0], "command": signed})
     if not state.versions:
         return _requested(state, cause, "initial", None, now)
     return None
@@ -135,12 +135,13 @@ def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | Non
     if (
         version.state is not VersionState.PRE_ACTIVATION
         or version.generated is None
+        or version.destruction is not None
         or not adopted.all_installed
     ):
         return None
     cause = str(version.generated.model.id)
     return Activated.model_validate(
-        {**_common(state, Activated, cause, adopted.version, now), "proved": _counts(adopted)}
+        {**common(state, Activated, cause, adopted.version, now), "proved": _counts(adopted)}
     )
 
 
@@ -151,7 +152,7 @@ def _deactivation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | N
         return None
     cause = str(current.activated.model.id)
     return Deactivated.model_validate(
-        {**_common(state, Deactivated, cause, older[0], now), "proved": _counts(adopted)}
+        {**common(state, Deactivated, cause, older[0], now), "proved": _counts(adopted)}
     )
 
 
@@ -179,7 +180,7 @@ def _check_enrolled(command: Register, trust: Trust) -> None:
 
 def _registered(state: KeyState, command: Register, signed: SignedCommand, now: datetime) -> Registered:
     key_class = class_named(command.key_class)
-    said = {
+    told = {
         "owner": command.author,
         "key_class": key_class.name,
         "algorithm": key_class.algorithm,
@@ -188,7 +189,7 @@ def _registered(state: KeyState, command: Register, signed: SignedCommand, now: 
         "cryptoperiod_s": check_registration(command),
         "command": signed,
     }
-    return Registered.model_validate({**_common(state, Registered, command_id(signed), 0, now), **said})
+    return Registered.model_validate({**common(state, Registered, command_id(signed), 0, now), **told})
 
 
 def _requested(
@@ -199,15 +200,16 @@ def _requested(
     now: datetime,
 ) -> RotationRequested:
     deadline = now + timedelta(seconds=class_named(state.key_class or "").rotation_deadline_s)
-    common = _common(state, RotationRequested, cause, state.next_version(), now)
+    said = common(state, RotationRequested, cause, state.next_version(), now)
     return RotationRequested.model_validate(
-        {**common, "reason": reason, "deadline": deadline, "command": signed}
+        {**said, "reason": reason, "deadline": deadline, "command": signed}
     )
 
 
-def _common(
+def common(
     state: KeyState, fact: type[Fact], cause: str, version: int, now: datetime, *, ordinal: int = 0
 ) -> dict[str, object]:
+    """What every fact of the scheduler says, as the next one of the key."""
     identity: uuid.UUID = event_id(cause, fact.TYPE, state.env, state.key, version, ordinal)
     return {
         "id": identity,

@@ -23,6 +23,7 @@ from rekey.errors import (
     UnavailableError,
     UnknownKeyIdError,
     VersionCompromisedError,
+    VersionDestroyedError,
     VersionStoppedError,
     VersionSuspendedError,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "UnavailableError",
     "UnknownKeyIdError",
     "VersionCompromisedError",
+    "VersionDestroyedError",
     "VersionStoppedError",
     "VersionSuspendedError",
     "connect",

@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeVar
 
-from rekey.errors import VersionCompromisedError, VersionStoppedError, VersionSuspendedError
+from rekey.errors import (
+    VersionCompromisedError,
+    VersionDestroyedError,
+    VersionStoppedError,
+    VersionSuspendedError,
+)
 from rekey.versions import check_generated, data_id
 from rekey_core.commands import read_command, verify_command
 from rekey_core.contracts import (
     Activated,
+    Destroyed,
     Fact,
     Generated,
     Notice,
@@ -54,10 +60,26 @@ class Stopped:
 
 
 @dataclass(frozen=True)
+class Gone:
+    """A version that the generator has destroyed."""
+
+    key: str
+    version: int
+    at: datetime
+
+    def error(self, version: int) -> VersionDestroyedError:
+        """What a call for data of the version raises."""
+        text = f"{self.key}@{version} was destroyed at {self.at:%Y-%m-%dT%H:%M:%SZ}"
+        hint = f"what is under it cannot be read any more, by anybody: rekey key history {self.key}"
+        return VersionDestroyedError(text, hint=hint)
+
+
+@dataclass(frozen=True)
 class Believed:
     """A notice after every word in it was held against its author's signature.
 
-    ``generated`` and ``ids`` are of versions to hold and of others too: by those, data of stopped versions is recognised.
+    ``generated`` and ``ids`` are of versions to hold and of others too: by those, data of stopped and destroyed versions is
+    recognised.
     """
 
     notice: Notice
@@ -65,6 +87,7 @@ class Believed:
     generated: Mapping[int, Generated]
     ids: Mapping[int, int | str]  # by version: the key id or ``kid`` that its data carries
     activated: frozenset[int]
+    destroyed: Mapping[int, Gone]  # never one that is to be held
     doubts: tuple[str, ...]
 
     @property
@@ -80,6 +103,7 @@ def believe(notice: Notice, trust: Trust) -> Believed:
     generated: dict[int, Generated] = {}
     ids: dict[int, int | str] = {}
     activated: set[int] = set()
+    destroyed: dict[int, Gone] = {}
     doubts: list[str] = []
     for signed in notice.facts:
         try:
@@ -89,6 +113,11 @@ def believe(notice: Notice, trust: Trust) -> Believed:
             continue
         if isinstance(fact, Activated):
             activated.add(fact.version)
+        elif isinstance(fact, Destroyed):
+            if fact.version in versions:
+                doubts.append(f"{notice.key}@{fact.version} is said to be destroyed and to be held")
+            else:
+                destroyed[fact.version] = Gone(notice.key, fact.version, fact.at)
         elif isinstance(fact, Generated):
             try:
                 _check(fact, notice, versions.get(fact.version))
@@ -99,7 +128,7 @@ def believe(notice: Notice, trust: Trust) -> Believed:
             generated[fact.version] = fact
     if notice.current is not None and notice.current not in activated:
         doubts.append(f"{notice.key}@{notice.current} is said to be current without a signed activated")
-    return Believed(notice, versions, generated, ids, frozenset(activated), tuple(doubts))
+    return Believed(notice, versions, generated, ids, frozenset(activated), destroyed, tuple(doubts))
 
 
 def believed_stops(

@@ -51,6 +51,7 @@ __all__ = [
     "UnknownKeyIdError",
     "UsageRefusedError",
     "VersionCompromisedError",
+    "VersionDestroyedError",
     "VersionStoppedError",
     "VersionSuspendedError",
     "refusal_error",
@@ -83,6 +84,10 @@ class VersionSuspendedError(VersionStoppedError):
 
 class VersionCompromisedError(VersionStoppedError):
     """Stopped for good."""
+
+
+class VersionDestroyedError(RefusedError):
+    """The version is gone for good: nobody reads its data any more."""
 
 
 def _leaves(root: type[RekeyError]) -> Iterator[type[RekeyError]]:

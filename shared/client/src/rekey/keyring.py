@@ -45,6 +45,7 @@ class Keyring:
         Raises:
             LeaseExpiredError: the instance may not use the key until its lease is renewed.
             VersionSuspendedError, VersionCompromisedError: a responder stopped the version that it is under.
+            VersionDestroyedError: the version that it is under is gone.
             UnknownKeyIdError: it is not under a version of this key that is held here.
             CiphertextError: not a ciphertext, altered, or made with other ``aad``.
         """
@@ -58,7 +59,7 @@ class Keyring:
         return tink.decrypt(held.aead, key_id, ciphertext, aad)
 
     def _unknown(self, key_id: int) -> Exception:
-        stop = self._key.view.stopped_ids.get(key_id)
+        stop = self._key.view.refused_ids.get(key_id)
         if stop is not None:
             return stop.error(stop.version)
         stopped = ", ".join(str(version) for version in sorted(self._key.stopped))

@@ -1,4 +1,4 @@
-"""One key as this instance has it: versions, the one that protects, what is stopped. Changed by its worker alone.
+"""One key as this instance has it: versions, the one that protects, what is stopped or gone. Changed by its worker alone.
 
 Readers take ``view``, one immutable value that is replaced whole: a call sees the key before or after a change, never
 between.
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from rekey.beliefs import Stopped
+from rekey.beliefs import Gone, Stopped
 from rekey.errors import LeaseExpiredError, UnavailableError
 from rekey.lease import LeaseClock
 from rekey.versions import SecretVersion, Version
-from rekey_core.contracts import KeyReceipt
+from rekey_core.contracts import MAX_DESTROYED_NAMED, KeyReceipt
 from rekey_core.names import Release
 
 
@@ -23,7 +23,7 @@ class View:
 
     current: Version | None = None
     by_id: Mapping[int | str, Version] = field(default_factory=dict)
-    stopped_ids: Mapping[int | str, Stopped] = field(default_factory=dict)
+    refused_ids: Mapping[int | str, Stopped | Gone] = field(default_factory=dict)
     refusal: Stopped | None = None  # why there is no current version, when a responder said so
 
 
@@ -40,8 +40,9 @@ class KeyState:
         self.as_of = as_of
         self.place = 0  # stream sequence of the newest notice
         self.held: dict[int, Version] = {}
-        self.leaving: list[Version] = []  # stopped, but a call may still be inside
+        self.leaving: list[Version] = []  # stopped or destroyed, but a call may still be inside
         self.stopped: dict[int, Stopped] = {}
+        self.destroyed: dict[int, Gone] = {}
         self.newest = 0  # the newest version that was ever current here; it only rises
         self.protects: int | None = None  # what may be signed in a receipt: nobody is inside an older one
         self.leased: frozenset[int] = frozenset()
@@ -51,8 +52,8 @@ class KeyState:
         self.problem: str | None = None
 
     def install(self, version: Version) -> None:
-        """Hold a version: it processes from now on. One that was stopped while it was on its way is not held."""
-        if version.version in self.stopped:
+        """Hold a version: it processes from now on. One that was stopped on its way is not held."""
+        if version.version in self.stopped or version.version in self.destroyed:
             return
         if isinstance(version, SecretVersion):
             version.quota.hurry = self.lease.hurry
@@ -71,7 +72,7 @@ class KeyState:
     def learn(self, ids: Mapping[int, int | str]) -> None:
         """By which id the data of versions is known that may never have been held here."""
         self.ids = {**ids, **self.ids}  # a version never gets another id
-        self.view = replace(self.view, stopped_ids=self._stopped_ids())
+        self.view = replace(self.view, refused_ids=self._refused_ids())
 
     def stop(self, stops: Mapping[int, Stopped]) -> list[Stopped]:
         """Neither protect nor process with these any more; those that were held here."""
@@ -83,10 +84,24 @@ class KeyState:
         self.view = View(
             current=None if refused else view.current,
             by_id={name: version for name, version in view.by_id.items() if name not in ids},
-            stopped_ids=self._stopped_ids(),
+            refused_ids=self._refused_ids(),
             refusal=refused,
         )
         return [self.stopped[version.version] for version in gone]
+
+    def destroy(self, gone: Mapping[int, Gone]) -> list[int]:
+        """Drop what is destroyed, for good; the versions that were held here."""
+        self.destroyed.update(gone)
+        dropped = [self.held.pop(number) for number in gone if number in self.held]
+        self.leaving += dropped
+        view, ids = self.view, {version.id for version in dropped}
+        self.view = replace(
+            view,
+            current=None if view.current in dropped else view.current,
+            by_id={name: version for name, version in view.by_id.items() if name not in ids},
+            refused_ids=self._refused_ids(),
+        )
+        return [version.version for version in dropped]
 
     def close(self) -> None:
         """Let nobody in any more: who is not inside a version now will not be."""
@@ -129,18 +144,22 @@ class KeyState:
         older = {number for number in self.held if number < (self.protects or self.newest)}
         moving = {number for number in self.held if number >= self._previous()}
         proved = sorted(moving | (set(self.held) - self.leased))
-        refused = set(self.stopped) - {version.version for version in self.leaving}
+        leaving = {version.version for version in self.leaving}
+        refused = set(self.stopped) - leaving
         return KeyReceipt(
             proofs={number: self.held[number].proof() for number in proved},
             protects=self.protects,
             stopped=tuple(sorted(older | refused)),
             refused=tuple(sorted(refused)),
+            destroyed=tuple(sorted(set(self.destroyed) - leaving))[-MAX_DESTROYED_NAMED:],
             as_of=self.as_of,
         )
 
-    def _stopped_ids(self) -> dict[int | str, Stopped]:
-        known = ((version, stop) for version, stop in self.stopped.items() if version in self.ids)
-        return {self.ids[version]: replace(stop, version=version) for version, stop in known}
+    def _refused_ids(self) -> dict[int | str, Stopped | Gone]:
+        """By the ids that their data carries; a version that is gone is gone, whoever stopped it before."""
+        why: dict[int, Stopped | Gone] = {**self.stopped, **self.destroyed}
+        known = ((version, one) for version, one in why.items() if version in self.ids)
+        return {self.ids[version]: replace(one, version=version) for version, one in known}
 
     def _previous(self) -> int:
         below = [number for number in self.held if number < self.newest]

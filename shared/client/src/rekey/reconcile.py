@@ -34,7 +34,8 @@ def plan(
         current: the newest version that was ever protected with here.
         stopped: what is stopped already; a stop is never lifted by a notice.
 
-    A version that a notice leaves out stays: only a responder's command takes one away. ``current`` only rises.
+    A version that a notice leaves out stays: only a responder's command, or the generator's word that it is destroyed, takes
+    one away. ``current`` only rises.
     """
     noticed = believed.versions if believed else {}
     generated = believed.generated if believed else {}

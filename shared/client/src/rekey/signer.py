@@ -63,6 +63,7 @@ class Signer:
         Raises:
             LeaseExpiredError: the instance may not use the key until its lease is renewed.
             VersionSuspendedError, VersionCompromisedError: a responder stopped the version that signed it.
+            VersionDestroyedError: the version that signed it is gone.
             UnknownKeyIdError: its ``kid`` is no version of this key.
             TokenError: not a token, of another algorithm, expired, or of a wrong signature.
         """
@@ -111,7 +112,7 @@ class Signer:
         return jwt.compact(signed, signature)
 
     def _unknown(self, kid: str) -> Exception:
-        stop = self._key.view.stopped_ids.get(kid)
+        stop = self._key.view.refused_ids.get(kid)
         if stop is not None:
             return stop.error(stop.version)
         return UnknownKeyIdError(f"key {self._key.name} has no version with kid {kid[:64]!r}")

@@ -186,6 +186,7 @@ class KeyWorker:
             self.key.learn(believed.ids)
         todo = self._plan(believed, stops)
         self._stop(todo)
+        self._drop(believed)
         problem = await self._installing.install(todo.install, believed) if believed else None
         try:
             if todo.switch_to in self.key.held:
@@ -199,6 +200,10 @@ class KeyWorker:
         await self._write(problem)
         if believed:
             self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
+
+    def _drop(self, believed: Believed | None) -> None:
+        for number in self.key.destroy(believed.destroyed) if believed and believed.destroyed else ():
+            _log.warning("destroyed %s@%d", self.key.name, number, extra={"event": "version-destroyed"})
 
     async def _write(self, problem: RekeyError | None) -> None:
         """The receipt of what was done, also when something else was not."""

@@ -270,7 +270,7 @@ CONSUMERS: Final[tuple[Consumer, ...]] = (
         Identity.ROTATION_SCHEDULER,
         Stream.COMMANDS,
         "rotation-scheduler",
-        ("cmd.register.{env}.>", "cmd.rotate.{env}.>"),
+        tuple(f"cmd.{verb}.{{env}}.>" for verb in ("register", "rotate", "destroy", "destroy-cancel")),
     ),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.LIFECYCLE, "rotation-scheduler-facts", ("evt.{env}.>",)),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.RECEIPTS, "rotation-scheduler-receipts", ("rcpt.{env}.>",)),

@@ -60,6 +60,8 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         "suspend": Rule(Role.RESPONDER),
         "revoke": Rule(Role.RESPONDER),
         "waive": Rule(Role.OWNER),
+        "destroy": Rule(Role.OWNER, people=2, cosigners=frozenset({Role.OWNER, Role.RESPONDER})),
+        "destroy-cancel": Rule(Role.OWNER),
         "force": Rule(Role.OWNER, people=2, cosigners=frozenset({Role.OWNER, Role.RESPONDER})),
     }
 )

@@ -15,8 +15,13 @@ from typing import Final, TypeVar
 
 from rekey_core.contracts import (
     Activated,
+    CancelDestruction,
     Compromised,
     Deactivated,
+    Destroy,
+    Destroyed,
+    DestructionCancelled,
+    DestructionScheduled,
     Fact,
     Generated,
     Granted,
@@ -29,6 +34,7 @@ from rekey_core.contracts import (
     Suspend,
     Suspended,
 )
+from rekey_core.destruction import cancelled, destroyed, scheduled
 from rekey_core.embedded import check_public_key, check_registered, commanded
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored, Void
@@ -46,25 +52,12 @@ from rekey_core.names import Algorithm, Release
 from rekey_core.policy import is_known_policy
 from rekey_core.tracecontext import TraceContext
 from rekey_core.trust import Trust
+from rekey_core.versions import VersionFacts, stopped
 
 F = TypeVar("F", bound=Fact)
+V = TypeVar("V", Destroy, CancelDestruction)
 
 _TO_HOLD: Final = RESUMABLE  # pre-activation, active, deactivated: everything that may still be used
-
-
-@dataclass(frozen=True)
-class VersionFacts:
-    """One version: its state, and the facts that made it so."""
-
-    number: int
-    state: VersionState
-    requested: Stored[RotationRequested]
-    state_since: datetime
-    generated: Stored[Generated] | None = None
-    activated: Stored[Activated] | None = None
-    deactivated: Stored[Deactivated] | None = None
-    stopped_by: tuple[SignedCommand, ...] = ()
-    resume_to: VersionState | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +125,10 @@ class KeyState:
         """The newest version in pre-activation."""
         moving = [n for n, v in self.versions.items() if v.state is VersionState.PRE_ACTIVATION]
         return max(moving, default=None)
+
+    def destructions(self) -> tuple[int, ...]:
+        """Versions whose destruction is scheduled and not carried out, ascending."""
+        return tuple(n for n, v in sorted(self.versions.items()) if v.pending is not None)
 
     def next_version(self) -> int:
         """The number that the next version gets."""
@@ -220,6 +217,18 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
             after = _activated(state, _as(item, Activated))
         case Deactivated():
             after = _deactivated(state, _as(item, Deactivated))
+        case DestructionScheduled() as fact:
+            command = _ordered(state, item, fact.command, Destroy, trust)
+            asked = _as(item, DestructionScheduled)
+            after = _with(
+                state, scheduled(_version(state, fact.version), asked, command, state.key_class or "", trust)
+            )
+        case DestructionCancelled() as fact:
+            word = _ordered(state, item, fact.command, CancelDestruction, trust)
+            version = _version(state, fact.version)
+            after = _with(state, cancelled(version, item.stored_at, word, state.last_sequence))
+        case Destroyed() as fact:
+            after = _with(state, destroyed(_version(state, fact.version), _as(item, Destroyed)))
         case _:
             raise SchemaError(f"{item.subject}: no rule for {item.model.EVENT}")
     return after
@@ -295,6 +304,8 @@ def _activated(state: KeyState, item: Stored[Activated]) -> KeyState:
     version = _version(state, item.model.version)
     if version.generated is None:
         raise IllegalTransitionError(f"{state.key}@{version.number} is not generated and cannot be activated")
+    if version.destruction is not None:
+        raise IllegalTransitionError(f"{state.key}@{version.number}: its destruction is scheduled")
     _caused_by(item, version.generated)
     after = transition(version.state, Trigger.ACTIVATE)
     changed = replace(version, state=after, activated=item, state_since=item.stored_at)
@@ -308,6 +319,19 @@ def _deactivated(state: KeyState, item: Stored[Deactivated]) -> KeyState:
     _caused_by(item, state.versions[state.current].activated if state.current else None)
     after = transition(version.state, Trigger.DEACTIVATE)
     return _with(state, replace(version, state=after, deactivated=item, state_since=item.stored_at))
+
+
+def _ordered(state: KeyState, item: Stored[Fact], signed: SignedCommand, kind: type[V], trust: Trust) -> V:
+    """What the owner said of the version that the fact is about, with a command that was not used before."""
+    _must_be_registered(state)
+    command = commanded(item, signed, kind, trust)
+    if command.author != state.owner:
+        raise AuthorityError(f"{state.key} belongs to {state.owner}, not to {command.author}")
+    if command.version != item.model.version:
+        where = f"{item.model.EVENT} of {state.key}@{item.model.version}"
+        raise AuthorityError(f"{where}: the command says version {command.version}")
+    _must_be_new(state, item)
+    return command
 
 
 def _caused_by(item: Stored[Fact], cause: Stored[Fact] | None) -> None:
@@ -341,19 +365,8 @@ def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
     if not legal:
         raise IllegalTransitionError(f"{state.key}@{fact.version}: there is nothing to {trigger}")
     for number in legal:
-        state = _with(state, _stop(state.versions[number], trigger, fact.command, item.stored_at))
+        state = _with(state, stopped(state.versions[number], trigger, fact.command, item.stored_at))
     return replace(state, current=None) if state.current in legal else state
-
-
-def _stop(version: VersionFacts, trigger: Trigger, command: SignedCommand, at: datetime) -> VersionFacts:
-    origin = version.state if trigger is Trigger.SUSPEND else None
-    return replace(
-        version,
-        state=transition(version.state, trigger),
-        resume_to=origin,
-        state_since=at,
-        stopped_by=(*version.stopped_by, command),
-    )
 
 
 def _must_be_new(state: KeyState, item: Stored[Fact]) -> None:

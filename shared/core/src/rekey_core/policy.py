@@ -6,7 +6,9 @@ Cryptoperiods follow NIST SP 800-57 part 1 Rev 5 §5.3.6, table 1 (symmetric dat
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
 
 from rekey_core.contracts import Model, Register
 from rekey_core.encoding import canonical_json, sha256_hex
@@ -14,6 +16,8 @@ from rekey_core.errors import NotFoundError, PolicyError
 from rekey_core.names import Algorithm, Release
 
 _DAY_S: Final = 24 * 3600
+MIN_DESTRUCTION_DELAY_S: Final = 7 * _DAY_S  # the floor of every class, as of AWS KMS (ScheduleKeyDeletion)
+DEVELOPMENT_DESTRUCTION_DELAY_S: Final = 3  # only where the trust document says development
 
 
 class KeyClass(Model):
@@ -26,6 +30,7 @@ class KeyClass(Model):
     rotation_deadline_s: int  # until when every live instance should hold a new version
     deadline_outcome: Literal["wait"]
     lease_s: int  # what a cut-off instance can still do
+    destruction_delay_s: Annotated[int, Field(ge=MIN_DESTRUCTION_DELAY_S)]  # in which it can be cancelled
 
 
 CLASSES: Final[tuple[KeyClass, ...]] = (
@@ -37,6 +42,7 @@ CLASSES: Final[tuple[KeyClass, ...]] = (
         rotation_deadline_s=3600,
         deadline_outcome="wait",
         lease_s=30,
+        destruction_delay_s=30 * _DAY_S,
     ),
     KeyClass(
         name="token-signing",
@@ -46,6 +52,7 @@ CLASSES: Final[tuple[KeyClass, ...]] = (
         rotation_deadline_s=3600,
         deadline_outcome="wait",
         lease_s=30,
+        destruction_delay_s=30 * _DAY_S,
     ),
 )
 
@@ -82,3 +89,23 @@ def check_registration(command: Register) -> int:
         )
         raise PolicyError(message)
     return command.cryptoperiod_s or key_class.cryptoperiod_s
+
+
+def destruction_delay_s(class_name: str, asked_s: int | None, *, development: bool) -> int:
+    """How long (seconds) the destruction of a version can be cancelled.
+
+    Args:
+        class_name: the key's class, whose delay is the least.
+        asked_s: what the command asks for; none: the least.
+        development: what the trust document says about the environment: it has a least delay of its own.
+
+    Raises:
+        NotFoundError: no such class.
+        PolicyError: a shorter delay than the least.
+    """
+    key_class = class_named(class_name)
+    least = DEVELOPMENT_DESTRUCTION_DELAY_S if development else key_class.destruction_delay_s
+    if asked_s is not None and asked_s < least:
+        message = f"class {key_class.name}: a version is destroyed after {least} s at the earliest, found {asked_s} s"
+        raise PolicyError(message, hint="leave the delay out, or ask for a longer one")
+    return asked_s or least

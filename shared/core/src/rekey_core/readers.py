@@ -39,6 +39,7 @@ from rekey_core.contracts import (
     Signed,
     SignedCommand,
     Stop,
+    Tombstone,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json
 from rekey_core.envelope import (
@@ -100,6 +101,15 @@ def open_record(message: BusMessage, trust: Trust) -> Stored[MaterialRecord]:
     expect(
         message.subject, Subjects(trust.env).material(stored.model.key, stored.model.version), what="record"
     )
+    return stored
+
+
+def open_material(message: BusMessage, trust: Trust) -> Stored[MaterialRecord | Tombstone]:
+    """What stands in the place of a wrapped version: its record, or its tombstone."""
+    kinds: tuple[type[MaterialRecord | Tombstone], ...] = (MaterialRecord, Tombstone)
+    stored = _by_service(message, kinds, Service.GENERATOR, trust)
+    found = stored.model
+    expect(message.subject, Subjects(trust.env).material(found.key, found.version), what="material")
     return stored
 
 

@@ -82,6 +82,9 @@ class Trust:
             found = f"{document.n} after {str(document.previous)[:16]}"
             message = f"expected version {self.n + 1} after {self.digest[:16]}, found {found}"
             raise TrustError(message)
+        if document.development and not self.is_development:
+            message = f"version {document.n}: an environment that is not for development never becomes one"
+            raise TrustError(message)
         officers = self._officers_who_signed(payload, signed.signatures)
         if len(officers) < self.document.quorum:
             message = f"version {document.n}: expected {self.document.quorum} officers, found {len(officers)}"
@@ -105,6 +108,11 @@ class Trust:
     def env(self) -> str:
         """The environment it is for."""
         return self.document.env
+
+    @property
+    def is_development(self) -> bool:
+        """Whether the officers founded the environment for development: delays that protect people are short."""
+        return self.document.development
 
     def service_keys(self, service: Service) -> tuple[bytes, ...]:
         """The raw Ed25519 public keys of a service; none if it is not in the document."""

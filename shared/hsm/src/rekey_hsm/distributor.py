@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from pkcs11 import exceptions as p11
@@ -133,9 +133,10 @@ class DistributorHsm:
 
         return await self._do("signing", sign)
 
-    async def forget(self, blob: bytes) -> None:
-        """Destroy the kept handles of that blob, so that nothing signs with it without opening it again."""
-        await self._do("forgetting a key", lambda: self._handles.forget(blob))
+    async def forget(self, blob_digests: Iterable[str]) -> None:
+        """Destroy the kept handles of blobs by SHA-256 (hex): nothing signs with them without opening them again."""
+        digests = frozenset(bytes.fromhex(digest) for digest in blob_digests)
+        await self._do("forgetting keys", lambda: self._handles.forget(digests))
 
     async def prove(self) -> None:
         """Readiness: the token is the founded one and every key of it works."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from pkcs11.types import Object
@@ -33,10 +33,9 @@ class HandleCache:
             oldest.destroy()
         return self._handles[name]
 
-    def forget(self, blob: bytes) -> None:
-        """Destroy every handle of that blob."""
-        digest = hashlib.sha256(blob).digest()
-        for name in [name for name in self._handles if name[0] == digest]:
+    def forget(self, digests: Collection[bytes]) -> None:
+        """Destroy every handle of blobs with these SHA-256 digests."""
+        for name in [name for name in self._handles if name[0] in digests]:
             self._handles.pop(name).destroy()
 
     def clear(self) -> None:

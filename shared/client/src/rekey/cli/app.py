@@ -15,6 +15,7 @@ from rekey.cli.target import Target, parse_name, parse_target, parse_version
 from rekey_core.contracts import (
     AdoptionAnswer,
     CommandAnswer,
+    Destroy,
     Force,
     HistoryAnswer,
     KeySummary,
@@ -31,7 +32,7 @@ app = App(
     ),
     version_flags=["--version"],
 )
-key_app = App(name="key", help="Keys: register, ls, show, history, rotate, force.")
+key_app = App(name="key", help="Keys: register, ls, show, history, rotate, force, destroy, destroy-cancel.")
 app.command(key_app)
 
 
@@ -139,6 +140,48 @@ async def key_force(
         return
     async with connected(common.who()) as session:
         show(await commanding.force(session, order, papers), common.output)
+
+
+@key_app.command(name="destroy")
+async def key_destroy(
+    target: Annotated[str, Parameter(name="KEY@VERSION")],
+    /,
+    *,
+    delay: int | None = None,
+    common: Cosigned = Cosigned(),
+) -> None:
+    """Destroy a version for good, after a delay in which that can be cancelled. Needs two people.
+
+    Args:
+        target: a version that is deactivated, compromised or not active yet.
+        delay: seconds in which it can be cancelled, if longer than the class's.
+        common: what every command of two people takes.
+    """
+    wanted = parse_version(target)
+    order = commanding.Order(wanted, common.reason or "", plan=common.plan, wait_s=common.wait)
+    papers = cosigning.Papers.of(common, f"key destroy {wanted}")
+    fields = {"delay_s": delay} if delay is not None else {}
+    if papers.out:
+        show(cosigning.write_body(Destroy, common.who(), papers, wanted, **fields), common.output)
+        return
+    async with connected(common.who()) as session:
+        show(await commanding.destroy(session, order, papers, **fields), common.output)
+
+
+@key_app.command(name="destroy-cancel")
+async def key_destroy_cancel(
+    target: Annotated[str, Parameter(name="KEY@VERSION")], /, *, reason: str, common: Mutating = Mutating()
+) -> None:
+    """Cancel a destruction while its delay runs. When nobody answers, suspend the version: that holds it up.
+
+    Args:
+        target: the version that is to be destroyed.
+        reason: why, for the history.
+        common: what every command takes.
+    """
+    order = commanding.Order(parse_version(target), reason, plan=common.plan, wait_s=common.wait)
+    async with connected(common.who()) as session:
+        show(await commanding.cancel_destruction(session, order), common.output)
 
 
 @app.command

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from rekey.cli import plans, waiting
 from rekey.cli.confirm import is_interactive, need_yes, typed
@@ -21,8 +22,10 @@ from rekey.cli.target import Target
 from rekey.cli.views import plan_view, result_view
 from rekey_core.contracts import (
     AdoptionAnswer,
+    CancelDestruction,
     Command,
     CommandAnswer,
+    Destroy,
     Force,
     KeySummary,
     Register,
@@ -32,6 +35,7 @@ from rekey_core.contracts import (
     Suspend,
 )
 from rekey_core.errors import UnavailableError
+from rekey_core.policy import destruction_delay_s
 
 _STOPS: Final[dict[str, type[Suspend | Revoke]]] = {"suspend": Suspend, "revoke": Revoke}
 
@@ -125,11 +129,49 @@ async def force(session: Session, order: Order, papers: Papers) -> View:
     return _result(command, accepted, decided, target.version)
 
 
+async def destroy(session: Session, order: Order, papers: Papers, **fields: Any) -> View:  # noqa: ANN401 - the model types them
+    """Schedule the destruction of a version. Raises as ``force``."""
+    target = order.target
+    if order.plan:
+        shown, adoption = await _known(session, target.key, version=target.version)
+        development = session.trust.current.is_development
+        delay_s = destruction_delay_s(shown.key_class, fields.get("delay_s"), development=development)
+        return plan_view(plans.plan_destroy(target, shown, adoption, delay_s, datetime.now(UTC)))
+    command, accepted = await _together(session, papers, Destroy, target, **fields)
+    decided = await _decided(session, accepted)
+    if order.wait_s is not None:
+        hint = f"rekey key show {target.key} says from when on; rekey adoption {target} who has it still"
+        waited = waiting.destroyed(session, target.key, target.version)
+        await waiting.Deadline(order.wait_s).until(waited, hint=hint)
+    return _result(command, accepted, decided, target.version)
+
+
+async def cancel_destruction(session: Session, order: Order) -> View:
+    """Take the destruction of a version back: what its author sees now must be how things are.
+
+    Raises what the service refused it with.
+    """
+    target = order.target
+    shown, adoption = await _known(session, target.key, version=target.version)
+    plan = plans.plan_cancel(target, shown, adoption)
+    if order.plan:
+        return plan_view(plan)
+    said = {"key": target.key, "version": target.version, "seen": shown.as_of, "reason": order.reason}
+    command = build(CancelDestruction, session.context, **said)
+    accepted = await _publish(session, command)
+    return _result(command, accepted, await _decided(session, accepted), target.version)
+
+
 async def _together(
-    session: Session, papers: Papers, model: type[Command], target: Target
+    session: Session,
+    papers: Papers,
+    model: type[Command],
+    target: Target,
+    **fields: Any,  # noqa: ANN401 - the model types them
 ) -> tuple[Command, Accepted]:
     """Publish what both people signed."""
-    wanted = build(model, session.context, key=target.key, version=target.version, reason="as the body says")
+    said = {"key": target.key, "version": target.version, "reason": "as the body says", **fields}
+    wanted = build(model, session.context, **said)
     command, signed = papers.together(wanted, session.context, session.trust.current)
     return command, await session.publish(command, signed)
 
@@ -192,9 +234,11 @@ def _result(command: Command, accepted: Accepted, decided: CommandAnswer | None,
     )
 
 
-async def _known(session: Session, key: str, tries: int = 3) -> tuple[KeySummary, AdoptionAnswer]:
+async def _known(
+    session: Session, key: str, tries: int = 3, version: int | None = None
+) -> tuple[KeySummary, AdoptionAnswer]:
     shown = await session.ask(ShowAnswer, key, tries=tries)
-    return shown.key, await session.ask(AdoptionAnswer, key, tries=tries)
+    return shown.key, await session.ask(AdoptionAnswer, key, version=version, tries=tries)
 
 
 async def _existing(session: Session, key: str) -> KeySummary | None:

@@ -14,11 +14,11 @@ from typing import Any, Final
 from rekey.cli.confirm import is_interactive, need_yes, typed
 from rekey.cli.context import Context
 from rekey.cli.errors import UsageError
-from rekey.cli.output import View, tell
+from rekey.cli.output import View, tell, when
 from rekey.cli.parameters import Cosigned
 from rekey.cli.signing import build, sign
 from rekey.cli.target import Target
-from rekey.cli.views import result_view, when
+from rekey.cli.views import result_view
 from rekey_core.commands import RULES, cosigned, payload_of, read_command, verify_command
 from rekey_core.contracts import COMMAND_NAMESPACE, MAX_COSIGNATURES, Command, SignedCommand
 from rekey_core.encoding import b64u_encode

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from rich import box
@@ -56,6 +57,11 @@ def text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(text, value)) or "-"
     return str(value)
+
+
+def when(moment: datetime | None) -> str:
+    """A time in a table: UTC, to the second."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}Z" if moment else "-"
 
 
 def fields(row: Row) -> Iterable[tuple[str, str]]:

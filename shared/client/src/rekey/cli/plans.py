@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
 from rekey.cli.errors import AnsweredError
+from rekey.cli.output import when
 from rekey.cli.target import Target
-from rekey_core.contracts import AdoptionAnswer, KeySummary, Register
+from rekey_core.contracts import AdoptionAnswer, KeySummary, Register, VersionSummary
 from rekey_core.errors import NotEnrolledError
+from rekey_core.lifecycle import Trigger, VersionState, is_legal
 from rekey_core.policy import check_registration, class_named
 from rekey_core.trust import Trust
 
@@ -161,6 +164,82 @@ def plan_force(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Pla
     )
 
 
+def plan_destroy(
+    target: Target, key: KeySummary, adoption: AdoptionAnswer, delay_s: int, now: datetime
+) -> Plan:
+    """A version gone for good; ``adoption`` is of the version.
+
+    Raises:
+        AnsweredError: there is no such version, it is in use or stopped, or its destruction is scheduled or done.
+    """
+    version = _version(target, key)
+    if version.destruction is not None:
+        text = f"{target} is destroyed not before {when(version.destruction)} already"
+        raise AnsweredError("state-refused", text, hint=f"rekey key destroy-cancel {target}")
+    if not is_legal(VersionState(version.state), Trigger.DESTROY):
+        current = ", and current" if key.current == target.version else ""
+        text = f"{target} is {version.state}{current}, expected pre-activation, deactivated or compromised"
+        raise AnsweredError("state-refused", text, hint=f"rekey key show {target.key}")
+    holders = [
+        f"{dependent.dependent}/{instance.instance[:8]}"
+        for dependent in adoption.dependents
+        for instance in dependent.instances
+        if instance.installed
+    ]
+    since, until = when(version.since), when(now + timedelta(seconds=delay_s))
+    return Plan(
+        verb="destroy",
+        key=key.key,
+        version=target.version,
+        owner=key.owner,
+        changes=(
+            f"version {target.version} ({version.state} since {since}) is destroyed after {days(delay_s)}",
+            f"if it is scheduled now, that can be cancelled until {until}",
+            f"held now by {', '.join(holders) or 'no live instance'}: each removes it from its memory",
+            f"what is under key id {version.key_id} cannot be read or verified any more, by anybody",
+            "its wrapped blob is overwritten for good",
+        ),
+        unchanged=(
+            "until then it is used as before; a suspension holds the destruction up",
+            "copies in the storage and backups of the bus are not claimed: certain when its KEK epoch dies",
+            "every other version, and every other key",
+        ),
+        dependents=_dependents(key, adoption),
+    )
+
+
+def plan_cancel(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
+    """A destruction taken back.
+
+    Raises:
+        AnsweredError: there is no such version, or no destruction of it is scheduled.
+    """
+    version = _version(target, key)
+    if version.destruction is None:
+        text = f"{target} is {version.state}, and no destruction is scheduled"
+        raise AnsweredError("state-refused", text, hint=f"rekey key show {target.key}")
+    return Plan(
+        verb="destroy-cancel",
+        key=key.key,
+        version=target.version,
+        owner=key.owner,
+        changes=(
+            f"version {target.version} ({version.state}) is not destroyed",
+            f"without this it is, not before {when(version.destruction)}",
+        ),
+        unchanged=("the state of the version, and who has it", "every other version, and every other key"),
+        dependents=_dependents(key, adoption),
+    )
+
+
+def _version(target: Target, key: KeySummary) -> VersionSummary:
+    found = next((version for version in key.versions if version.version == target.version), None)
+    if found is None:
+        text = f"{target} does not exist"
+        raise AnsweredError("not-found", text, hint=f"rekey key show {target.key}")
+    return found
+
+
 def days(seconds: int) -> str:
     """A length of time for people."""
     for length, word in ((86_400, "d"), (3_600, "h"), (60, "min")):
@@ -188,7 +267,8 @@ def _dependents(key: KeySummary, adoption: AdoptionAnswer) -> tuple[PlannedDepen
 
 def lines(plan: Plan) -> Iterable[str]:
     """The plan in words."""
-    target = Target(plan.key, plan.version or 0) if plan.verb in ("suspend", "revoke", "force") else plan.key
+    of_version = plan.verb in ("suspend", "revoke", "force", "destroy", "destroy-cancel")
+    target = Target(plan.key, plan.version or 0) if of_version else plan.key
     yield f"{plan.verb} {target}, owner {plan.owner}"
     yield "will change:"
     yield from (f"  {change}" for change in plan.changes)

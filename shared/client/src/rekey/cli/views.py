@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Final
 
-from rekey.cli.output import Row, View, fields, text
+from rekey.cli.output import Row, View, fields, text, when
 from rekey.cli.plans import Plan, lines
 from rekey_core.contracts import (
     AdoptionAnswer,
@@ -23,11 +22,22 @@ _HISTORY: Final = ("sequence", "at", "version", "event", "author", "person", "de
 
 def keys_view(keys: Sequence[KeySummary]) -> View:
     """``key ls``."""
-    columns = ("key", "owner", "class", "algorithm", "current", "versions", "rotates by", "dependents")
+    columns = (
+        "key",
+        "owner",
+        "class",
+        "algorithm",
+        "current",
+        "versions",
+        "in state",
+        "rotates by",
+        "dependents",
+    )
     cells = tuple(
         (
             k.key, k.owner, k.key_class, k.algorithm.value, text(k.current),
-            ", ".join(f"{v.version} {v.state}" for v in k.versions[-2:]) or "-", when(k.rotates_by), text(k.dependents),
+            ", ".join(f"{v.version} {v.state}" for v in k.versions[-2:]) or "-", _counts(k), when(k.rotates_by),
+            text(k.dependents),
         )
         for k in keys
     )  # fmt: skip
@@ -38,8 +48,10 @@ def key_view(key: KeySummary) -> View:
     """``key show``."""
     data = key.model_dump(mode="json")
     head = {name: value for name, value in data.items() if name != "versions"}
-    cells = tuple((text(v.version), v.state, when(v.since), text(v.key_id)) for v in key.versions)
-    return View(data, ("version", "state", "since", "key id"), cells, _head(head))
+    cells = tuple(
+        (text(v.version), v.state, when(v.since), text(v.key_id), when(v.destruction)) for v in key.versions
+    )
+    return View(data, ("version", "state", "since", "key id", "destroyed from"), cells, _head(head))
 
 
 def history_view(answer: HistoryAnswer) -> View:
@@ -84,9 +96,8 @@ def result_view(result: Row) -> View:
     return View(result, lines=_head(result))
 
 
-def when(moment: datetime | None) -> str:
-    """A time in a table: UTC, to the second."""
-    return f"{moment:%Y-%m-%d %H:%M:%S}Z" if moment else "-"
+def _counts(key: KeySummary) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(key.counts.items())) or "-"
 
 
 def _entry(entry: HistoryEntry) -> tuple[str, ...]:

@@ -115,6 +115,19 @@ def stopped(session: Session, key: str, versions: tuple[int, ...]) -> Done:
     return done
 
 
+def destroyed(session: Session, key: str, version: int) -> Done:
+    """Done when the version is destroyed and every live instance has said that it has it no longer."""
+
+    async def done() -> str | None:
+        adoption = await session.ask(AdoptionAnswer, key, version=version, tries=1)
+        if adoption.state not in ("destroyed", "destroyed-compromised"):
+            return f"{key}@{version} is {adoption.state}"
+        who = _who(adoption, "stopped")
+        return f"{key}@{version} is {adoption.state}{who}" if who else None
+
+    return done
+
+
 def _who(adoption: AdoptionAnswer, phase: str) -> str:
     missing = [
         f"{dependent.dependent}/{instance.instance[:8]}"

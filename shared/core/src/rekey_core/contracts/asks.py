@@ -32,16 +32,17 @@ class Ask(Model):
 
 
 class VersionSummary(Model):
-    """One version: state, since when, Tink key id."""
+    """One version: state, since when, Tink key id; ``destruction``: from when on it is destroyed, until when cancelled."""
 
     version: Version
     state: str
     since: Time
     key_id: int | None
+    destruction: Time | None = None
 
 
 class KeySummary(Model):
-    """One key as it is."""
+    """One key as it is; ``counts``: how many of all its versions are in which state."""
 
     key: KeyName
     owner: PersonName
@@ -53,6 +54,7 @@ class KeySummary(Model):
     current: Version | None
     rotates_by: Time | None
     versions: tuple[VersionSummary, ...]
+    counts: dict[str, int]
     as_of: Sequence
 
 

@@ -6,13 +6,14 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from rekey_core.contracts.base import Base64Url, Model, Nonce, Time, Version, VersionOrKey
+from rekey_core.contracts.base import Base64Url, Model, Nonce, Sequence, Time, Version, VersionOrKey
 from rekey_core.names import DependentName, Environment, InstanceId, KeyName, PersonName
 
 COMMAND_NAMESPACE: Final = "rekey-cmd@v1"  # SSHSIG namespace (DESIGN §3)
 MAX_COMMAND_LIFETIME_S: Final = 600  # 10 minutes (notes: reliability §7)
 MAX_COSIGNED_LIFETIME_S: Final = 4 * 3600  # a second person has to be woken first (decision 0030)
 MAX_COSIGNATURES: Final = 4  # no command needs more people than five
+MAX_DESTRUCTION_DELAY_S: Final = 366 * 24 * 3600  # longer is no plan any more
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
@@ -83,8 +84,41 @@ class Force(Command):
     version: Version
 
 
-AnyCommand = Annotated[Register | Rotate | Suspend | Revoke | Waive | Force, Field(discriminator="type")]
-COMMANDS: Final[tuple[type[Command], ...]] = (Register, Rotate, Suspend, Revoke, Waive, Force)
+class Destroy(Command):
+    """Two people want a version gone for good, after a delay in which that can be cancelled.
+
+    ``delay_s``: longer than the class's, never shorter.
+    """
+
+    VERB: ClassVar[str] = "destroy"
+    type: Literal["rekey.command.destroy.v1"] = "rekey.command.destroy.v1"
+    version: Version
+    delay_s: Annotated[int, Field(ge=1, le=MAX_DESTRUCTION_DELAY_S)] | None = None
+
+
+class CancelDestruction(Command):
+    """An owner takes a scheduled destruction back; ``seen``: the key's last fact that the author knew of."""
+
+    VERB: ClassVar[str] = "destroy-cancel"
+    type: Literal["rekey.command.destroy-cancel.v1"] = "rekey.command.destroy-cancel.v1"
+    version: Version
+    seen: Sequence
+
+
+AnyCommand = Annotated[
+    Register | Rotate | Suspend | Revoke | Waive | Force | Destroy | CancelDestruction,
+    Field(discriminator="type"),
+]
+COMMANDS: Final[tuple[type[Command], ...]] = (
+    Register,
+    Rotate,
+    Suspend,
+    Revoke,
+    Waive,
+    Force,
+    Destroy,
+    CancelDestruction,
+)
 VERBS: Final = tuple(command.VERB for command in COMMANDS)
 
 SshSig = Annotated[str, StringConstraints(max_length=8192)]

@@ -152,6 +152,48 @@ class Compromised(Fact):
     command: SignedCommand
 
 
+class DestructionScheduled(Fact):
+    """The version will be destroyed unless that is cancelled. Valid only with two people's command inside."""
+
+    TYPE: ClassVar[str] = "rekey.key.destruction-scheduled.v1"
+    EVENT: ClassVar[str] = "destruction-scheduled"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.destruction-scheduled.v1"] = "rekey.key.destruction-scheduled.v1"
+    not_before: (
+        Time  # never earlier than the class's delay after the log took this fact, whatever stands here
+    )
+    command: SignedCommand
+
+
+class DestructionCancelled(Fact):
+    """The version will not be destroyed. Valid only with an owner's command inside, before the delay is over."""
+
+    TYPE: ClassVar[str] = "rekey.key.destruction-cancelled.v1"
+    EVENT: ClassVar[str] = "destruction-cancelled"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.destruction-cancelled.v1"] = "rekey.key.destruction-cancelled.v1"
+    command: SignedCommand
+
+
+class Destroyed(Fact):
+    """The version is gone as far as ``claimed`` says. Erasure is certain when its KEK ``epoch`` dies (DESIGN §5).
+
+    Its cause is the ``destruction-scheduled`` that it carries out.
+    """
+
+    TYPE: ClassVar[str] = "rekey.key.destroyed.v1"
+    EVENT: ClassVar[str] = "destroyed"
+    AUTHOR: ClassVar[Service] = Service.GENERATOR
+    type: Literal["rekey.key.destroyed.v1"] = "rekey.key.destroyed.v1"
+    blob_digest: (
+        Digest | None
+    )  # SHA-256 of the wrapped blob that is overwritten; none: it was never generated
+    epoch: Annotated[int, Field(ge=1)] | None
+    tombstone: Annotated[int, Field(ge=1)]  # where in MATERIAL the tombstone stands
+    claimed: tuple[Literal["wrapped-blob-overwritten"], ...]
+    not_claimed: tuple[Literal["copies-in-bus-storage-and-backups", "memory-of-instances"], ...]
+
+
 FACTS: Final[tuple[type[Fact], ...]] = (
     Registered,
     Granted,
@@ -161,6 +203,9 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     Deactivated,
     Suspended,
     Compromised,
+    DestructionScheduled,
+    DestructionCancelled,
+    Destroyed,
 )
 
 

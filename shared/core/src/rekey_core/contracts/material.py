@@ -1,4 +1,4 @@
-"""The record of a wrapped version, and what instances ask the distributor for.
+"""The record of a wrapped version, its tombstone, and what instances ask the distributor for.
 
 Requests are signed by the instance and carry its endorsement; answers are signed by the distributor and repeat the
 nonce. Whatever holds material is sealed as a whole (HPKE) to the key that the request brought.
@@ -56,6 +56,19 @@ class MaterialRecord(Message):
     commitment: Digest
     spki: Base64Url | None = None
     mac: Base64Url  # record MAC under the epoch's MAC key (AES-KW has no AAD)
+    cause: Cause
+    at: Time
+
+
+class Tombstone(Message):
+    """What stands in the place of a record for good; ``cause``: the ``destruction-scheduled`` that it carries out."""
+
+    TYPE: ClassVar[str] = "rekey.material.tombstone.v1"
+    type: Literal["rekey.material.tombstone.v1"] = "rekey.material.tombstone.v1"
+    env: Environment
+    key: KeyName
+    version: Version
+    author: Literal[Service.GENERATOR] = Service.GENERATOR
     cause: Cause
     at: Time
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from rekey_core.contracts.base import Message, Model, Sequence, Signed, Time, Version, VersionOrKey
 from rekey_core.contracts.commands import SignedCommand
 from rekey_core.contracts.facts import TinkKeyId
 from rekey_core.names import Algorithm, DependentName, Environment, KeyName, Release, Service
+
+MAX_DESTROYED_NAMED: Final = 32  # by a notice (some 2 kB each of its 256) and by a receipt: the newest
 
 
 class NoticedVersion(Model):
@@ -28,7 +30,8 @@ class StoppedVersion(Model):
 class Notice(Message):
     """Distributor to dependent. ``facts`` are the signed ``generated`` and ``activated`` of the versions in motion.
 
-    ``facts`` also has the ``generated`` of every stopped version, which says by which key id its data is known.
+    ``facts`` also has the ``generated`` of every stopped version, which says by which key id its data is known, and
+    ``generated`` and ``destroyed`` of the newest destroyed ones: only the generator's word takes a version away for good.
     For asymmetric classes ``facts`` has the ``generated`` of every version in ``versions``: its SPKI is the public key.
     """
 

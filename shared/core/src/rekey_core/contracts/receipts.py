@@ -54,12 +54,14 @@ class KeyReceipt(Model):
 
     ``stopped``: versions it does not protect with any more (0: all). ``refused``: those of them that a responder stopped and
     that it does not use for anything any more; a version that it had left before a stop is in ``stopped`` all along.
+    ``destroyed``: versions that it heard are destroyed and has not in its memory (any more), the newest of them.
     """
 
     proofs: dict[Version, Annotated[Confirmation | Probe, Field(discriminator="kind")]]
     protects: Version | None
     stopped: tuple[VersionOrKey, ...]
     refused: tuple[VersionOrKey, ...]
+    destroyed: tuple[Version, ...] = ()
     as_of: Sequence
 
 

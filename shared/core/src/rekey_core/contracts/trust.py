@@ -40,6 +40,9 @@ class TrustDocument(Model):
     services: dict[Service, Annotated[tuple[Base64Url, ...], Field(min_length=1)]]  # raw Ed25519 public keys
     people: dict[PersonName, Person]
     dependents: dict[DependentName, Dependent]
+    development: bool = (
+        False  # nothing here is worth a long delay; an environment that once was not never is again
+    )
 
 
 class OfficerSignature(Model):

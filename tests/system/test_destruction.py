@@ -1,0 +1,306 @@
+"""A version is destroyed by two people's word, with a delay by the clock of the bus, and never comes back.
+
+Everything runs, and an application uses the keys all the time. What the fold refuses is in
+``tests/unit/rekey_core/test_destruction.py``; here it is what processes, bus and HSM make of it, and what a kill leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import rekey
+from rekey_core.authority import Stream
+from rekey_core.commands import command_id
+from rekey_core.contracts import (
+    COMMAND_NAMESPACE,
+    CancelDestruction,
+    Cosignature,
+    Destroy,
+    Destroyed,
+    DestructionScheduled,
+    Fact,
+    Generated,
+    Receipt,
+    RefusalAnswer,
+    Rotate,
+    SignedCommand,
+    Tombstone,
+    event_id,
+)
+from rekey_core.encoding import b64u_decode
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import ConflictError
+from rekey_core.fold import KeyState
+from rekey_core.lifecycle import VersionState
+from rekey_core.names import Service
+from rekey_core.policy import POLICY_DIGEST
+from rekey_core.readers import open_material
+from rekey_core.sshsig import sign as ssh_sign
+from rekey_local.settings import instance_settings
+from tests.attacks.intruder import Intruder, a_key, intruder, poll
+from tests.system.stack import RunningStack, running_stack
+from tests.system.test_emergency_lane import an_instance
+
+AAD: Final = b"row 7"
+SERVICES: Final = ("generator", "distributor", "rotation-scheduler", "audit")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with running_stack(tmp_path_factory.mktemp("destroy"), registered=False, instances=False) as running:
+        yield running
+
+
+@pytest.fixture
+async def watcher(stack: RunningStack) -> AsyncIterator[Intruder]:
+    """Sees the bus from inside, and knows every signing key."""
+    async with intruder(stack) as one:
+        yield one
+
+
+@asynccontextmanager
+async def an_application(stack: RunningStack) -> AsyncIterator[rekey.Keys]:
+    """A dependent that goes on."""
+    async with rekey.connect(rekey.Settings.load(instance_settings(stack.layout, "orders", 1))) as keys:
+        yield keys
+
+
+async def rotated(watcher: Intruder, key: str) -> KeyState:
+    """Version 2 is current, 1 deactivated."""
+    await watcher.give(watcher.command(Rotate, "alice", key))
+    return await watcher.until(key, lambda s: state_of(s) is VersionState.DEACTIVATED)
+
+
+def state_of(state: KeyState, version: int = 1) -> VersionState | None:
+    return state.versions[version].state if version in state.versions else None
+
+
+def by_two(watcher: Intruder, key: str, **said: Any) -> SignedCommand:
+    """Alice's word that version 1 shall go, and rita's."""
+    signed = watcher.signed(watcher.command(Destroy, "alice", key, version=1, **said))
+    rita = (watcher.stack.layout.person("rita") / "id_ed25519").read_bytes()
+    sshsig = ssh_sign(rita, b64u_decode(signed.payload), COMMAND_NAMESPACE)
+    return signed.model_copy(update={"cosignatures": (Cosignature(person="rita", sshsig=sshsig),)})
+
+
+async def give(watcher: Intruder, key: str, signed: SignedCommand) -> None:
+    """Store the command where the command line would."""
+    subject = watcher.subjects.command(Destroy.VERB, key, command_id(signed))
+    await watcher.store(subject, signed.model_dump_json().encode())
+
+
+async def record_of(watcher: Intruder, key: str) -> BusMessage:
+    """What stands in MATERIAL for version 1."""
+    found = await watcher.last(Stream.MATERIAL, watcher.subjects.material(key, 1))
+    assert found is not None
+    return found
+
+
+def is_tombstone(watcher: Intruder, found: BusMessage) -> bool:
+    return isinstance(open_material(found, watcher.trust).model, Tombstone)
+
+
+def ordered_by_two(stack: RunningStack, key: str, directory: Path, *more: str) -> None:
+    """As people do it: alice writes, rita signs, alice sends."""
+    body = str(directory / "body")
+    steps = (
+        ("alice", "key", "destroy", f"{key}@1", "--reason", "its data is gone", "--out", body, *more),
+        ("rita", "sign", body, "--yes"),
+        ("alice", "key", "destroy", f"{key}@1", "--body", body, "--cosign", f"{body}.sig", "--wait", "60"),
+    )
+    for person, *words in steps:
+        outcome = stack.rekey(person, *words)
+        assert outcome.code == 0, outcome.err
+
+
+async def test_two_people_destroy_a_version_and_every_instance_removes_it(
+    stack: RunningStack, watcher: Intruder, directory: Path
+) -> None:
+    data, token = a_key(), a_key("token")
+    await watcher.registered(data)
+    await watcher.registered(token, "token-signing")
+    async with an_application(stack) as keys, an_instance(watcher) as asker:
+        box, signer = await keys.keyring(data), await keys.signer(token)
+        old, jwt = box.encrypt(b"data", AAD), await signer.sign_jwt({"sub": "a"})
+        await rotated(watcher, data)
+        await rotated(watcher, token)
+        assert await asker.material(data) is None, "sealed, so given"
+        line = ("alice", "key", "destroy", f"{data}@1", "--reason", "x", "--plan")
+        plan = await asyncio.to_thread(stack.rekey, *line)
+        assert "version 1 (deactivated since" in plan.out
+        assert "held now by orders/" in plan.out
+        await give(watcher, token, by_two(watcher, token))
+        await asyncio.to_thread(
+            ordered_by_two, stack, data, directory
+        )  # returns when the instance has signed
+        await watcher.until(token, lambda s: state_of(s) is VersionState.DESTROYED)
+        with pytest.raises(rekey.VersionDestroyedError, match=f"{data}@1 was destroyed"):
+            box.decrypt(old, AAD)
+        assert box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data"
+        assert (await signed_away(watcher, data)).destroyed == (1,)
+        await until_refused(signer, jwt)
+        assert len(signer.jwks()["keys"]) == 1
+        assert signer.verify_jwt(await signer.sign_jwt({"sub": "b"}))["sub"] == "b"
+        for answer in (await asker.material(data), await asker.probe(token)):
+            assert isinstance(answer, RefusalAnswer)
+            assert (answer.code, answer.retry) == ("state-refused", False)
+    for key in (data, token):
+        assert is_tombstone(watcher, await record_of(watcher, key))
+    told = stack.history(data).entries[-1]
+    assert (told.event, told.author, told.version) == ("destroyed", "generator", 1)
+    assert "not claimed: copies-in-bus-storage-and-backups" in told.detail
+    assert stack.show(data).counts == {"active": 1, "destroyed": 1}
+
+
+async def signed_away(watcher: Intruder, key: str) -> Any:
+    """The newest receipt that speaks of the key."""
+    found = await watcher.last(Stream.RECEIPTS, f"rcpt.{watcher.env}.orders.*")
+    assert found is not None
+    return Receipt.model_validate_json(found.data).keys[key]
+
+
+async def until_refused(signer: rekey.Signer, jwt: str) -> None:
+    """The instance has heard."""
+
+    async def refused() -> bool | None:
+        try:
+            signer.verify_jwt(jwt)
+        except rekey.VersionDestroyedError:
+            return True
+        return None
+
+    assert await poll(refused)
+
+
+async def test_a_destruction_is_cancelled_by_somebody_who_sees_it(
+    stack: RunningStack, watcher: Intruder
+) -> None:
+    key = a_key()
+    await watcher.registered(key)
+    before = await rotated(watcher, key)
+    await give(watcher, key, by_two(watcher, key, delay_s=3600))
+    await watcher.until(key, lambda s: s.destructions() == (1,))
+    blind = await watcher.give(
+        watcher.command(CancelDestruction, "alice", key, version=1, seen=before.last_sequence)
+    )
+    place = watcher.subjects.command(CancelDestruction.VERB, key, command_id(blind))
+    assert (await watcher.report(Service.ROTATION_SCHEDULER, place)).code == "state-refused"
+    assert stack.show(key).versions[0].destruction is not None
+    outcome = stack.rekey("alice", "key", "destroy-cancel", f"{key}@1", "--reason", "still needed")
+    assert outcome.code == 0, outcome.err
+    after = await watcher.until(key, lambda s: s.destructions() == ())
+    assert (after.voids, state_of(after)) == ((), VersionState.DEACTIVATED)
+    assert not is_tombstone(watcher, await record_of(watcher, key))
+    alone = watcher.signed(watcher.command(Destroy, "alice", key, version=1))
+    await give(watcher, key, alone)
+    place = watcher.subjects.command(Destroy.VERB, key, command_id(alone))
+    assert (await watcher.report(Service.ROTATION_SCHEDULER, place)).code == "authority"
+
+
+async def test_a_kill_on_either_side_of_the_tombstone_ends_the_same_and_nothing_brings_the_version_back(
+    stack: RunningStack, watcher: Intruder
+) -> None:
+    before, between = a_key(), a_key()
+    for key in (before, between):
+        await watcher.registered(key)
+        await rotated(watcher, key)
+    records = {key: await record_of(watcher, key) for key in (before, between)}
+    commands = {key: by_two(watcher, key) for key in (before, between)}
+    for key, signed in commands.items():
+        await give(watcher, key, signed)
+        await watcher.until(key, lambda s: s.destructions() == (1,))
+    stack.hold("generator")  # killed before the tombstone of the one, and right after that of the other
+    place = await buried(watcher, between)
+    stack.release("generator")
+    for key in (before, between):
+        await watcher.until(key, lambda s: state_of(s) is VersionState.DESTROYED)
+        assert await watcher.voids(key) == []
+    done = (await watcher.state(between)).versions[1].destroyed
+    assert done is not None
+    assert done.model.tombstone == place  # the one that was there: adopted, not written again
+    await never_back(watcher, between, records[between], commands[between])
+
+
+async def buried(watcher: Intruder, key: str) -> int:
+    """The tombstone as a generator leaves it that dies right after it; where it stands."""
+    pending = (await watcher.state(key)).versions[1].pending
+    assert pending is not None
+    cause = str(pending.scheduled.model.id)
+    tombstone = Tombstone(env=watcher.env, key=key, version=1, cause=cause, at=datetime.now(UTC))
+    packed = watcher.pack(tombstone, Service.GENERATOR)
+    return await watcher.store(watcher.subjects.material(key, 1), packed.data, packed.headers)
+
+
+async def never_back(watcher: Intruder, key: str, record: BusMessage, command: SignedCommand) -> None:
+    """Not by the old record, nor by a second generated, nor by the command again, nor by services that start anew."""
+    stack = watcher.stack
+    with pytest.raises(ConflictError):
+        await give(watcher, key, command)
+    state = await watcher.state(key)
+    made = state.versions[1].generated
+    assert made is not None
+    again = made.model.model_copy(
+        update={"checked": state.last_sequence, "id": state.versions[2].requested.model.id}
+    )
+    assert isinstance(again, Generated)
+    await watcher.append(again, Service.GENERATOR)
+    stack.hold("generator")
+    old = await watcher.store(record.subject, record.data, record.headers)
+    for name in SERVICES[1:]:
+        stack.kill(name)
+    for name in SERVICES[1:]:
+        stack.ready(name)
+    async with an_instance(watcher) as asker:
+        answer = await asker.material(key)
+        assert isinstance(answer, RefusalAnswer)
+        assert answer.code == "state-refused"
+    stack.release("generator")
+    found = await watcher.message(Stream.MATERIAL, record.subject, lambda m: m.sequence > old)
+    assert is_tombstone(watcher, found)
+    assert (await watcher.report(Service.GENERATOR, record.subject)).code == "record"
+    after = await watcher.state(key)
+    assert (state_of(after), len(after.voids)) == (VersionState.DESTROYED, 1)
+    assert stack.show(key).counts == {"active": 1, "destroyed": 1}
+
+
+async def test_a_taken_over_service_destroys_nothing(watcher: Intruder) -> None:
+    """The scheduler with one person's word, the generator with nobody's: void, an alarm, and the version is given out."""
+    key = a_key()
+    await watcher.registered(key)
+    await rotated(watcher, key)
+    alone = watcher.signed(watcher.command(Destroy, "alice", key, version=1))
+    said = {"not_before": datetime.now(UTC), "command": alone}
+    place = await forged(watcher, key, DestructionScheduled, command_id(alone), **said)
+    assert (await watcher.report(Service.AUDIT, place)).code == "schema"
+    made = (await watcher.state(key)).versions[1].generated
+    assert made is not None
+    body = {
+        "blob_digest": made.model.blob_digest,
+        "epoch": 1,
+        "tombstone": 1,
+        "claimed": (),
+        "not_claimed": (),
+    }
+    place = await forged(watcher, key, Destroyed, "nobody", **body)
+    assert (await watcher.report(Service.AUDIT, place)).code == "illegal-transition"
+    state = await watcher.state(key)
+    assert (state_of(state), state.destructions(), len(state.voids)) == (VersionState.DEACTIVATED, (), 2)
+    async with an_instance(watcher) as asker:
+        assert await asker.material(key) is None, "sealed, so given"
+    assert not is_tombstone(watcher, await record_of(watcher, key))
+
+
+async def forged(watcher: Intruder, key: str, kind: type[Fact], cause: str, **said: Any) -> str:
+    """The next fact of the key about version 1, signed by its real author; where it stands."""
+    state = await watcher.state(key)
+    common = {"id": event_id(cause, kind.TYPE, state.env, key, 1), "env": state.env, "key": key, "version": 1}
+    common |= {"author": kind.AUTHOR, "checked": state.last_sequence, "cause": cause}
+    common |= {"policy": POLICY_DIGEST, "at": datetime.now(UTC)}
+    return await watcher.append(kind.model_validate(common | said), kind.AUTHOR)
