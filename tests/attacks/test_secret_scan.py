@@ -78,6 +78,11 @@ def pin_files(stack: RunningStack) -> list[Path]:
     return [path for path in stack.layout.root.rglob("*") if path.is_file() and "pin" in path.name]
 
 
+def streams_key_files(stack: RunningStack) -> list[Path]:
+    """The key under which the bus encrypts its streams, and the file that the bus reads it from."""
+    return [stack.layout.bus / name for name in ("store.key", "store-key.conf")]
+
+
 async def keys_of(stack: RunningStack) -> dict[str, bytes]:
     """What an instance of ``orders`` holds, by name."""
     settings = rekey.Settings.load(instance_settings(stack.layout, "orders", 1))
@@ -95,7 +100,7 @@ async def secrets_of(stack: RunningStack) -> dict[str, bytes]:
     assert len(pins) >= 2
     halves = {f"{name}, first half": secret[:HALF] for name, secret in keys.items()}
     halves |= {f"{name}, second half": secret[HALF:] for name, secret in keys.items()}
-    return halves | pins
+    return halves | pins | {"key of the streams": streams_key_files(stack)[0].read_bytes().strip()}
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -133,7 +138,7 @@ async def test_no_stream_holds_a_key_or_a_pin(stack: RunningStack) -> None:
 
 
 async def test_no_file_holds_a_key_or_a_pin(stack: RunningStack) -> None:
-    secrets, own = await secrets_of(stack), set(pin_files(stack))
+    secrets, own = await secrets_of(stack), {*pin_files(stack), *streams_key_files(stack)}
     files = [path for path in stack.layout.root.rglob("*") if path.is_file() and path not in own]
     assert any(path.parent == stack.layout.logs for path in files)
     found = {str(path.relative_to(stack.layout.root)): found_in(path.read_bytes(), secrets) for path in files}
