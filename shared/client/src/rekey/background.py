@@ -8,6 +8,8 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from rekey.cancellation import ended
+
 E = TypeVar("E")
 Handler = Callable[[E], Awaitable[None] | None]
 
@@ -30,10 +32,7 @@ class Background:
 
     async def stop(self) -> None:
         """Cancel everything and wait for its end."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(self._tasks)
 
     def tell(self, handlers: list[Handler[E]], event: E) -> None:
         """Call from the event loop: what a handler raises goes to the loop's exception handler, not into our work."""

@@ -16,6 +16,7 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from rekey.cancellation import cancellable
 from rekey.spans import trace_headers
 from rekey_core.authority import Stream
 from rekey_core.envelope import BusMessage
@@ -134,7 +135,7 @@ class Connection:
         """
         conditions = {"Nats-Expected-Stream": stream.value, **trace_headers()}
         try:
-            answer = await self._client.request(subject, data, within_s, headers={**headers, **conditions})
+            answer = await self._request(subject, data, within_s, {**headers, **conditions})
         except nats.errors.NoRespondersError as error:
             raise UnavailableError(f"{subject}: the bus has no stream for it now") from error
         except nats.errors.Error as error:
@@ -147,9 +148,12 @@ class Connection:
         ):  # or it would be kept and sent when nobody waits for the answer any more
             raise UnavailableError(f"{subject}: not connected to the bus: {self._last_error}")
         try:
-            return await self._client.request(subject, data, within_s, headers=headers or None)
+            return await self._request(subject, data, within_s, headers)
         except nats.errors.Error as error:
             raise UnavailableError(f"{subject}: {str(error) or self._last_error}") from error
+
+    async def _request(self, subject: str, data: bytes, within_s: float, headers: dict[str, str]) -> Msg:
+        return await cancellable(self._client.request(subject, data, within_s, headers=headers or None))
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = str(error) or type(error).__name__
