@@ -1,0 +1,41 @@
+"""One instance as a process of its own: ``python -m tests.system.an_instance SETTINGS KEY``.
+
+For each line on stdin it encrypts once, in the thread that read the line, and says what came of it: ``ok`` or the error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import rekey
+
+AAD = b"row 7"
+
+
+def answer(box: rekey.Keyring) -> str:
+    try:
+        box.encrypt(b"data", AAD)
+    except rekey.RekeyError as error:
+        return f"{error.code} {error} hint: {error.hint}"
+    return "ok"
+
+
+def serve(box: rekey.Keyring) -> None:
+    say("ready")
+    for _ in sys.stdin:
+        say(answer(box))
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def main(settings: str, key: str) -> None:
+    async with rekey.connect(rekey.Settings.load(settings)) as keys:
+        await asyncio.to_thread(serve, await keys.keyring(key))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,252 @@
+"""Leases end and come back, budgets are never overdrawn: the bus away, the process suspended, replicas that race.
+
+Leases last 2 s here (``dev_longest_lease_s``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import rekey
+from rekey.lease import boottime
+from rekey_core.authority import Stream
+from rekey_core.contracts import Quota, QuotaLedger
+from rekey_core.envelope import Packed
+from rekey_core.errors import ConflictError
+from rekey_core.names import Service
+from rekey_core.quotas import BUDGET, MOST, ROTATE_AT
+from rekey_core.readers import open_quota
+from rekey_distributor.quotas import Quotas
+from rekey_local.settings import instance_settings
+from rekey_runtime.bus import Bus
+from tests.system.bus import RunningBus
+from tests.system.certificates import ENV
+from tests.system.stack import NATS, RunningStack, running_stack
+
+DATA, TOKEN = "orders-db", "token-signer"
+AAD = b"row 7"
+LEASE_S = 2
+LIVES = 5
+WITHIN_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    with running_stack(tmp_path_factory.mktemp("leases"), instances=False) as running:
+        running.hold("distributor")
+        with (running.layout.service("distributor") / "settings.toml").open("a") as settings:
+            settings.write(f"dev_longest_lease_s = {LEASE_S}\n")
+        running.release("distributor")
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def an_instance(stack: RunningStack, dependent: str = "orders") -> AsyncIterator[rekey.Keys]:
+    async with rekey.connect(rekey.Settings.load(instance_settings(stack.layout, dependent, 1))) as keys:
+        yield keys
+
+
+async def until(is_true: Callable[[], bool], what: str) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not is_true():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.02)
+    assert is_true(), what
+
+
+def works(box: rekey.Keyring) -> bool:
+    """Whether it encrypts; no other error than those that pass by themselves."""
+    try:
+        box.encrypt(b"data", AAD)
+    except (rekey.LeaseExpiredError, rekey.QuotaExhaustedError):
+        return False
+    return True
+
+
+async def test_an_instance_that_is_cut_off_from_the_bus_stops_with_its_lease_and_comes_back_by_itself(
+    stack: RunningStack,
+) -> None:
+    async with an_instance(stack) as keys:
+        box, signer = await keys.keyring(DATA), await keys.signer(TOKEN)
+        await until(lambda: works(box), "a lease")
+        ciphertext = box.encrypt(b"data", AAD)
+        await asyncio.to_thread(stack.hold, NATS)
+        cut_off = last = boottime()
+        while True:
+            began = boottime()
+            if not works(box):
+                break
+            last = began
+            await asyncio.sleep(0.01)
+        assert last < cut_off + LEASE_S
+        calls = (
+            lambda: box.encrypt(b"data", AAD),
+            lambda: box.decrypt(ciphertext, AAD),
+            lambda: signer.verify_jwt("a.b.c"),
+        )
+        for call in calls:
+            with pytest.raises(rekey.LeaseExpiredError, match=r"ran out at \d{4}-.*Z: .*bus") as caught:
+                call()
+            assert "renewed by itself" in (caught.value.hint or "")
+        await asyncio.to_thread(stack.release, NATS)
+        await until(lambda: works(box), "the lease again")
+        assert box.decrypt(ciphertext, AAD) == b"data"
+
+
+@contextlib.contextmanager
+def a_process(settings: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.system.an_instance", str(settings), DATA]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+
+
+def ask(process: subprocess.Popen[str]) -> str:
+    """One call in the process; what came of it."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return said(process)
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_a_process_that_was_suspended_for_longer_than_its_lease_refuses_the_first_call_and_recovers(
+    stack: RunningStack,
+) -> None:
+    distributor = stack.pid("distributor")
+    with a_process(instance_settings(stack.layout, "billing", 1)) as process:
+        assert said(process) == "ready"
+        stack.until(lambda: ask(process) == "ok", what="a lease")
+        os.kill(distributor, signal.SIGSTOP)  # or a renewal might be quicker than the call
+        try:
+            os.kill(process.pid, signal.SIGSTOP)
+            time.sleep(LEASE_S + 0.1)
+            os.kill(process.pid, signal.SIGCONT)
+            first = ask(process)
+        finally:
+            os.kill(distributor, signal.SIGCONT)
+        assert first.startswith(f"lease-expired key {DATA}: the lease ran out at"), first
+        stack.until(lambda: ask(process) == "ok", what="the lease again")
+
+
+async def test_each_key_of_an_instance_has_a_lease_and_only_what_is_counted_a_quota(
+    stack: RunningStack,
+) -> None:
+    async with an_instance(stack) as keys:
+        await keys.keyring(DATA)
+        await keys.signer(TOKEN)
+        receipt = await keys._receipts.write()  # noqa: SLF001 - no application sees an answer
+        answer = await keys._requests.lease([DATA, TOKEN], receipt)  # noqa: SLF001 - as above
+        assert {name: key.lease_s for name, key in answer.keys.items()} == {DATA: LEASE_S, TOKEN: LEASE_S}
+        quota = answer.keys[DATA].quota
+        assert quota is not None
+        assert (quota.version, answer.keys[TOKEN].quota) == (keys.status()[DATA].current, None)
+
+
+async def test_a_version_gives_its_budget_and_not_one_message_more_then_encrypt_stops_and_the_key_rotates(
+    stack: RunningStack,
+) -> None:
+    async with an_instance(stack) as keys, an_instance(stack, "billing") as greedy:
+        box = await keys.keyring(DATA)
+        await greedy.keyring(DATA)
+        await until(lambda: works(box), "a quota")
+        ciphertext, version = box.encrypt(b"data", AAD), keys.status()[DATA].current
+        assert version is not None
+        await asyncio.to_thread(stack.hold, "rotation-scheduler")
+        most = await everything(greedy, version)
+        assert ROTATE_AT < most < BUDGET, "others have some too"
+        before = await total_of(greedy, version, most)
+        assert before == await total_of(greedy, version, most), "asked again, it costs nothing"
+        while works(box):
+            pass
+        with pytest.raises(rekey.QuotaExhaustedError, match=rf"{DATA}@{version}: all .*800-38D") as caught:
+            box.encrypt(b"data", AAD)
+        assert f"rekey key rotate {DATA}" in (caught.value.hint or "")
+        assert box.decrypt(ciphertext, AAD) == b"data"
+        await asyncio.to_thread(stack.release, "rotation-scheduler")
+        await until(lambda: works(box), "the next version")
+        assert keys.status()[DATA].current == version + 1
+    entries = (await asyncio.to_thread(stack.history, DATA)).entries
+    requested = [entry for entry in entries if entry.event == "rotation-requested"][-1]
+    assert (requested.version, requested.detail.split(",")[0]) == (version + 1, "reason volume")
+
+
+async def total_of(keys: rekey.Keys, version: int, messages: int) -> int:
+    """Ask for so many messages in all; how many there are."""
+    receipt = await keys._receipts.write()  # noqa: SLF001 - no application asks for a number of messages
+    wanted = {DATA: Quota(version=version, messages=messages)}
+    async with keys._renewing.asking:  # noqa: SLF001 - as above
+        answer = await keys._requests.lease([DATA], receipt, wanted)  # noqa: SLF001 - as above
+    quota = answer.keys[DATA].quota
+    assert quota is not None
+    assert quota.version == version
+    return quota.messages
+
+
+async def everything(keys: rekey.Keys, version: int) -> int:
+    """Ask for more until there is no more."""
+    total, more = 0, -1
+    while total != more:
+        total = more
+        more = await total_of(keys, version, min(BUDGET, max(total, 0) + MOST))
+    return total
+
+
+async def take_all(quotas: Quotas, chance: random.Random, taken: list[int]) -> None:
+    """Take until there is nothing; a conflict takes nothing."""
+    given = -1
+    while given:
+        with contextlib.suppress(ConflictError):
+            given = await quotas.allot("orders-raced", 1, chance.randrange(1, 2 * MOST))
+            taken.append(given)
+
+
+async def test_replicas_that_race_and_start_again_give_a_budget_once(environment: RunningBus) -> None:
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    taken: list[int] = []
+
+    async def replica(bus: Bus, lives: int) -> None:
+        for life in range(lives):  # each knows nothing of what was given before
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if life == lives - 1 else 0.1 * chance.random()):
+                    await take_all(Quotas(bus), chance, taken)
+
+    async with (
+        environment.service_bus(Service.DISTRIBUTOR) as one,
+        environment.service_bus(Service.DISTRIBUTOR) as other,
+    ):
+        await asyncio.gather(*(replica(bus, lives) for bus in (one, other) for lives in (1, 1, LIVES)))
+        stored = await one.last(Stream.QUOTAS, one.subjects.quota("orders-raced", 1))
+        assert stored is not None
+        assert open_quota(stored, one.trust.current).model.allotted == BUDGET, seed
+    assert sum(taken) <= BUDGET, seed
+    assert BUDGET - sum(taken) <= 2 * (LIVES - 1) * MOST, "what was cut off is lost, and nothing else"
+
+
+async def test_a_ledger_that_does_not_verify_gives_nothing(environment: RunningBus) -> None:
+    async with environment.service_bus(Service.DISTRIBUTOR) as bus:
+        ledger = QuotaLedger(env=ENV, key="orders-other", version=1, allotted=0, at=datetime.now(UTC))
+        packed = bus.pack(ledger)
+        subject = bus.subjects.quota("orders-forged", 1)
+        for forged in (Packed(packed.headers, b"{}", packed.signed), packed):  # garbage, and another key's
+            await bus.publish(Stream.QUOTAS, subject, forged)
+            assert await Quotas(bus).allot("orders-forged", 1, MOST) == 0
