@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from rekey.beliefs import Stopped
@@ -81,7 +80,7 @@ class Desk(Connection):
         del within_s
         if self.silent:
             raise UnavailableError("nobody answers")
-        request = open_request(subject, data, self.world.trust, now=datetime.now(UTC))
+        request = open_request(subject, data, self.world.trust)
         self.requests.append(request)
         answer = self.forge(self._answer(request))
         signed = sign(answer, self.world.services[self.signer]).model_dump_json().encode()

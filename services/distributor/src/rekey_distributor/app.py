@@ -6,6 +6,7 @@ import asyncio
 
 import uvicorn
 
+from rekey_core.authority import Stream
 from rekey_core.contracts import OPS
 from rekey_core.secret import Secret
 from rekey_distributor.deliveries import Deliveries
@@ -19,6 +20,7 @@ from rekey_distributor.releasing import Releasing
 from rekey_distributor.requests import Requests
 from rekey_distributor.settings import DistributorSettings
 from rekey_hsm import DistributorHsm, TokenSettings
+from rekey_runtime.clock import BusClock
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
 
@@ -33,7 +35,9 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     distributor = Distributor(bus, keylog, hsm, records, emergencies)
     releasing = Releasing(bus, keylog, hsm, records, deliveries, emergencies)
     leasing = Leasing(bus, keylog, deliveries, emergencies, Quotas(bus), settings.dev_longest_lease_s)
-    requests = Requests(bus, releasing, leasing)
+    clock = BusClock(bus, Stream.LEASES)
+    await clock.ask()
+    requests = Requests(bus, releasing, leasing, clock)
     await distributor.recall()
     service.consume("distributor-emergency", distributor.on_emergency)
     service.consume("distributor", distributor.on_fact)
@@ -41,6 +45,7 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
         service.answer(f"req.{settings.env}.*.*.{op}", requests.on_request)
     service.every(settings.overhear_s, distributor.overhear)
     service.every(settings.sweep_s, distributor.sweep)
+    service.every(settings.sweep_s, clock.ask)
     service.ready_when(hsm.prove)
     service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state)))
     service.on_stop(hsm.close)

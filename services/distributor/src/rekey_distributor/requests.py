@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
 from rekey_core.contracts import (
@@ -23,11 +22,12 @@ from rekey_core.contracts import (
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import sign
 from rekey_core.errors import RekeyError, ReplayedError, RetryableError
-from rekey_core.readers import open_request
+from rekey_core.readers import check_age, open_request
 from rekey_core.sealing import seal, seal_info
 from rekey_distributor.leasing import Leasing
 from rekey_distributor.releasing import Releasing
 from rekey_runtime.bus import Bus
+from rekey_runtime.clock import BusClock
 
 SEALED_HEADER: Final = "Rekey-Sealed"
 REMEMBERED_NONCES: Final = 100_000  # more than may arrive in MAX_REQUEST_AGE_S at the bus's rate
@@ -42,13 +42,14 @@ class Requests:
     bus: Bus
     releasing: Releasing
     leasing: Leasing
+    clock: BusClock
     _nonces: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     async def on_request(self, subject: str, data: bytes) -> tuple[bytes, dict[str, str]]:
         """Answer one request. Raises MalformedError leaves for what nobody can be told about."""
-        now = datetime.now(UTC)
-        request = await self.bus.trust.fresh(lambda trust: open_request(subject, data, trust, now=now))
+        request = await self.bus.trust.fresh(lambda trust: open_request(subject, data, trust))
         try:
+            check_age(request, self.clock.now())
             self._first_time(request)
             answer = await self._answer(request)
         except RekeyError as error:

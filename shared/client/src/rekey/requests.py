@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final, TypedDict, TypeVar
 
+from rekey.clock import Clock
 from rekey.connection import Connection
 from rekey.errors import refusal_error
 from rekey.identity import Identity
@@ -36,7 +37,7 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import sign
-from rekey_core.errors import AuthorityError, MalformedError, UnavailableError
+from rekey_core.errors import AuthorityError, ExpiredError, MalformedError, UnavailableError
 from rekey_core.readers import open_answer
 from rekey_core.sealing import SealingKey, seal_info
 
@@ -66,6 +67,7 @@ class Requests:
     identity: Identity
     trust: TrustCache
     within_s: float
+    clock: Clock = field(default_factory=Clock)
 
     async def material(self, key: str, versions: Sequence[int]) -> MaterialAnswer:
         """These versions, wrapped to the transport key."""
@@ -128,7 +130,7 @@ class Requests:
             instance=identity.instance,
             endorsement=identity.endorsement,
             nonce=secrets.token_hex(16),
-            sent_at=datetime.now(UTC),
+            sent_at=self.clock.now(),
         )
 
     async def _send(self, request: Request) -> tuple[bytes, Mapping[str, str]]:
@@ -147,5 +149,9 @@ class Requests:
         except (MalformedError, AuthorityError) as error:  # as good as none: ask again
             raise UnavailableError(f"the answer cannot be believed: {error}") from error
         if isinstance(answer, RefusalAnswer):
+            if answer.code == ExpiredError("").code and self.clock.take_again():
+                raise UnavailableError(
+                    f"{answer.message}; the machine's clock was set: ask again", hint=answer.hint
+                )
             raise refusal_error(answer.code, answer.message, answer.hint, retry=answer.retry)
         return answer

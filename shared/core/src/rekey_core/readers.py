@@ -204,8 +204,8 @@ def keys_in(messages: Iterable[BusMessage]) -> Iterator[str]:
             yield key_in(message.subject)
 
 
-def open_request(subject: str, data: bytes, trust: Trust, *, now: datetime) -> Request:
-    """A core request of an instance: endorsed, signed, fresh, and on the subject that is its own."""
+def open_request(subject: str, data: bytes, trust: Trust) -> Request:
+    """A core request of an instance: endorsed, signed, and on the subject that is its own. Its age is not judged yet."""
     signed = _signed_json(data, Signed, where=subject)
     claimed: Request = parse(b64u_decode(signed.payload), signed.type, REQUESTS, where=subject)
     key = instance_key(claimed.endorsement, claimed.dependent, claimed.instance, trust)
@@ -214,13 +214,20 @@ def open_request(subject: str, data: bytes, trust: Trust, *, now: datetime) -> R
     expect(
         subject, Subjects(trust.env).request(claimed.dependent, claimed.instance, claimed.OP), what="request"
     )
-    age = abs((now - claimed.sent_at).total_seconds())
-    if age > MAX_REQUEST_AGE_S:
-        text = (
-            f"request of {claimed.instance} was sent {age:.0f} s ago, expected at most {MAX_REQUEST_AGE_S} s"
-        )
-        raise ExpiredError(text, hint="check the clocks of both machines")
     return claimed
+
+
+def check_age(request: Request, now: datetime) -> None:
+    """Return if a request is of this moment.
+
+    Raises:
+        ExpiredError: it is too old, or from the future.
+    """
+    age = (now - request.sent_at).total_seconds()
+    if abs(age) > MAX_REQUEST_AGE_S:
+        found = f"was sent {age:.0f} s ago, expected at most {MAX_REQUEST_AGE_S} s either way"
+        text = f"request of {request.instance} {found}"
+        raise ExpiredError(text, hint="check the clocks of this machine and of the bus")
 
 
 def open_answer(data: bytes, trust: Trust, request: Request, models: Iterable[type[A]]) -> A | RefusalAnswer:
