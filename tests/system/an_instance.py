@@ -1,11 +1,13 @@
 """One instance as a process of its own: ``python -m tests.system.an_instance SETTINGS KEY``.
 
 For each line on stdin it encrypts once, in the thread that read the line, and says what came of it: ``ok`` or the error.
+``fork``: the same in a child.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 
 import rekey
@@ -23,8 +25,19 @@ def answer(box: rekey.Keyring) -> str:
 
 def serve(box: rekey.Keyring) -> None:
     say("ready")
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line.strip() == "fork":
+            in_a_child(box)
+        else:
+            say(answer(box))
+
+
+def in_a_child(box: rekey.Keyring) -> None:
+    child = os.fork()
+    if child == 0:
         say(answer(box))
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def say(line: str) -> None:

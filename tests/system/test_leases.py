@@ -115,10 +115,10 @@ def a_process(settings: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def ask(process: subprocess.Popen[str]) -> str:
+def ask(process: subprocess.Popen[str], where: str = "") -> str:
     """One call in the process; what came of it."""
     assert process.stdin is not None
-    process.stdin.write("\n")
+    process.stdin.write(f"{where}\n")
     process.stdin.flush()
     return said(process)
 
@@ -145,6 +145,14 @@ def test_a_process_that_was_suspended_for_longer_than_its_lease_refuses_the_firs
             os.kill(distributor, signal.SIGCONT)
         assert first.startswith(f"lease-expired key {DATA}: the lease ran out at"), first
         stack.until(lambda: ask(process) == "ok", what="the lease again")
+
+
+def test_a_forked_child_may_not_use_what_its_parent_was_given(stack: RunningStack) -> None:
+    with a_process(instance_settings(stack.layout, "billing", 1)) as process:
+        assert said(process) == "ready"
+        stack.until(lambda: ask(process) == "ok", what="a lease")
+        assert ask(process, "fork").startswith(f"lease-expired key {DATA}: "), "the child"
+        stack.until(lambda: ask(process) == "ok", what="the parent")
 
 
 async def test_each_key_of_an_instance_has_a_lease_and_only_what_is_counted_a_quota(

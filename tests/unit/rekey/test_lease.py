@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from rekey.errors import LeaseExpiredError
@@ -81,3 +83,7 @@ def test_what_was_ended_is_not_given_back(lease: LeaseClock) -> None:
 
 def test_the_clock_moves_and_never_back() -> None:
     assert 0 < boottime() <= boottime()
+
+
+def test_the_clock_counts_while_the_machine_sleeps_and_is_nobodys_to_set() -> None:
+    assert boottime.args == (time.CLOCK_BOOTTIME,)

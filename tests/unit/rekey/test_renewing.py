@@ -13,6 +13,7 @@ import pytest
 from rekey.errors import LeaseExpiredError, QuotaExhaustedError
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
+from rekey.lease import boottime
 from rekey.renewing import APART_S
 from rekey.versions import SecretVersion
 from rekey_core.contracts import Answer, LeaseAnswer, LeaseRequest, Notice, Quota
@@ -63,6 +64,18 @@ async def test_with_the_first_lease_come_the_first_messages(me: Instance) -> Non
     box = Keyring(me.key, me.key.lease)
     assert box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data"
     assert version(me, 1).quota.left == LEAST - 1
+
+
+async def test_a_lease_counts_from_before_it_was_asked_for(me: Instance) -> None:
+    asked: list[float] = []
+
+    def late(answer: Answer) -> Answer:
+        asked.append(boottime())
+        return answer
+
+    me.desk.forge = late
+    await me.renewing.once()
+    assert me.key.lease.until <= asked[0] + 30
 
 
 async def test_without_a_quota_encrypt_stops_and_decrypt_goes_on(me: Instance) -> None:
