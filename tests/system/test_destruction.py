@@ -204,28 +204,40 @@ async def test_a_destruction_is_cancelled_by_somebody_who_sees_it(
     assert (await watcher.report(Service.ROTATION_SCHEDULER, place)).code == "authority"
 
 
-async def test_a_kill_on_either_side_of_the_tombstone_ends_the_same_and_nothing_brings_the_version_back(
+async def test_what_a_killed_generator_leaves_on_either_side_of_the_tombstone_ends_the_same_and_for_good(
     stack: RunningStack, watcher: Intruder
 ) -> None:
-    before, between = a_key(), a_key()
-    for key in (before, between):
+    at, after, _ = keys = a_key(), a_key(), a_key()
+    for key in keys:
         await watcher.registered(key)
         await rotated(watcher, key)
-    records = {key: await record_of(watcher, key) for key in (before, between)}
-    commands = {key: by_two(watcher, key) for key in (before, between)}
-    for key, signed in commands.items():
-        await give(watcher, key, signed)
+    record, command = await record_of(watcher, after), by_two(watcher, after)
+    for key in keys:
+        await give(watcher, key, command if key == after else by_two(watcher, key))
         await watcher.until(key, lambda s: s.destructions() == (1,))
-    stack.hold("generator")  # killed before the tombstone of the one, and right after that of the other
-    place = await buried(watcher, between)
+    stack.kill("generator")
+    stack.hold("generator")  # as killed before the tombstone of some and right after that of another
+    place = await buried(watcher, after)
+    async with an_instance(watcher) as asker:
+        answer = await asker.material(after)
+        assert isinstance(answer, RefusalAnswer)
+        assert (answer.code, answer.retry) == (
+            "state-refused",
+            False,
+        )  # the blob is gone; the log will say so
     stack.release("generator")
-    for key in (before, between):
+    await watcher.message(
+        Stream.MATERIAL, watcher.subjects.material(at, 1), lambda m: is_tombstone(watcher, m)
+    )
+    stack.kill("generator")  # whatever it was doing
+    for key in keys:
         await watcher.until(key, lambda s: state_of(s) is VersionState.DESTROYED)
         assert await watcher.voids(key) == []
-    done = (await watcher.state(between)).versions[1].destroyed
+    done = (await watcher.state(after)).versions[1].destroyed
     assert done is not None
     assert done.model.tombstone == place  # the one that was there: adopted, not written again
-    await never_back(watcher, between, records[between], commands[between])
+    stack.ready("generator")
+    await never_back(watcher, after, record, command)
 
 
 async def buried(watcher: Intruder, key: str) -> int:

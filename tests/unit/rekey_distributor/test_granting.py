@@ -284,6 +284,28 @@ def test_a_notice_says_that_a_version_is_gone_in_the_generators_words(*, comprom
     assert notice.facts.count(found.generated.signed) == 1  # by which key id its data is known
 
 
+@pytest.mark.parametrize(
+    ("state_of", "forgotten"),
+    [
+        pytest.param(current, [], id="an active version"),
+        pytest.param(scheduled, [], id="a version that is to be destroyed"),
+        pytest.param(suspended, ["ab" * 32], id="a suspended version"),
+        pytest.param(compromised, ["ab" * 32], id="a compromised version"),
+        pytest.param(destroyed, ["ab" * 32], id="a destroyed version"),
+    ],
+)
+def test_blobs_and_handles_are_forgotten_of(
+    state_of: Callable[[World], KeyState], forgotten: list[str]
+) -> None:
+    assert list(noticing.blobs_to_forget(state_of(world(versions=1)), Emergencies())) == forgotten
+
+
+def test_an_emergency_has_its_version_forgotten_before_the_log_says_so() -> None:
+    w = world(versions=1)
+    lane, _ = emergency(w, 1)
+    assert noticing.blobs_to_forget(w.state(), lane) == ("ab" * 32,)
+
+
 def test_a_notice_names_the_newest_destroyed_versions_and_stays_small() -> None:
     count = MAX_DESTROYED_NAMED + 3
     w = world(versions=count + 1)

@@ -150,12 +150,7 @@ class Distributor:
 
     async def _forget(self, state: KeyState) -> None:
         """Stopped and destroyed versions leave the HSM's session and our memory, in every replica."""
-        used = set(state.versions_to_hold()) - self.emergencies.denied(state)
-        gone = [
-            version.generated.model.blob_digest
-            for number, version in state.versions.items()
-            if version.generated and number not in used
-        ]
+        gone = noticing.blobs_to_forget(state, self.emergencies)
         for digest in gone:
             self.records.forget(digest)
         if gone:

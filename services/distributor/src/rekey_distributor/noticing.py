@@ -47,6 +47,16 @@ def stopped_of(state: KeyState, emergencies: Emergencies) -> tuple[StoppedVersio
     return tuple(entries.values())
 
 
+def blobs_to_forget(state: KeyState, emergencies: Emergencies) -> tuple[str, ...]:
+    """The digests of the blobs of versions that nobody may use any more: stopped ones and destroyed ones."""
+    used = set(state.versions_to_hold()) - emergencies.denied(state)
+    return tuple(
+        version.generated.model.blob_digest
+        for number, version in sorted(state.versions.items())
+        if version.generated and number not in used
+    )
+
+
 def same_content(one: Notice, other: Notice) -> bool:
     """Whether two notices say the same apart from when."""
     return one.model_copy(update={"at": other.at, "as_of": other.as_of}) == other

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass
 class Count:
-    """Calls of one kind. ``refused``: because the version is suspended, as it must be; it is no failure."""
+    """Calls of one kind. ``refused``: because the version is stopped or destroyed, as it must be; it is no failure."""
 
     done: int = 0
     failed: int = 0
@@ -183,7 +183,7 @@ class Worker:
         started = time.perf_counter()
         try:
             result = call()
-        except rekey.VersionStoppedError:
+        except (rekey.VersionStoppedError, rekey.VersionDestroyedError):
             self._report.calls[kind].refused += 1
             return None
         except rekey.RekeyError as error:
