@@ -214,6 +214,20 @@ MUTANTS: Final = (
         ("tests/unit/rekey_generator/test_destroying.py",),
     ),
     Mutant(
+        "destruction: a cancellation need not have seen the key as it is",
+        f"{CORE}/destruction.py",
+        "    if command.seen != last_sequence:",
+        "    if command.seen > last_sequence:",
+        (f"{UNIT}/test_destruction.py",),
+    ),
+    Mutant(
+        "destruction: any environment becomes one for development",
+        f"{CORE}/trust.py",
+        "        if document.development and not self.is_development:",
+        "        if document.development and not document.development:",
+        (f"{UNIT}/test_destruction.py",),
+    ),
+    Mutant(
         "commands: an expired one is accepted",
         f"{CORE}/commands.py",
         "or at >= command.expires_at:",
