@@ -23,6 +23,13 @@ MUTANTS: Final = (
         ("tests/contract/test_images.py",),
     ),
     Mutant(
+        "distributor: the public keys of what a responder stopped are served until a fact says so",
+        "services/distributor/src/rekey_distributor/jwks.py",
+        "state.public_keys(self._emergencies.denied(state))",
+        "state.public_keys()",
+        ("tests/unit/rekey_distributor/test_jwks.py",),
+    ),
+    Mutant(
         "local: anybody may own a newcomer",
         "deploy/local/src/rekey_local/newcomer.py",
         "if person is None or person.role is not Role.OWNER:",

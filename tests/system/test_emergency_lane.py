@@ -6,6 +6,8 @@ cases, and what the present one does is seen on the bus: refusals and notice her
 
 from __future__ import annotations
 
+import http.client
+import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -41,7 +43,7 @@ from rekey_core.lifecycle import VersionState
 from rekey_core.readers import endorse, open_answer
 from rekey_core.sealing import SealingKey
 from rekey_core.signing import SigningKey
-from rekey_local.plan import SERVER_NAME
+from rekey_local.plan import HOST, SERVER_NAME
 from rekey_local.settings import instance_settings
 from rekey_provision import inbox
 from rekey_provision.settings import tls_context
@@ -175,7 +177,7 @@ async def stop_says(watcher: Intruder, key: str, said: bytes) -> None:
 
 
 async def refuses(watcher: Intruder, instance: Instance, data: str, token: str) -> None:
-    """The distributor gives no release, no use, and no lease with the version in it."""
+    """The distributor gives no release, no use, no public key, and no lease with the version in it."""
     for answer in (await instance.material(data), await instance.probe(token)):
         assert isinstance(answer, RefusalAnswer)
         assert (answer.code, answer.retry) == ("state-refused", False)
@@ -183,6 +185,19 @@ async def refuses(watcher: Intruder, instance: Instance, data: str, token: str) 
     stored = await watcher.last(Stream.LEASES, watcher.subjects.lease(DEPENDENT, instance.key.key_id))
     assert stored is not None
     assert Lease.model_validate_json(stored.data).keys[data].versions == ()
+    assert published(watcher, token) == []
+
+
+def published(watcher: Intruder, key: str) -> list[object]:
+    """The public keys that the distributor serves over HTTP."""
+    plan = watcher.stack.plan
+    connection = http.client.HTTPConnection(HOST, plan.jwks_port, timeout=5)
+    try:
+        connection.request("GET", f"/{plan.env}/{key}/jwks.json")
+        keys: list[object] = json.loads(connection.getresponse().read())["keys"]
+        return keys
+    finally:
+        connection.close()
 
 
 async def agreed(watcher: Intruder, key: str, said: bytes) -> None:
@@ -203,6 +218,7 @@ async def test_with_revocation_stopped_the_distributor_stops_the_key(
         ciphertext = box.encrypt(b"data", AAD)
         assert await instance.material(data) is None
         assert isinstance(await instance.probe(token), SignatureAnswer)
+        assert len(published(watcher, token)) == 1
         before = await instance.lease(data)
         assert isinstance(before, RefusalAnswer)
         assert before.code == "not-installed"

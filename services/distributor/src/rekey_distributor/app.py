@@ -47,7 +47,7 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     service.every(settings.sweep_s, distributor.sweep)
     service.every(settings.sweep_s, clock.ask)
     service.ready_when(hsm.prove)
-    service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state)))
+    service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state, emergencies)))
     service.on_stop(hsm.close)
 
 

@@ -1,6 +1,7 @@
 """The public keys of asymmetric classes over loopback HTTP: ``GET /<env>/<key>/jwks.json`` (RFC 7517). Read-only.
 
-A convenience for verifiers without the SDK: who needs proof takes the SPKI from the signed ``generated`` fact.
+A convenience for verifiers without the SDK: who needs proof takes the SPKI from the signed ``generated`` fact. What the
+emergency lane stops is not served from that moment, whether or not a fact says so yet.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from rekey_core.errors import RekeyError
 from rekey_core.fold import KeyState
 from rekey_core.jwk import jwk_set
 from rekey_core.names import Release
+from rekey_distributor.emergencies import Emergencies
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -25,9 +27,12 @@ _MAX_AGE_S: Final = 5  # how long a cache may keep the set: a new kid appears lo
 class JwksApp:
     """A two-answer ASGI application."""
 
-    def __init__(self, env: str, state_of: Callable[[str], Awaitable[KeyState]]) -> None:
+    def __init__(
+        self, env: str, state_of: Callable[[str], Awaitable[KeyState]], emergencies: Emergencies
+    ) -> None:
         self._env = env
         self._state_of = state_of
+        self._emergencies = emergencies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: 200 with the set, 404 for everything that is not a public key of ours, 503 when unknown."""
@@ -53,4 +58,4 @@ class JwksApp:
             return 503, json.dumps({"error": error.code}).encode()
         if state.release is not Release.NEVER:
             return 404, b'{"error":"no public keys under this name"}'
-        return 200, json.dumps(jwk_set(state.public_keys())).encode()
+        return 200, json.dumps(jwk_set(state.public_keys(self._emergencies.denied(state)))).encode()

@@ -7,7 +7,7 @@ type that this program does not know makes the key undecidable for everything bu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -134,9 +134,12 @@ class KeyState:
         """The number that the next version gets."""
         return max(self.versions, default=0) + 1
 
-    def public_keys(self) -> tuple[bytes, ...]:
-        """The SPKI of every asymmetric version to hold, the one in pre-activation included, newest first."""
-        held = [self.versions[n].generated for n in reversed(self.versions_to_hold())]
+    def public_keys(self, denied: Collection[int] = ()) -> tuple[bytes, ...]:
+        """The SPKI of every asymmetric version to hold, the one in pre-activation included, newest first.
+
+        ``denied``: versions that the emergency lane stops before any fact does.
+        """
+        held = [self.versions[n].generated for n in reversed(self.versions_to_hold()) if n not in denied]
         return tuple(b64u_decode(g.model.spki) for g in held if g is not None and g.model.spki is not None)
 
     def rotates_by(self) -> datetime | None:

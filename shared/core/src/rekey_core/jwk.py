@@ -56,7 +56,7 @@ def thumbprint(required: Jwk) -> str:
 
 
 def jwk_set(spkis: Iterable[bytes]) -> dict[str, list[Jwk]]:
-    """A JWK set (RFC 7517 §5) in the order given; of a key: ``jwk_set(state.public_keys())``.
+    """A JWK set (RFC 7517 §5) in the order given; of a key: ``jwk_set(state.public_keys(denied))``.
 
     Raises:
         SchemaError: one is not a P-256 key.
