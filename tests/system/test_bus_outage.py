@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import uuid
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from rekey_core.envelope import BusMessage
 from rekey_core.errors import AlreadyDoneError, RetryableError, UnknownOutcomeError
 from rekey_core.fold import KeyState
 from rekey_core.names import Service as Name
+from rekey_core.quotas import BUDGET
+from rekey_core.readers import open_quota
+from rekey_distributor.quotas import Quotas
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
@@ -24,6 +28,7 @@ from tests.system.bus import RunningBus, running_bus, wait_until
 from tests.system.certificates import ENV
 from tests.system.test_bus import a_key, a_register, alert_subject, an_alert, registered
 from tests.system.test_bus_service import command, running
+from tests.system.test_leases import take_all
 
 
 @pytest.fixture
@@ -130,6 +135,21 @@ async def compete(environment: RunningBus, bus: Bus, key: str) -> str:
 
 
 @pytest.mark.slow
+async def test_on_three_nodes_replicas_of_the_distributor_give_a_budget_once(cluster: RunningBus) -> None:
+    taken: list[int] = []
+    chance = random.Random(uuid.uuid4().int)
+    async with (
+        cluster.service_bus(Name.DISTRIBUTOR, node=0) as one,
+        cluster.service_bus(Name.DISTRIBUTOR, node=1) as other,
+    ):
+        await asyncio.gather(*(take_all(Quotas(bus), chance, taken) for bus in (one, other, one, other)))
+        stored = await one.last(Stream.QUOTAS, one.subjects.quota("orders-raced", 1))
+        assert stored is not None
+        assert open_quota(stored, one.trust.current).model.allotted == BUDGET
+    assert sum(taken) <= BUDGET
+
+
+@pytest.mark.slow
 async def test_on_three_nodes_one_may_be_killed(cluster: RunningBus) -> None:
     async with cluster.service_bus(Name.ROTATION_SCHEDULER) as bus:
         cluster.nodes[2].kill()
@@ -144,3 +164,15 @@ async def test_on_three_nodes_one_may_be_killed(cluster: RunningBus) -> None:
             except UnknownOutcomeError:
                 assert asyncio.get_running_loop().time() < until
         cluster.nodes[2].start()
+    await answers(cluster, node=2)  # the next test may begin with it
+
+
+async def answers(cluster: RunningBus, *, node: int) -> None:
+    """Wait until a node that was started again reaches the leaders."""
+    end = asyncio.get_running_loop().time() + 30
+    while asyncio.get_running_loop().time() < end:
+        with suppress(RetryableError):
+            async with cluster.service_bus(Name.ROTATION_SCHEDULER, node=node) as bus:
+                await bus.last(Stream.LIFECYCLE, bus.subjects.check("any"))
+                return
+    raise AssertionError(f"node {node} does not reach the leaders")

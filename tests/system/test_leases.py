@@ -24,7 +24,7 @@ from rekey.lease import boottime
 from rekey_core.authority import Stream
 from rekey_core.contracts import Quota, QuotaLedger
 from rekey_core.envelope import Packed
-from rekey_core.errors import ConflictError
+from rekey_core.errors import RetryableError
 from rekey_core.names import Service
 from rekey_core.quotas import BUDGET, MOST, ROTATE_AT
 from rekey_core.readers import open_quota
@@ -219,10 +219,10 @@ async def everything(keys: rekey.Keys, version: int) -> int:
 
 
 async def take_all(quotas: Quotas, chance: random.Random, taken: list[int]) -> None:
-    """Take until there is nothing; a conflict takes nothing."""
+    """Take until there is nothing; what is not told is not used."""
     given = -1
     while given:
-        with contextlib.suppress(ConflictError):
+        with contextlib.suppress(RetryableError):
             given = await quotas.allot("orders-raced", 1, chance.randrange(1, 2 * MOST))
             taken.append(given)
 

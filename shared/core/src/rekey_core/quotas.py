@@ -17,7 +17,7 @@ ROTATE_AT: Final = (
 LEAST: Final = (
     2**15
 )  # what an instance asks for at first: 65,536 starts per version; a lease of 30 s at 1,000/s
-MOST: Final = 2**23  # given at once: two leases of 30 s at 139,000/s, more than one process encrypts
+MOST: Final = 2**23  # given at once: two leases of 30 s at 139,000/s; who is faster asks more often
 AHEAD: Final = (
     2  # leases: an instance asks for as many messages as it needs in so many, and again at half of them
 )
