@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,9 @@ from pkcs11.mechanisms import KeyType, Mechanism
 from rekey_core.names import Algorithm
 from rekey_hsm import GeneratorHsm, TokenSettings, WrappedKeyPair, WrappedSecret
 from rekey_hsm.attributes import TemplateMapper
-from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY, UNWRAP_EC, UNWRAP_SECRET
-from tests.hsm_tokens import EC_KEK, MODULE, SECRET_KEK
+from rekey_hsm.kinds import kind_of
+from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY
+from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, KEKS, MODULE, RSA_KEK, SECRET_KEK
 
 RAW: Any = _stubbed  # its stub names almost nothing
 KWP = Mechanism.AES_KEY_WRAP_PAD
@@ -35,6 +36,7 @@ class Scene:
     session: pkcs11.Session
     secret: WrappedSecret
     pair: WrappedKeyPair
+    blobs: Mapping[str, bytes]  # one for each KEK
 
     def key(self, label: str, kind: ObjectClass = ObjectClass.SECRET_KEY) -> Key:
         (found,) = self.session.get_objects({Attr.CLASS: kind, Attr.LABEL: label})
@@ -44,31 +46,29 @@ class Scene:
         """The object with methods that its attributes do not allow: the call goes to the token anyway."""
         return type("Forced", (type(key).__mro__[1], *mixins, RAW.Object), {})(key.wrapper)
 
-    def open_secret(self, **changes: object) -> Key:
-        template = {**UNWRAP_SECRET, **{Attr[name]: value for name, value in changes.items()}}
-        return self.key(SECRET_KEK).unwrap_key(
+    def open_key(self, kek: str, **changes: object) -> Key:
+        """The key under that KEK, opened as its template says but for the changes."""
+        kind = kind_of(kek)
+        assert kind is not None
+        template = {
+            **(NOT_OF_A_PRIVATE_KEY if kind.is_private else {}),
+            **kind.unwrap,
+            **{Attr[name]: value for name, value in changes.items()},
+        }
+        return self.key(kek).unwrap_key(
             template[Attr.CLASS],
             template[Attr.KEY_TYPE],
-            self.secret.blob,
+            self.blobs[kek],
             mechanism=KWP,
             capabilities=NO_FLAGS,
             template=template,
         )
 
+    def open_secret(self, **changes: object) -> Key:
+        return self.open_key(SECRET_KEK, **changes)
+
     def open_private(self, **changes: object) -> Key:
-        template = {
-            **NOT_OF_A_PRIVATE_KEY,
-            **UNWRAP_EC,
-            **{Attr[name]: value for name, value in changes.items()},
-        }
-        return self.key(EC_KEK).unwrap_key(
-            template[Attr.CLASS],
-            template[Attr.KEY_TYPE],
-            self.pair.blob,
-            mechanism=KWP,
-            capabilities=NO_FLAGS,
-            template=template,
-        )
+        return self.open_key(EC_KEK, **changes)
 
     def bring(self, **attributes: object) -> Key:
         """An AES key whose value the attacker knows, with every right."""
@@ -121,22 +121,35 @@ def oaep(key: Key, victim: Key) -> bytes:
     return bytes(key.wrap_key(victim, mechanism=Mechanism.RSA_PKCS_OAEP))
 
 
-async def make_both(settings: TokenSettings) -> tuple[WrappedSecret, WrappedKeyPair]:
+@dataclass(frozen=True)
+class Wrapped:
+    """What lies on the bus: a version of each kind."""
+
+    secret: WrappedSecret
+    pair: WrappedKeyPair
+    blobs: Mapping[str, bytes]
+
+
+async def make_all(settings: TokenSettings) -> Wrapped:
     hsm = await GeneratorHsm.open(settings)
-    secret = await hsm.make_secret(SECRET_KEK, b"")
+    secret = await hsm.make_secret(SECRET_KEK, Algorithm.AES_256_GCM, b"")
     pair = await hsm.make_key_pair(EC_KEK, Algorithm.EC_P256)
+    aes = await hsm.make_secret(AES_KEK, Algorithm.AES_256_GCM, b"")
+    hmac = await hsm.make_secret(HMAC_KEK, Algorithm.HMAC_SHA_256, b"")
+    rsa = await hsm.make_key_pair(RSA_KEK, Algorithm.RSA_3072)
     await hsm.close()
-    return secret, pair
+    made = (secret, pair, aes, hmac, rsa)
+    return Wrapped(secret, pair, dict(zip(KEKS, (one.blob for one in made), strict=True)))
 
 
 @contextlib.contextmanager
-def attacker(settings: TokenSettings, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
+def attacker(settings: TokenSettings, wrapped: Wrapped) -> Iterator[Scene]:
     library = pkcs11.lib(os.fspath(MODULE))
     (token,) = [t for t in (slot.get_token() for slot in library.get_slots()) if t.label == settings.label]
     pin = settings.pin.reveal().decode()
     session = token.open(rw=True, user_pin=pin, attribute_mapper=TemplateMapper())
     try:
-        yield Scene(session, *wrapped)
+        yield Scene(session, wrapped.secret, wrapped.pair, wrapped.blobs)
     finally:
         session.close()
 

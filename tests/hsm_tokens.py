@@ -31,6 +31,10 @@ ENV: Final = "test"
 RECIPIENT: Final = "orders"
 SECRET_KEK: Final = kek_label(ENV, Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM, 1)
 EC_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.EC_P256, 1)
+AES_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.AES_256_GCM, 1)
+HMAC_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.HMAC_SHA_256, 1)
+RSA_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.RSA_3072, 1)
+KEKS: Final = (SECRET_KEK, EC_KEK, AES_KEK, HMAC_KEK, RSA_KEK)  # as the ceremony makes them
 MAC_KEY: Final = record_mac_label(ENV, 1)
 
 

@@ -30,7 +30,7 @@ def settings_of(job: Fields) -> TokenSettings:
 
 async def generate(job: Fields) -> Fields:
     hsm = await GeneratorHsm.open(settings_of(job))
-    secret = await hsm.make_secret(SECRET_KEK, b"commitment")
+    secret = await hsm.make_secret(SECRET_KEK, Algorithm.AES_256_GCM, b"commitment")
     pair = await hsm.make_key_pair(EC_KEK, Algorithm.EC_P256)
     mac = await hsm.record_mac(MAC_KEY, secret.blob)
     await hsm.close()

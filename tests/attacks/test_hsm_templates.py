@@ -18,14 +18,26 @@ import pytest
 from pkcs11 import exceptions as p11
 from pkcs11.constants import Attribute as Attr
 from pkcs11.constants import ObjectClass
-from pkcs11.mechanisms import KDF, KeyType, Mechanism
+from pkcs11.mechanisms import KDF, MGF, GCMParams, KeyType, Mechanism
 
 from rekey_core.errors import HsmError
-from rekey_hsm import DistributorHsm, WrappedKeyPair, WrappedSecret
+from rekey_hsm import DistributorHsm
 from rekey_hsm.labels import transport_label
 from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY, UNWRAP_SECRET
-from tests.hsm_attacker import KWP, NO_FLAGS, RAW, REFUSALS, Attack, Scene, attacker, make_both, oaep, refused
-from tests.hsm_tokens import EC_KEK, MAC_KEY, RECIPIENT, SECRET_KEK, Tokens
+from tests.hsm_attacker import (
+    KWP,
+    NO_FLAGS,
+    RAW,
+    REFUSALS,
+    Attack,
+    Scene,
+    Wrapped,
+    attacker,
+    make_all,
+    oaep,
+    refused,
+)
+from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, MAC_KEY, RECIPIENT, RSA_KEK, SECRET_KEK, Tokens
 
 
 def on_kek(name: str, label: str, *, half: str) -> list[Any]:
@@ -65,9 +77,75 @@ def on_kek(name: str, label: str, *, half: str) -> list[Any]:
     ]
 
 
+NEW_KEKS = {"aes": AES_KEK, "hmac": HMAC_KEK, "rsa": RSA_KEK}
+OTHER_TYPES = {AES_KEK: KeyType.GENERIC_SECRET, HMAC_KEK: KeyType.AES, RSA_KEK: KeyType.EC}
+
+
+def on_never(name: str, kek: str, mechanism: Mechanism) -> list[Any]:
+    """Attacks on a key that never leaves: opened as more than its template says, or used for more."""
+    bit_flips = ("TOKEN", "WRAP", "UNWRAP", "DERIVE", "MODIFIABLE", "COPYABLE", "EXTRACTABLE")
+    private_flips = ("TOKEN", "DECRYPT", "SIGN_RECOVER", *bit_flips[2:])
+    flips = private_flips if kek == RSA_KEK else bit_flips
+
+    def opened_with(attribute: str) -> Attack:
+        return lambda s: s.open_key(kek, **{attribute: True})
+
+    attacks: dict[str, Attack] = {f"open it with {flag}": opened_with(flag) for flag in flips}
+    attacks |= {
+        "open it readable (A2)": lambda s: s.open_key(kek, SENSITIVE=False),
+        "open it as public object": lambda s: s.open_key(kek, PRIVATE=False),
+        "open it for another mechanism": lambda s: s.open_key(kek, ALLOWED_MECHANISMS=(mechanism,)),
+        "open it as another type (A5)": lambda s: s.open_key(kek, KEY_TYPE=OTHER_TYPES[kek]),
+        "open it with the library's defaults (A2)": lambda s: s.key(kek).unwrap_key(
+            ObjectClass.SECRET_KEY, KeyType.AES, s.blobs[kek], mechanism=KWP
+        ),
+        "read it": lambda s: s.open_key(kek)[Attr.PRIVATE_EXPONENT if kek == RSA_KEK else Attr.VALUE],
+        "make it extractable (A4)": lambda s: s.flip(s.open_key(kek), Attr.EXTRACTABLE, to=True),
+        "copy it": lambda s: s.open_key(kek).copy({Attr.EXTRACTABLE: True}),
+        "wrap it under a brought key (A3)": lambda s: s.bring().wrap_key(s.open_key(kek), mechanism=KWP),
+        "wrap it to the trusted key": lambda s: oaep(
+            s.key(transport_label(RECIPIENT), ObjectClass.PUBLIC_KEY), s.open_key(kek)
+        ),
+        "sign by another mechanism": lambda s: s.force(s.open_key(kek), RAW.SignMixin).sign(
+            bytes(16), mechanism=mechanism
+        ),
+    }
+    return [pytest.param(attack, id=f"distributor: a {name} key: {what}") for what, attack in attacks.items()]
+
+
 DISTRIBUTOR: list[Any] = [
     *on_kek("secret", SECRET_KEK, half="distributor"),
     *on_kek("ec", EC_KEK, half="distributor"),
+    *(row for name, kek in NEW_KEKS.items() for row in on_kek(name, kek, half="distributor")),
+    *on_never("aes", AES_KEK, Mechanism.AES_MAC),
+    *on_never("hmac", HMAC_KEK, Mechanism.SHA512_HMAC),
+    *on_never("rsa", RSA_KEK, Mechanism.SHA256_RSA_PKCS),
+    *(
+        pytest.param(attack, id=f"distributor: {what}")
+        for what, attack in {
+            "encrypt by ECB with an AES key": lambda s: s.open_key(AES_KEK).encrypt(
+                bytes(16), mechanism=Mechanism.AES_ECB
+            ),
+            "decrypt by CBC with an AES key": lambda s: s.open_key(AES_KEK).decrypt(
+                bytes(16), mechanism=Mechanism.AES_CBC, mechanism_param=bytes(16)
+            ),
+            "wrap a key under an AES key (A1)": lambda s: s.force(
+                s.open_key(AES_KEK), RAW.WrapMixin
+            ).wrap_key(s.bring(EXTRACTABLE=True), mechanism=KWP),
+            "verify a CMAC with an AES key": lambda s: s.force(s.open_key(AES_KEK), RAW.VerifyMixin).verify(
+                b"", bytes(16), mechanism=Mechanism.AES_CMAC
+            ),
+            "sign without padding with an RSA key": lambda s: s.open_key(RSA_KEK).sign(
+                bytes(384), mechanism=Mechanism.RSA_X_509
+            ),
+            "decrypt with an RSA key": lambda s: s.force(s.open_key(RSA_KEK), RAW.DecryptMixin).decrypt(
+                bytes(384), mechanism=Mechanism.RSA_PKCS_OAEP
+            ),
+            "unwrap with an RSA key": lambda s: s.force(s.open_key(RSA_KEK), RAW.UnwrapMixin).unwrap_key(
+                ObjectClass.SECRET_KEY, KeyType.AES, bytes(384), mechanism=Mechanism.RSA_PKCS_OAEP
+            ),
+        }.items()
+    ),
     *(
         pytest.param(attack, id=f"distributor: {what}")
         for what, attack in {
@@ -175,6 +253,20 @@ DISTRIBUTOR: list[Any] = [
 GENERATOR: list[Any] = [
     *on_kek("secret", SECRET_KEK, half="generator"),
     *on_kek("ec", EC_KEK, half="generator"),
+    *(row for name, kek in NEW_KEKS.items() for row in on_kek(name, kek, half="generator")),
+    *(
+        pytest.param(
+            lambda s, kek=kek: s.force(s.key(kek), RAW.UnwrapMixin).unwrap_key(
+                ObjectClass.SECRET_KEY,
+                KeyType.AES,
+                s.blobs[kek],
+                mechanism=KWP,
+                template={Attr.SENSITIVE: False, Attr.EXTRACTABLE: True},
+            ),
+            id=f"generator: open an earlier {name} key",
+        )
+        for name, kek in NEW_KEKS.items()
+    ),
     *(
         pytest.param(attack, id=f"generator: {what}")
         for what, attack in {
@@ -209,18 +301,18 @@ GENERATOR: list[Any] = [
 
 
 @pytest.fixture(scope="module")
-def wrapped(tokens: Tokens) -> tuple[WrappedSecret, WrappedKeyPair]:
-    return asyncio.run(make_both(tokens.generator))
+def wrapped(tokens: Tokens) -> Wrapped:
+    return asyncio.run(make_all(tokens.generator))
 
 
 @pytest.fixture
-def as_distributor(tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
+def as_distributor(tokens: Tokens, wrapped: Wrapped) -> Iterator[Scene]:
     with attacker(tokens.distributor, wrapped) as scene:
         yield scene
 
 
 @pytest.fixture
-def as_generator(tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]) -> Iterator[Scene]:
+def as_generator(tokens: Tokens, wrapped: Wrapped) -> Iterator[Scene]:
     with attacker(tokens.generator, wrapped) as scene:
         yield scene
 
@@ -246,6 +338,13 @@ def test_the_forbidden_calls_fail_for_their_rights_and_not_for_their_form(as_dis
     )
     assert len(scene.open_secret().sign(b"", mechanism=Mechanism.SHA256_HMAC)) == 32
     assert len(scene.open_private().sign(bytes(32), mechanism=Mechanism.ECDSA)) == 64
+    gcm = {"mechanism": Mechanism.AES_GCM, "mechanism_param": GCMParams(bytes(12), b"", 128)}
+    assert len(scene.open_key(AES_KEK).encrypt(b"", **gcm)) == 16
+    assert len(scene.open_key(AES_KEK).sign(b"", mechanism=Mechanism.AES_CMAC)) == 16
+    assert len(scene.open_key(HMAC_KEK).sign(b"", mechanism=Mechanism.SHA256_HMAC)) == 32
+    pss = (Mechanism.SHA256, MGF.SHA256, 32)
+    rsa = scene.open_key(RSA_KEK)
+    assert len(rsa.sign(b"", mechanism=Mechanism.SHA256_RSA_PKCS_PSS, mechanism_param=pss)) == 384
 
 
 def test_no_random_blob_opens(as_distributor: Scene) -> None:
@@ -253,14 +352,14 @@ def test_no_random_blob_opens(as_distributor: Scene) -> None:
     opened = 0
     for _ in range(2000):
         with contextlib.suppress(p11.GeneralError):
-            guess = dataclasses.replace(as_distributor.secret, blob=secrets.token_bytes(72))
-            dataclasses.replace(as_distributor, secret=guess).open_secret()
+            guess = {SECRET_KEK: secrets.token_bytes(72)}
+            dataclasses.replace(as_distributor, blobs=guess).open_secret()
             opened += 1
     assert opened == 0
 
 
 async def test_a_brought_key_under_a_dependents_name_is_never_wrapped_to(
-    tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]
+    tokens: Tokens, wrapped: Wrapped
 ) -> None:
     label = transport_label(RECIPIENT)
     with attacker(tokens.distributor, wrapped) as scene:
@@ -268,7 +367,7 @@ async def test_a_brought_key_under_a_dependents_name_is_never_wrapped_to(
     hsm = await DistributorHsm.open(tokens.distributor)
     released = await hsm.release_secret(
         SECRET_KEK,
-        wrapped[0].blob,
+        wrapped.secret.blob,
         recipient=RECIPIENT,
         recipient_spki_sha256=tokens.spki_sha256,
         mac_inputs=(),
@@ -283,9 +382,7 @@ async def test_a_brought_key_under_a_dependents_name_is_never_wrapped_to(
             key.destroy()
 
 
-async def test_a_second_key_under_a_keks_name_stops_the_service(
-    tokens: Tokens, wrapped: tuple[WrappedSecret, WrappedKeyPair]
-) -> None:
+async def test_a_second_key_under_a_keks_name_stops_the_service(tokens: Tokens, wrapped: Wrapped) -> None:
     with attacker(tokens.distributor, wrapped) as scene:
         scene.bring(LABEL=SECRET_KEK, TOKEN=True, PRIVATE=True, ID=b"brought")
     try:

@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 import rekey
-from rekey.keystate import secret_version
+from rekey.keystate import aead_version
 from rekey_core.authority import STREAMS
 from rekey_core.names import Service
 from rekey_local.cast import OWNER, RESPONDER
@@ -88,8 +88,8 @@ async def keys_of(stack: RunningStack) -> dict[str, bytes]:
     settings = rekey.Settings.load(instance_settings(stack.layout, "orders", 1))
     async with rekey.connect(settings) as keys:
         box = await keys.keyring(KEY)
-        held = {number: secret_version(version) for number, version in box._key.held.items()}  # noqa: SLF001 - the search needs the very bytes
-    return {f"{KEY}@{number}": version._secret.reveal() for number, version in held.items()}  # noqa: SLF001 - as above
+        held = {number: aead_version(version) for number, version in box._key.held.items()}  # noqa: SLF001 - the search needs the very bytes
+    return {f"{KEY}@{number}": version.secret.reveal() for number, version in held.items()}
 
 
 async def secrets_of(stack: RunningStack) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from jsonschema import Draft7Validator
 from deploy.environments import ROOT
 from rekey_core.authority import APPENDS, Appends, Identity, Subjects
 from rekey_core.carries import CARRIES
+from rekey_core.contracts import OPS
 from rekey_core.errors import ConfigurationError
 from rekey_provision import asyncapi
 
@@ -29,7 +30,7 @@ AGAIN: Final = (
 COMMITTED: Final[dict[str, Any]] = json.loads(FILE.read_text())
 VALIDATOR: Final = Draft7Validator(json.loads(SCHEMA.read_text()))
 
-DEPENDENT_SENDS = {"rcpt", "req.material", "req.lease", "req.probe", "req.sign"}
+DEPENDENT_SENDS = {"rcpt", *(f"req.{op}" for op in OPS)}
 DEPENDENT_RECEIVES = {"ntc", "stop", "poke.ntc", "poke.stop", "trust"}
 
 

@@ -60,7 +60,7 @@ class RunningStack:
         self._wait(self._stack.up())
 
     def register(self) -> None:
-        """Register the story's two keys."""
+        """Register the story's keys."""
         self._wait(self._story.register())
 
     def start_instances(self) -> None:

@@ -20,7 +20,7 @@ from rekey_core.encoding import b64u_decode
 from rekey_core.errors import ConflictError
 from rekey_core.fold import KeyState
 from rekey_core.jwk import public_jwk
-from rekey_core.names import Service
+from rekey_core.names import Algorithm, Service
 from rekey_distributor.deliveries import Deliveries
 from rekey_local.plan import SERVER_NAME
 from rekey_provision import inbox
@@ -96,7 +96,9 @@ def test_the_public_keys_of_a_signing_key_are_those_that_generated_names(stack: 
     keys = body["keys"]
     assert isinstance(keys, list)
     assert [(key["kty"], key["crv"], key["alg"]) for key in keys] == [("EC", "P-256", "ES256")]
-    assert {key["kid"] for key in keys} == {public_jwk(spki)["kid"] for spki in spkis(stack)}
+    assert {key["kid"] for key in keys} == {
+        public_jwk(Algorithm.EC_P256, spki)["kid"] for spki in spkis(stack)
+    }
 
 
 def spkis(stack: RunningStack) -> list[bytes]:

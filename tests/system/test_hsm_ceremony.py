@@ -23,11 +23,12 @@ from rekey_ceremony import CeremonyPlan, CeremonyReport, TokenPlan, TokenReport,
 from rekey_ceremony.pipe import SideProcess
 from rekey_ceremony.softhsm import prepare
 from rekey_core.errors import HsmError
+from rekey_core.names import Algorithm
 from rekey_hsm import DistributorHsm, GeneratorHsm
 from rekey_hsm.labels import probe_label
 from tests.hsm_tokens import (
-    EC_KEK,
     ENV,
+    KEKS,
     MAC_KEY,
     MODULE,
     SECRET_KEK,
@@ -96,7 +97,7 @@ def test_two_processes_with_two_directories_share_only_blobs(tmp_path: Path, tok
     plan = apart(tmp_path)
     report = perform(plan)
     assert report.changed
-    assert [key.label for key in report.keys] == [SECRET_KEK, EC_KEK, MAC_KEY]
+    assert [key.label for key in report.keys] == [*KEKS, MAC_KEY]
     spki, digest = tokens.spki, tokens.spki_sha256
     enrolled = work("enrol", plan.distributor, report.distributor, officer=True, spki=spki.hex())
     assert enrolled == {"changed": True, "spki_sha256": digest}
@@ -135,7 +136,7 @@ def test_a_new_epoch_joins_the_old_one(hsm_directory: Path) -> None:
     first = perform(ceremony_plan(hsm_directory, "epochs"))
     second = perform(ceremony_plan(hsm_directory, "epochs", epoch=2))
     assert first.generator.serial == second.generator.serial
-    assert [key.label[-2:] for key in second.keys] == ["-2"] * 3
+    assert [key.label[-2:] for key in second.keys] == ["-2"] * (len(KEKS) + 1)
     assert all(key.made for key in second.keys)
     assert not perform(ceremony_plan(hsm_directory, "epochs")).changed
 
@@ -181,10 +182,10 @@ async def test_a_ceremony_that_died_is_run_again(hsm_directory: Path, last: int)
     go_as_far_as(plan, last)
     report = found(plan)
     proved = STEPS[last][1] in {"keep_probe", "mark"}
-    assert [key.made for key in report.keys] == [not proved, True, True]
+    assert [key.made for key in report.keys] == [not proved, *(True for _ in KEKS)]
     generator = await GeneratorHsm.open(token_settings(plan.generator, report.generator.serial))
     distributor = await DistributorHsm.open(token_settings(plan.distributor, report.distributor.serial))
-    secret = await generator.make_secret(SECRET_KEK, b"c")
+    secret = await generator.make_secret(SECRET_KEK, Algorithm.AES_256_GCM, b"c")
     mac = await generator.record_mac(MAC_KEY, secret.blob)
     await distributor.verify_record_mac(MAC_KEY, secret.blob, mac)
     await generator.close()
@@ -256,7 +257,7 @@ def test_the_command_reads_a_plan_and_reports_without_a_secret(tmp_path: Path) -
     command = [sys.executable, "-m", "rekey_ceremony", "--plan", str(plan)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     report = json.loads(done.stdout)
-    assert [key["label"] for key in report["keys"]] == [SECRET_KEK, EC_KEK, MAC_KEY]
+    assert [key["label"] for key in report["keys"]] == [*KEKS, MAC_KEY]
     assert report["distributor"]["softhsm_conf"] == str(tmp_path / "hsm/distributor/softhsm2.conf")
     assert "pin-of" not in done.stdout + done.stderr
     plan.write_text("{}")

@@ -12,6 +12,7 @@ import pytest_asyncio
 import rekey
 from rekey.errors import ExpiredError, NotFoundError, UsageRefusedError
 from rekey_local.cast import OWNER
+from rekey_local.commands import Outcome
 from rekey_local.settings import instance_settings
 from tests.system.stack import NATS, RunningStack, running_stack
 
@@ -211,3 +212,121 @@ async def live(stack: RunningStack) -> set[str]:
     """The instances that a rotation of the key would wait for now."""
     said = await asyncio.to_thread(stack.ask, OWNER, "adoption", DATA)
     return {one["instance"] for dependent in said["dependents"] for one in dependent["instances"]}
+
+
+INSIDE = {
+    "orders-hooks": "message-auth-hsm",
+    "token-es384": "token-signing-es384",
+    "token-ps256": "token-signing-ps256",
+}
+
+
+async def register(stack: RunningStack, name: str, key_class: str) -> Outcome:
+    return await asyncio.to_thread(
+        stack.rekey,
+        OWNER,
+        *("key", "register", name, "--class", key_class, "--purpose", "a kind of key", "--reason", "test"),
+        *("--dependent", "orders", "--dependent", "billing", "--wait", "60"),
+    )
+
+
+async def test_every_kind_of_key_does_what_it_is_for_and_what_is_old_still_counts_after_a_rotation(
+    stack: RunningStack, two: Two
+) -> None:
+    orders, billing = two
+    for outcome in await asyncio.gather(*(register(stack, *row) for row in INSIDE.items())):
+        assert outcome.code == 0, outcome.err
+    macs = [await keys.mac("webhook-mac") for keys in two]
+    inside = [await keys.remote_mac("orders-hooks") for keys in two]
+    safes = [await keys.envelope("envelope-root") for keys in two]
+    boxes = [await keys.remote_keyring("envelope-root") for keys in two]
+    signers = {name: [await keys.signer(name) for keys in two] for name in ("token-es384", "token-ps256")}
+
+    async def make() -> tuple[bytes, bytes, bytes, bytes, dict[str, str]]:
+        return (
+            macs[0].compute(b"body"),
+            await inside[0].compute(b"body"),
+            await safes[0].encrypt(bytes(100_000), AAD),
+            await boxes[0].encrypt(b"data", AAD),
+            {name: await ours.sign_jwt({"sub": name}) for name, (ours, _) in signers.items()},
+        )
+
+    async def check(made: tuple[bytes, bytes, bytes, bytes, dict[str, str]]) -> None:
+        mac, mac_inside, sealed, ciphertext, tokens = made
+        macs[1].verify(mac, b"body")
+        await inside[1].verify(mac_inside, b"body")
+        assert await safes[1].decrypt(sealed, AAD) == bytes(100_000)
+        assert await boxes[1].decrypt(ciphertext, AAD) == b"data"
+        for name, (_, theirs) in signers.items():
+            assert theirs.verify_jwt(tokens[name]) == {"sub": name}
+
+    old = await make()
+    await check(old)
+    with pytest.raises(rekey.MacError):
+        await inside[1].verify(old[1], b"bodY")
+    with pytest.raises(rekey.CiphertextError):
+        await boxes[1].decrypt(old[3], b"row 8")
+    algorithms = {
+        name: {key["alg"] for key in theirs.jwks()["keys"]} for name, (_, theirs) in signers.items()
+    }
+    assert algorithms == {"token-es384": {"ES384"}, "token-ps256": {"PS256"}}
+    keys = (*INSIDE, "webhook-mac", "envelope-root")
+    for outcome in await asyncio.gather(*(asyncio.to_thread(stack.rotate, key) for key in keys)):
+        assert outcome.code == 0, outcome.err
+    new = await make()
+    await check(old)
+    await check(new)
+    ids = [(made[0][:5], made[1][:5], made[2][3:8], made[3][:5]) for made in (old, new)]
+    assert all(one != other for one, other in zip(*ids, strict=True)), "nobody protects with the old versions"
+    assert orders.status()["orders-hooks"].problem is billing.status()["orders-hooks"].problem is None
+
+
+@pytest.mark.parametrize(
+    ("surface", "name", "hint"),
+    [
+        ("keyring", "envelope-root", "use envelope() or remote_keyring(), not keyring()"),
+        ("keyring", "webhook-mac", "use mac(), not keyring()"),
+        ("mac", TOKEN, "use signer(), not mac()"),
+        ("envelope", DATA, "use keyring(), not envelope()"),
+    ],
+)
+async def test_the_wrong_method_for_a_key_says_which_one_is_right(
+    two: Two, surface: str, name: str, hint: str
+) -> None:
+    with pytest.raises(UsageRefusedError) as caught:
+        await getattr(two[1], surface)(name)
+    assert caught.value.hint == hint
+
+
+async def test_a_class_that_the_hsm_cannot_have_is_refused_by_the_name_of_its_limit(
+    stack: RunningStack,
+) -> None:
+    outcome = await register(stack, "token-eddsa", "token-signing-eddsa")
+    assert outcome.code == 4, outcome.err
+    assert "HSM profile softhsm-2.6 cannot wrap Ed25519 private keys" in outcome.err
+    assert "token-signing-es384" in outcome.err
+
+
+async def test_use_inside_the_hsm_needs_a_lease_for_that_key_and_the_operation_that_it_is_for(
+    stack: RunningStack, two: Two
+) -> None:
+    root, ours = "envelope-root", two[0]
+    await ours.envelope(root)
+    version, token = ours.status()[root].current, ours.status()[TOKEN].current
+    assert version is not None
+    assert token is not None
+    sealed, requests = ours._sealed, ours._requests  # noqa: SLF001 - the SDK itself would not ask
+    for attempt in (
+        sealed.mac(root, version, b"data"),
+        requests.sign(root, version, b"data"),
+        sealed.encrypt(TOKEN, token, b"data", AAD),
+        sealed.verify(TOKEN, token, b"data", b"\x01" * 37),
+    ):
+        with pytest.raises(UsageRefusedError, match="inside the HSM is not what it is for"):
+            await attempt
+    with pytest.raises(NotFoundError):
+        await sealed.decrypt(root, version + 100, bytes(40), AAD)
+    async with rekey.connect(settings(stack, "billing", 2)) as other:
+        await other.keyring(DATA)
+        with pytest.raises(ExpiredError, match="no lease"):
+            await other._sealed.encrypt(root, version, b"data", AAD)  # noqa: SLF001 - as above

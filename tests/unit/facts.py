@@ -71,10 +71,10 @@ def generation(w: World, request: Stored[Fact] | None, version: int, **changes: 
     return w.fact(Generated, version, str(request.model.id) if request else "cause", **(body | changes))
 
 
-def world(*, versions: int = 0, release: str = "trusted-recipient") -> World:
+def world(*, versions: int = 0, release: str = "trusted-recipient", key_class: str | None = None) -> World:
     """A registered key with this many activated versions."""
     fresh = replace(BASE, log=[])
-    fresh.registered(release=release)
+    fresh.registered(release=release, key_class=key_class)
     for number in range(1, versions + 1):
         fresh.version(number)
     return fresh

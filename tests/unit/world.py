@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from rekey_core.commands import command_id, sign_command
@@ -48,7 +48,8 @@ from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import Stored, sign
 from rekey_core.fold import KeyState, fold
 from rekey_core.names import Algorithm, Release, Role, Service
-from rekey_core.policy import POLICY_DIGEST
+from rekey_core.policy import POLICY_DIGEST, class_named
+from rekey_core.signatures import SCHEMES, PublicKey
 from rekey_core.signing import SigningKey
 from rekey_core.sshsig import public_key_of
 from rekey_core.sshsig import sign as ssh_sign
@@ -67,11 +68,17 @@ def ssh_key() -> bytes:
 
 def p256_spki() -> bytes:
     """The public half of a fresh P-256 key."""
-    return (
-        ec.generate_private_key(ec.SECP256R1())
-        .public_key()
-        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    return spki_of(Algorithm.EC_P256)
+
+
+def spki_of(algorithm: Algorithm) -> bytes:
+    """The public half of a fresh key of this algorithm."""
+    if algorithm is Algorithm.RSA_3072:
+        public: PublicKey = rsa.generate_private_key(65537, 3072).public_key()
+    else:
+        curve = ec.SECP256R1() if algorithm is Algorithm.EC_P256 else ec.SECP384R1()
+        public = ec.generate_private_key(curve).public_key()
+    return public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 PEOPLE: Final[dict[str, tuple[tuple[Role, ...], tuple[str, ...]]]] = {
@@ -241,10 +248,17 @@ class World:
         self.log.append(stored)
         return stored
 
-    def registered(self, command: SignedCommand | None = None, *, release: str = "trusted-recipient") -> None:
-        """``registered`` and both ``granted``."""
+    def registered(
+        self,
+        command: SignedCommand | None = None,
+        *,
+        release: str = "trusted-recipient",
+        key_class: str | None = None,
+    ) -> None:
+        """``registered`` and both ``granted``; the class is one of the release kind, if it is not named."""
         is_signing = release == Release.NEVER.value
-        key_class = "token-signing" if is_signing else "application-data"
+        key_class = key_class or ("token-signing" if is_signing else "application-data")
+        kind = class_named(key_class)
         command = command or self.register(key_class=key_class)
         cause = command_id(command)
         self.add(
@@ -254,10 +268,10 @@ class World:
                 cause,
                 owner="alice",
                 key_class=key_class,
-                algorithm=Algorithm.EC_P256 if is_signing else Algorithm.AES_256_GCM,
-                release=release,
+                algorithm=kind.algorithm,
+                release=kind.release,
                 purpose="orders at rest",
-                cryptoperiod_s=(30 if is_signing else 90) * 24 * 3600,
+                cryptoperiod_s=kind.cryptoperiod_s,
                 command=command,
             )
         )
@@ -274,7 +288,7 @@ class World:
     def generated(self, version: int, request: Stored[Fact], **fields: Any) -> Stored[Fact]:
         """The version that the request asked for."""
         state = self.state()
-        spki = p256_spki() if state.release is Release.NEVER else None
+        spki = spki_of(state.algorithm) if state.algorithm and state.algorithm in SCHEMES else None
         body: dict[str, Any] = {
             "algorithm": state.algorithm,
             "release": state.release,

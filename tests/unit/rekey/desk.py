@@ -14,29 +14,43 @@ from rekey.requests import SEALED_HEADER, Requests
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import context_of
 from rekey.worker import KeyWorker, Ports, Rotated
+from rekey_core import ciphertext, mac
 from rekey_core.authority import Stream
-from rekey_core.confirmation import probe_message
+from rekey_core.confirmation import application_mac_input, commit, probe_message
 from rekey_core.contracts import (
     Answer,
+    ConfirmationAnswer,
+    DecryptInput,
+    DecryptRequest,
+    EncryptInput,
+    EncryptRequest,
     LeaseAnswer,
     LeasedKey,
     LeaseRequest,
+    MacInput,
+    MacRequest,
     MaterialAnswer,
     MaterialRequest,
     ProbeRequest,
     Receipt,
     RefusalAnswer,
     Request,
+    SealedRequest,
+    SealingAnswer,
+    SealingRequest,
     SignatureAnswer,
     SignRequest,
+    UsedAnswer,
+    VerifyInput,
+    VerifyRequest,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import BusMessage, sign
-from rekey_core.errors import RefusedError, UnavailableError
+from rekey_core.errors import MacError, RefusedError, RekeyError, UnavailableError
 from rekey_core.names import Release, Service
 from rekey_core.readers import open_request
-from rekey_core.sealing import seal, seal_info
-from tests.unit.rekey.world import NOW, World
+from rekey_core.sealing import SealingKey, request_info, seal, seal_info
+from tests.unit.rekey.world import DELIVERY, NOW, World
 
 Reply = tuple[bytes, Mapping[str, str]]
 
@@ -54,6 +68,7 @@ class Desk(Connection):
         self.forge: Callable[[Answer], Answer] = lambda answer: answer
         self.signer = Service.DISTRIBUTOR
         self.sealed = True
+        self.sealing = SealingKey.of_service(world.services[Service.DISTRIBUTOR])
         self.silent = False
         self.messages["trust.dev.1"] = BusMessage(
             "TRUST", "trust.dev.1", {}, world.signed_trust.model_dump_json().encode(), 1, NOW
@@ -82,18 +97,28 @@ class Desk(Connection):
             raise UnavailableError("nobody answers")
         request = open_request(subject, data, self.world.trust)
         self.requests.append(request)
-        answer = self.forge(self._answer(request))
+        try:
+            answer = self.forge(self._answer(request))
+        except RekeyError as error:
+            answer = self._refusal(request, error)
         signed = sign(answer, self.world.services[self.signer]).model_dump_json().encode()
-        if isinstance(request, MaterialRequest) and isinstance(answer, MaterialAnswer) and self.sealed:
+        to_seal = isinstance(request, MaterialRequest | SealedRequest) and not isinstance(
+            answer, RefusalAnswer
+        )
+        if isinstance(request, MaterialRequest | SealedRequest) and to_seal and self.sealed:
             info = seal_info(request.env, request.dependent, request.instance, request.nonce)
             return seal(b64u_decode(request.seal_to), signed, info), {SEALED_HEADER: "1"}
         return signed, {}
 
-    def _answer(self, request: Request) -> Answer:
+    def _refusal(self, request: Request, error: RekeyError) -> RefusalAnswer:
+        common = request.model_dump(include={"env", "dependent", "instance", "nonce"})
+        return RefusalAnswer(**common, code=error.code, message=str(error), hint=error.hint, retry=False)
+
+    def _answer(self, request: Request) -> Answer:  # noqa: PLR0911 - one for each kind of request
         common = request.model_dump(include={"env", "dependent", "instance", "nonce"})
         error = self.refuse(request)
         if error is not None:
-            return RefusalAnswer(**common, code=error.code, message=str(error), hint=error.hint, retry=False)
+            return self._refusal(request, error)
         match request:
             case MaterialRequest():
                 releases = tuple(self.world.released(version) for version in request.versions)
@@ -104,17 +129,54 @@ class Desk(Connection):
                 quotas = {key: request.wanted.get(key) for key in request.keys}
                 leased = {k: LeasedKey(versions=(), as_of=10, lease_s=30, quota=q) for k, q in quotas.items()}
                 return LeaseAnswer(**common, keys=leased)
-            case ProbeRequest():
-                fact = self.world.generated(request.version, key=request.key, release=Release.NEVER)
-                message = probe_message(context_of(fact), request.phase, request.instance, request.nonce)
-            case SignRequest():
-                message = b64u_decode(request.message)
+            case SealingRequest():
+                return SealingAnswer(**common, seal_to=b64u_encode(self.sealing.public_bytes()))
+            case SealedRequest():
+                output = b64u_encode(self._used(request))
+                return UsedAnswer(**common, key=request.key, version=request.version, as_of=10, output=output)
+            case ProbeRequest() | SignRequest():
+                return self._proved(request)
+        raise AssertionError(type(request))
+
+    def _proved(self, request: ProbeRequest | SignRequest) -> Answer:
+        common = request.model_dump(include={"env", "dependent", "instance", "nonce", "key", "version"})
+        if isinstance(request, SignRequest):
+            message = b64u_decode(request.message)
+        else:
+            fact = self.world.generated(request.version, key=request.key, release=Release.NEVER)
+            if fact.spki is None:
+                value = self.world.confirmation(fact, request.phase, request.instance)
+                return ConfirmationAnswer(**common, as_of=10, delivery=DELIVERY, value=value)
+            message = probe_message(context_of(fact), request.phase, request.instance, request.nonce)
+        signature = b64u_encode(self.world.es256(request.version, message))
+        return SignatureAnswer(**common, as_of=10, signature=signature)
+
+    def _used(self, request: SealedRequest) -> bytes:
+        """What the HSM does with what is sealed inside."""
+        info = request_info(request.env, request.dependent, request.instance, request.nonce, request.OP)
+        inside = self.sealing.open(b64u_decode(request.sealed), info)
+        fact = self.world.generated(request.version, key=request.key, release=Release.NEVER)
+        secret = self.world.secrets[request.version]
+        match request:
+            case EncryptRequest():
+                given = EncryptInput.model_validate_json(inside)
+                plaintext, aad = b64u_decode(given.plaintext), b64u_decode(given.aad)
+                return ciphertext.encrypt(ciphertext.aead_of(secret), fact.key_id, plaintext, aad)
+            case DecryptRequest():
+                to_open = DecryptInput.model_validate_json(inside)
+                data, aad = b64u_decode(to_open.ciphertext), b64u_decode(to_open.aad)
+                return ciphertext.decrypt(ciphertext.aead_of(secret), fact.key_id, data, aad)
+            case MacRequest():
+                message = application_mac_input(b64u_decode(MacInput.model_validate_json(inside).message))
+                return mac.tagged(fact.key_id, commit(secret, message))
+            case VerifyRequest():
+                to_verify = VerifyInput.model_validate_json(inside)
+                message = application_mac_input(b64u_decode(to_verify.message))
+                if b64u_decode(to_verify.mac) != mac.tagged(fact.key_id, commit(secret, message)):
+                    raise MacError("the MAC is altered or was made over other data")
+                return b""
             case _:
                 raise AssertionError(type(request))
-        signature = b64u_encode(self.world.es256(request.version, message))
-        return SignatureAnswer(
-            **common, key=request.key, version=request.version, as_of=10, signature=signature
-        )
 
 
 class Instance:

@@ -74,7 +74,7 @@ def test_the_generated_of_a_version_that_is_not_to_be_held_says_by_which_id_its_
     fact = W.generated(2, release=Release.NEVER)
     notice = W.notice((1,), facts=(W.signed(fact, Service.GENERATOR),), release=Release.NEVER)
     believed = believe(notice, W.trust)
-    kid = public_jwk(b64u_decode(fact.spki or ""))["kid"]
+    kid = public_jwk(fact.algorithm, b64u_decode(fact.spki or ""))["kid"]
     assert (dict(believed.ids), believed.doubts) == ({2: kid}, ())
 
 

@@ -12,7 +12,7 @@ from rekey import jwt
 from rekey.beliefs import Gone
 from rekey.errors import UnknownKeyIdError, VersionCompromisedError, VersionDestroyedError
 from rekey.keyring import Keyring
-from rekey.keystate import secret_version
+from rekey.keystate import aead_version
 from rekey.lease import LeaseClock
 from rekey.signer import Signer
 from rekey_core.contracts import Notice, Signed
@@ -40,7 +40,7 @@ def tell(instance: Instance, notice: Notice) -> None:
 def box_of(me: Instance) -> Keyring:
     """With some messages to protect."""
     for version in me.key.held.values():
-        secret_version(version).quota.extend(10)
+        aead_version(version).quota.extend(10)
     return Keyring(me.key, leased())
 
 
@@ -163,7 +163,7 @@ async def test_tokens_of_a_destroyed_version_are_refused_by_their_kid(tmp_path: 
     said = (W.signed(fact, Service.GENERATOR), W.destroyed(1, key=TOKEN))
     tell(signing, W.notice((), facts=said, key=TOKEN, release=Release.NEVER))
     await signing.worker.reconcile()
-    signed = jwt.signing_input(public_jwk(b64u_decode(fact.spki or ""))["kid"], {})
+    signed = jwt.signing_input("ES256", public_jwk(fact.algorithm, b64u_decode(fact.spki or ""))["kid"], {})
     signer = Signer(signing.key, leased(), signing.requests, 0.1, lambda: None)
     with pytest.raises(VersionDestroyedError, match="token-signer@1"):
         signer.verify_jwt(jwt.compact(signed, W.es256(1, signed)))

@@ -72,7 +72,7 @@ async def test_a_joiner_after_a_stop_knows_the_tokens_of_the_version(signing: In
     stops = (W.stopped(1, W.command(1, key=TOKEN)),)
     tell(signing, W.notice((), facts=facts, stopped=stops, key=TOKEN, release=Release.NEVER))
     await signing.worker.reconcile()
-    signed = jwt.signing_input(public_jwk(b64u_decode(fact.spki or ""))["kid"], {})
+    signed = jwt.signing_input("ES256", public_jwk(fact.algorithm, b64u_decode(fact.spki or ""))["kid"], {})
     signer = Signer(signing.key, leased(), signing.requests, 0.1, lambda: None)
     with pytest.raises(VersionSuspendedError, match="token-signer@1 was suspended by rita"):
         signer.verify_jwt(jwt.compact(signed, W.es256(1, signed)))

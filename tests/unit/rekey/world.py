@@ -13,10 +13,26 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from rekey.identity import Identity, TransportKey
-from rekey.versions import SecretVersion, Version, context_of, install_remote, install_secret
+from rekey.versions import (
+    AeadVersion,
+    SecretVersion,
+    Version,
+    context_of,
+    install_remote,
+    install_remote_secret,
+    install_secret,
+)
 from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import sign_command
-from rekey_core.confirmation import Phase, commit, commitment_input, probe_message, spki_commitment
+from rekey_core.confirmation import (
+    Phase,
+    commit,
+    commitment_input,
+    confirmation_input,
+    probe_message,
+    secret_commitment,
+    spki_commitment,
+)
 from rekey_core.contracts import (
     Activated,
     Dependent,
@@ -51,6 +67,16 @@ POLICY = "0" * 64
 RSA_BITS = 2048
 RSA_KEY = rsa.generate_private_key(65537, RSA_BITS)
 OAEP = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)  # noqa: S303 - what HSMs offer
+
+
+DELIVERY = "d" * 32
+
+
+def default_algorithm(key: str, release: Release) -> Algorithm:
+    """What the keys of these tests are: signing ones, unless their name says otherwise."""
+    if release is not Release.NEVER or key.startswith("envelope"):
+        return Algorithm.AES_256_GCM
+    return Algorithm.HMAC_SHA_256 if key.startswith("mac") else Algorithm.EC_P256
 
 
 def ssh_key() -> bytes:
@@ -112,10 +138,15 @@ class World:
         return Identity(ENV, DEPENDENT, self.instance, endorsement, self.transport)
 
     def generated(
-        self, version: int, *, key: str = KEY, release: Release = Release.TRUSTED_RECIPIENT
+        self,
+        version: int,
+        *,
+        key: str = KEY,
+        release: Release = Release.TRUSTED_RECIPIENT,
+        algorithm: Algorithm | None = None,
     ) -> Generated:
         """A version and its secret or private key, made when first asked for."""
-        remote = release is Release.NEVER
+        algorithm = algorithm or default_algorithm(key, release)
         fact = Generated(
             id=uuid.uuid4(),
             env=ENV,
@@ -126,23 +157,23 @@ class World:
             cause="c",
             policy=POLICY,
             at=NOW,
-            algorithm=Algorithm.EC_P256 if remote else Algorithm.AES_256_GCM,
+            algorithm=algorithm,
             release=release,
             epoch=1,
             key_id=1000 + version,
             blob_digest=POLICY,
             commitment=POLICY,
         )
-        if remote:
+        if algorithm is Algorithm.EC_P256:
             private = self.privates.setdefault(version, ec.generate_private_key(ec.SECP256R1()))
             spki = private.public_key().public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
             return fact.model_copy(update={"spki": b64u_encode(spki), "commitment": spki_commitment(spki)})
         secret = self.secrets.setdefault(version, Secret(hashlib.sha512(b"%d" % version).digest()))
-        return fact.model_copy(
-            update={"commitment": commit(secret, commitment_input(context_of(fact))).hex()}
-        )
+        context = context_of(fact)
+        commitment = secret_commitment(context, commit(secret, commitment_input(context)))
+        return fact.model_copy(update={"commitment": commitment})
 
     def activated(self, version: int, *, key: str = KEY) -> Activated:
         return Activated(
@@ -181,12 +212,14 @@ class World:
     def signed(self, model: Message, service: Service) -> Signed:
         return sign(model, self.services[service])
 
-    def released(self, version: int, secret: bytes | None = None) -> ReleasedVersion:
-        fact = self.generated(version)
+    def released(
+        self, version: int, secret: bytes | None = None, algorithm: Algorithm | None = None
+    ) -> ReleasedVersion:
+        fact = self.generated(version, algorithm=algorithm)
         plain = self.secrets[version].reveal() if secret is None else secret
         return ReleasedVersion(
             version=version,
-            delivery="d" * 32,
+            delivery=DELIVERY,
             wrapped=b64u_encode(RSA_KEY.public_key().encrypt(plain, OAEP)),
             generated=self.signed(fact, Service.GENERATOR),
             activated=None,
@@ -203,9 +236,27 @@ class World:
         r, s = decode_dss_signature(self.privates[version].sign(message, ec.ECDSA(hashes.SHA256())))
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
-    def secret_version(self, version: int) -> SecretVersion:
+    def secret_version(self, version: int) -> AeadVersion:
         fact = self.generated(version)
-        return install_secret(fact, self.released(version), self.transport, self.instance.key_id)
+        installed = install_secret(fact, self.released(version), self.transport, self.instance.key_id)
+        assert isinstance(installed, AeadVersion)
+        return installed
+
+    def mac_version(self, version: int) -> SecretVersion:
+        hmac = Algorithm.HMAC_SHA_256
+        fact = self.generated(version, algorithm=hmac)
+        released = self.released(version, algorithm=hmac)
+        return install_secret(fact, released, self.transport, self.instance.key_id)
+
+    def confirmation(self, fact: Generated, phase: Phase, instance: str) -> str:
+        """What the HSM computes for an instance; an HMAC stands in for the CMAC of AES keys too."""
+        data = confirmation_input(context_of(fact), phase, instance, DELIVERY)
+        return commit(self.secrets[fact.version], data).hex()
+
+    def remote_secret_version(self, version: int, key: str = "envelope-root") -> Version:
+        fact = self.generated(version, key=key, release=Release.NEVER)
+        value = self.confirmation(fact, "installed", self.instance.key_id)
+        return install_remote_secret(fact, DELIVERY, value)
 
     def remote_version(self, version: int, key: str = "token-signer") -> Version:
         fact = self.generated(version, key=key, release=Release.NEVER)
@@ -263,7 +314,7 @@ class World:
             key=key,
             as_of=as_of,
             at=NOW,
-            algorithm=Algorithm.EC_P256 if release is Release.NEVER else Algorithm.AES_256_GCM,
+            algorithm=default_algorithm(key, release),
             release=release,
             versions=tuple(NoticedVersion(version=v, key_id=1000 + v, state="active") for v in versions),
             current=current,

@@ -8,14 +8,17 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 
 from rekey_core.confirmation import (
+    MAC_PREFIX,
     PROBE_PREFIX,
     VersionContext,
+    application_mac_input,
     check,
     commit,
     commitment_input,
     confirmation_input,
     probe_message,
     record_mac_input,
+    secret_commitment,
     spki_commitment,
 )
 from rekey_core.encoding import lp
@@ -100,6 +103,31 @@ def test_a_probe_and_nothing_else_starts_with_the_prefix() -> None:
     starts = {name: data.startswith(PROBE_PREFIX) for name, data in _inputs(CONTEXT).items()}
     assert {name for name, does in starts.items() if does} == {"probe installed", "probe switched"}
     assert PROBE_PREFIX[0] == 0, "no text that a dependent signs, a JWS least of all, starts with a zero byte"
+
+
+@pytest.mark.parametrize("name", _inputs(CONTEXT))
+def test_no_message_of_a_dependent_is_macked_as_an_input_of_ours(name: str) -> None:
+    """Under a key that never leaves the HSM both are MACs by the same key: a dependent chooses all behind the prefix."""
+    mine = _inputs(CONTEXT)[name]
+    assert not mine.startswith(MAC_PREFIX)
+    for message in (b"", mine, mine[len(MAC_PREFIX) :], mine[4:]):
+        assert application_mac_input(message) == MAC_PREFIX + message != mine
+
+
+def test_no_label_of_ours_begins_another() -> None:
+    """So inputs of two kinds differ whatever follows the label: the length in front of it comes first."""
+    labels = {data[: 4 + int.from_bytes(data[:4], "big")] for data in _inputs(CONTEXT).values()} | {
+        MAC_PREFIX
+    }
+    assert len(labels) == 5
+    assert [a for a in labels for b in labels if a != b and b.startswith(a)] == []
+
+
+def test_a_secret_that_never_leaves_is_committed_to_by_the_hash_of_its_check_value() -> None:
+    never = replace(CONTEXT, release=Release.NEVER)
+    assert secret_commitment(CONTEXT, bytes(32)) == bytes(32).hex()
+    for mac in (bytes(16), bytes(32)):
+        assert secret_commitment(never, mac) == hashlib.sha256(mac).hexdigest()
 
 
 def test_the_commitment_uses_all_64_bytes() -> None:

@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.errors import SchemaError, SignatureError
-from rekey_core.jwk import jwk_set, public_jwk, thumbprint, verify_es256
+from rekey_core.jwk import jwk_set, public_jwk, thumbprint
+from rekey_core.names import Algorithm
+from rekey_core.signatures import public_key_of, verify_signature
 
 # RFC 7515 appendix A.3: the key, the header and the signature; the payload is appendix A.1's
 RFC_7515_X = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"
@@ -34,6 +36,13 @@ RFC_7638_N = (
 )
 
 
+P256 = Algorithm.EC_P256
+
+
+def verify_es256(data: bytes, message: bytes, signature: bytes) -> None:
+    verify_signature(P256, public_key_of(P256, data), message, signature)
+
+
 def spki(x: str = RFC_7515_X, y: str = RFC_7515_Y) -> bytes:
     numbers = ec.EllipticCurvePublicNumbers(
         int.from_bytes(b64u_decode(x), "big"), int.from_bytes(b64u_decode(y), "big"), ec.SECP256R1()
@@ -51,7 +60,7 @@ def test_the_thumbprint_is_the_one_of_rfc_7638() -> None:
 
 
 def test_a_public_key_becomes_the_jwk_of_rfc_7515() -> None:
-    jwk = public_jwk(spki())
+    jwk = public_jwk(P256, spki())
     assert {name: jwk[name] for name in ("kty", "crv", "x", "y")} == {
         "kty": "EC",
         "crv": "P-256",
@@ -63,24 +72,24 @@ def test_a_public_key_becomes_the_jwk_of_rfc_7515() -> None:
 
 def test_the_kid_is_the_hash_of_the_required_members_in_order() -> None:
     text = f'{{"crv":"P-256","kty":"EC","x":"{RFC_7515_X}","y":"{RFC_7515_Y}"}}'
-    assert public_jwk(spki())["kid"] == b64u_encode(hashlib.sha256(text.encode()).digest())
+    assert public_jwk(P256, spki())["kid"] == b64u_encode(hashlib.sha256(text.encode()).digest())
 
 
 def test_a_coordinate_with_leading_zeros_keeps_its_32_bytes() -> None:
     scalars = range(1, 2000)  # about one in 256 points has a short x
     keys = (ec.derive_private_key(n, ec.SECP256R1()).public_key() for n in scalars)
     short = next(key for key in keys if key.public_numbers().x < 1 << 248)
-    assert len(b64u_decode(public_jwk(der(short))["x"])) == 32
+    assert len(b64u_decode(public_jwk(P256, der(short))["x"])) == 32
 
 
 def test_a_set_has_the_keys_in_the_order_given() -> None:
     other = der(ec.derive_private_key(7, ec.SECP256R1()).public_key())
-    kids = [key["kid"] for key in jwk_set([other, spki()])["keys"]]
-    assert kids == [public_jwk(other)["kid"], public_jwk(spki())["kid"]]
+    kids = [key["kid"] for key in jwk_set(P256, [other, spki()])["keys"]]
+    assert kids == [public_jwk(P256, other)["kid"], public_jwk(P256, spki())["kid"]]
 
 
 def test_the_set_of_no_keys_is_a_set() -> None:
-    assert jwk_set([]) == {"keys": []}
+    assert jwk_set(P256, []) == {"keys": []}
 
 
 NOT_P256 = [
@@ -96,7 +105,7 @@ NOT_P256 = [
 @pytest.mark.parametrize("data", NOT_P256)
 def test_what_is_no_p256_key_has_no_jwk(data: bytes) -> None:
     with pytest.raises(SchemaError, match="expected"):
-        public_jwk(data)
+        public_jwk(P256, data)
 
 
 @pytest.mark.parametrize("data", NOT_P256)

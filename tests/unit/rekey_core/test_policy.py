@@ -1,4 +1,4 @@
-"""Two classes, and what a registration may ask of them."""
+"""The classes, and what a registration may ask of them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from rekey_core.policy import (
     destruction_delay_s,
     is_known_policy,
 )
+from rekey_core.uses import USES
 from tests.unit.world import World
 
 WORLD = World()
@@ -42,7 +43,13 @@ def register(**fields: Any) -> Register:
     ("name", "algorithm", "release", "days"),
     [
         ("application-data", Algorithm.AES_256_GCM, Release.TRUSTED_RECIPIENT, 90),
+        ("message-auth", Algorithm.HMAC_SHA_256, Release.TRUSTED_RECIPIENT, 90),
+        ("data-key-wrapping", Algorithm.AES_256_GCM, Release.NEVER, 30),
+        ("message-auth-hsm", Algorithm.HMAC_SHA_256, Release.NEVER, 90),
         ("token-signing", Algorithm.EC_P256, Release.NEVER, 30),
+        ("token-signing-es384", Algorithm.EC_P384, Release.NEVER, 30),
+        ("token-signing-ps256", Algorithm.RSA_3072, Release.NEVER, 30),
+        ("token-signing-eddsa", Algorithm.ED25519, Release.NEVER, 30),
     ],
 )
 def test_a_class_says_what_its_keys_are(name: str, algorithm: Algorithm, release: Release, days: int) -> None:
@@ -52,7 +59,7 @@ def test_a_class_says_what_its_keys_are(name: str, algorithm: Algorithm, release
 
 def test_an_unknown_class_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        NotFoundError, match="'secret' does not exist; classes: application-data, token-signing"
+        NotFoundError, match="'secret' does not exist; classes: application-data, message-auth"
     ):
         class_named("secret")
 
@@ -85,6 +92,17 @@ def test_a_registration_gets_its_cryptoperiod(asked: int | None, given: int) -> 
 def test_a_longer_cryptoperiod_is_refused() -> None:
     with pytest.raises(PolicyError, match=f"at most {90 * DAY_S} s, found {90 * DAY_S + 1} s"):
         check_registration(register(cryptoperiod_s=90 * DAY_S + 1))
+
+
+def test_a_class_that_the_hsm_cannot_have_is_refused_with_its_limit_and_what_to_take_instead() -> None:
+    with pytest.raises(PolicyError, match="cannot wrap Ed25519 private keys") as caught:
+        check_registration(register(key_class="token-signing-eddsa"))
+    assert caught.value.hint is not None
+    assert "token-signing, token-signing-es384, token-signing-ps256" in caught.value.hint
+
+
+def test_every_class_has_a_use() -> None:
+    assert [c.name for c in CLASSES if (c.algorithm, c.release) not in USES] == []
 
 
 def test_a_registration_in_an_unknown_class_is_refused() -> None:
@@ -127,7 +145,7 @@ def test_a_shorter_delay_is_refused(asked: int, development: bool) -> None:  # n
 
 def test_the_bundle_is_the_one_that_facts_in_logs_name() -> None:
     """A changed class is another bundle: keep the old digest in KNOWN_POLICIES, or facts decided under it are void."""
-    assert POLICY_DIGEST == "5a64010b567cffb4120c18120abe3d559ccb3dbe7465fcc1c768d9ff4def8a56"
+    assert POLICY_DIGEST == "1ecb2f9ede15d0c7b82e2c9959954ab7726e5c7b027540ffd79b2ddba89c2f60"
     assert POLICY_DIGEST in KNOWN_POLICIES
 
 

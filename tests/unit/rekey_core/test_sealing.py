@@ -56,7 +56,7 @@ def test_the_same_answer_is_never_sealed_to_the_same_bytes() -> None:
     ],
 )
 def test_an_answer_does_not_open_for(info: bytes) -> None:
-    with pytest.raises(SignatureError, match="not sealed to this request"):
+    with pytest.raises(SignatureError, match="not sealed to this key and request"):
         KEY.open(SEALED, info)
 
 

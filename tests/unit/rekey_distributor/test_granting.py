@@ -29,6 +29,7 @@ from rekey_core.errors import (
 )
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
+from rekey_core.uses import Operation
 from rekey_distributor import granting, noticing
 from rekey_distributor.emergencies import Emergencies
 from tests.unit.facts import world
@@ -137,48 +138,91 @@ def signing(versions: int = 1) -> World:
     return world(versions=versions, release="never")
 
 
-def test_a_never_version_signs_while_it_is_active() -> None:
-    granting.check_sign(signing().state(), "orders", 1, MESSAGE, NONE)
+IN_HSM = [  # class, what its keys do inside the HSM
+    ("token-signing", {Operation.SIGN}),
+    ("token-signing-es384", {Operation.SIGN}),
+    ("data-key-wrapping", {Operation.ENCRYPT, Operation.DECRYPT}),
+    ("message-auth-hsm", {Operation.MAC, Operation.VERIFY}),
+    ("application-data", set()),
+    ("message-auth", set()),
+]
 
 
-def retired(w: World) -> KeyState:
-    w.version(2)
-    w.deactivated(1)
+@pytest.mark.parametrize(("key_class", "operations"), IN_HSM)
+@pytest.mark.parametrize("operation", Operation)
+def test_a_key_does_inside_the_hsm_what_its_class_is_for_and_nothing_else(
+    key_class: str, operations: set[Operation], operation: Operation
+) -> None:
+    state = world(versions=1, key_class=key_class).state()
+    if operation in operations:
+        granting.check_use(state, "orders", 1, operation, NONE)
+        return
+    with pytest.raises(UsageRefusedError) as caught:
+        granting.check_use(state, "orders", 1, operation, NONE)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("use ")
+
+
+def ahead(w: World) -> KeyState:
+    w.generated(2, w.requested(2))
     return w.state()
 
 
-@pytest.mark.parametrize(
-    ("state_of", "message", "error"),
-    [
-        pytest.param(
-            current, PROBE_PREFIX + b"...", UsageRefusedError, id="a message that looks like a probe"
-        ),
-        pytest.param(retired, MESSAGE, StateRefusedError, id="a deactivated version"),
-        pytest.param(suspended, MESSAGE, StateRefusedError, id="a suspended version"),
-    ],
-)
-def test_what_is_not_signed(
-    state_of: Callable[[World], KeyState], message: bytes, error: type[RekeyError]
+STATES = [  # the state of the version, how the key comes to it, which version; who may
+    pytest.param(current, 1, {Operation.ENCRYPT, Operation.DECRYPT}, id="active"),
+    pytest.param(deactivated, 1, {Operation.DECRYPT}, id="deactivated"),
+    pytest.param(suspended, 1, set(), id="suspended"),
+    pytest.param(compromised, 1, set(), id="compromised"),
+    pytest.param(ahead, 2, set(), id="pre-activation"),
+]
+
+
+@pytest.mark.parametrize(("state_of", "version", "allowed"), STATES)
+@pytest.mark.parametrize("operation", [Operation.ENCRYPT, Operation.DECRYPT])
+def test_an_active_version_protects_and_a_deactivated_one_still_processes(
+    state_of: Callable[[World], KeyState], version: int, allowed: set[Operation], operation: Operation
 ) -> None:
-    with pytest.raises(error):
-        granting.check_sign(state_of(signing()), "orders", 1, message, NONE)
+    state = state_of(world(versions=1, key_class="data-key-wrapping"))
+    if operation in allowed:
+        granting.check_use(state, "orders", version, operation, NONE)
+        with pytest.raises(StateRefusedError, match="responder's command"):
+            granting.check_use(state, "orders", version, operation, frozenset({version}))
+        with pytest.raises(NotGrantedError):
+            granting.check_use(state, "shop", version, operation, NONE)
+        return
+    with pytest.raises(StateRefusedError):
+        granting.check_use(state, "orders", version, operation, NONE)
+
+
+@pytest.mark.parametrize("state_of", [pytest.param(deactivated, id="deactivated"), suspended])
+def test_a_version_that_is_not_active_does_not_sign(state_of: Callable[[World], KeyState]) -> None:
+    with pytest.raises(StateRefusedError):
+        granting.check_use(state_of(signing()), "orders", 1, Operation.SIGN, NONE)
+
+
+def test_a_message_that_looks_like_a_probe_is_not_signed() -> None:
+    granting.check_message(signing().state(), 1, MESSAGE)
+    with pytest.raises(UsageRefusedError, match="looks like a probe"):
+        granting.check_message(signing().state(), 1, PROBE_PREFIX + b"...")
 
 
 def test_a_version_in_pre_activation_is_probed_but_does_not_sign() -> None:
     w = signing()
     w.generated(2, w.requested(2))
     granting.check_probe(w.state(), "orders", 2, "installed", NONE)
-    with pytest.raises(StateRefusedError, match="signing needs state active, found pre-activation"):
-        granting.check_sign(w.state(), "orders", 2, MESSAGE, NONE)
+    with pytest.raises(StateRefusedError, match="sign needs state active, found pre-activation"):
+        granting.check_use(w.state(), "orders", 2, Operation.SIGN, NONE)
     with pytest.raises(RetryableError, match="not current"):
         granting.check_probe(w.state(), "orders", 2, "switched", NONE)
 
 
 def test_each_release_kind_has_its_own_way() -> None:
-    with pytest.raises(UsageRefusedError, match="does not leave the HSM"):
+    with pytest.raises(UsageRefusedError, match="does not leave the HSM") as caught:
         granting.check_release(signing().state(), "orders", 1, NONE)
-    with pytest.raises(UsageRefusedError, match="not used inside the HSM"):
-        granting.check_sign(world(versions=1).state(), "orders", 1, MESSAGE, NONE)
+    assert caught.value.hint == "use signer()"
+    with pytest.raises(UsageRefusedError, match="not used inside the HSM") as caught:
+        granting.check_use(world(versions=1).state(), "orders", 1, Operation.SIGN, NONE)
+    assert caught.value.hint == "use keyring()"
 
 
 def emergency(w: World, version: int, at: datetime = NOW) -> tuple[Emergencies, StoppedVersion]:

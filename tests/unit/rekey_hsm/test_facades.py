@@ -15,7 +15,7 @@ from rekey_core.errors import HsmError, NotEnrolledError, RecordError, Unavailab
 from rekey_core.names import Algorithm
 from rekey_core.secret import Secret
 from rekey_hsm import DistributorHsm, GeneratorHsm, Released, WrappedKeyPair, WrappedSecret
-from tests.hsm_tokens import EC_KEK, MAC_KEY, RECIPIENT, SECRET_KEK, Tokens
+from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, MAC_KEY, RECIPIENT, RSA_KEK, SECRET_KEK, Tokens
 
 
 async def release(
@@ -32,7 +32,7 @@ def flipped(data: bytes, index: int) -> bytes:
 
 @pytest.fixture
 async def secret(generator_hsm: GeneratorHsm) -> WrappedSecret:
-    return await generator_hsm.make_secret(SECRET_KEK, b"commitment input")
+    return await generator_hsm.make_secret(SECRET_KEK, Algorithm.AES_256_GCM, b"commitment input")
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ async def test_a_kek_for_other_keys_is_our_own_mistake(
     generator_hsm: GeneratorHsm, distributor_hsm: DistributorHsm, tokens: Tokens
 ) -> None:
     for attempt in (
-        generator_hsm.make_secret(EC_KEK, b""),
+        generator_hsm.make_secret(EC_KEK, Algorithm.AES_256_GCM, b""),
         generator_hsm.make_key_pair(SECRET_KEK, Algorithm.EC_P256),
         release(distributor_hsm, tokens, bytes(72), kek=EC_KEK),
         distributor_hsm.sign(SECRET_KEK, bytes(80), Algorithm.EC_P256, b""),
@@ -142,7 +142,7 @@ async def test_a_secret_goes_to_the_trusted_key_of_that_hash_only(
 async def test_200_keys_leave_nothing_on_the_token(
     generator_hsm: GeneratorHsm, distributor_hsm: DistributorHsm, tokens: Tokens
 ) -> None:
-    secrets = [await generator_hsm.make_secret(SECRET_KEK, b"c") for _ in range(100)]
+    secrets = [await generator_hsm.make_secret(SECRET_KEK, Algorithm.AES_256_GCM, b"c") for _ in range(100)]
     pairs = [await generator_hsm.make_key_pair(EC_KEK, Algorithm.EC_P256) for _ in range(100)]
     assert len({s.blob for s in secrets} | {p.blob for p in pairs}) == 200
     assert len({s.commitment for s in secrets}) == 100
@@ -160,13 +160,22 @@ async def test_an_epoch_that_the_token_does_not_have_is_worth_waiting_for(
         await distributor_hsm.verify_record_mac("rec-mac-test-2", b"", b"")
 
 
-async def test_an_algorithm_of_the_other_kind_is_our_own_mistake(
+async def test_an_operation_of_the_other_kind_is_our_own_mistake(
     generator_hsm: GeneratorHsm, distributor_hsm: DistributorHsm
 ) -> None:
-    with pytest.raises(ValueError, match="AES-256-GCM"):
-        await generator_hsm.make_key_pair(EC_KEK, Algorithm.AES_256_GCM)
-    with pytest.raises(ValueError, match="AES-256-GCM"):
-        await distributor_hsm.sign(EC_KEK, b"", Algorithm.AES_256_GCM, b"")
+    for attempt in (
+        generator_hsm.make_key_pair(EC_KEK, Algorithm.AES_256_GCM),
+        generator_hsm.make_key_pair(AES_KEK, Algorithm.AES_256_GCM),
+        generator_hsm.make_secret(RSA_KEK, Algorithm.RSA_3072, b""),
+        distributor_hsm.sign(AES_KEK, bytes(40), Algorithm.AES_256_GCM, b""),
+        distributor_hsm.macs(EC_KEK, bytes(40), Algorithm.EC_P256, (b"",)),
+        distributor_hsm.macs(SECRET_KEK, bytes(72), Algorithm.HMAC_SHA_256, (b"",)),
+        distributor_hsm.verify_mac(SECRET_KEK, bytes(72), b"", b""),
+        distributor_hsm.encrypt(SECRET_KEK, bytes(72), bytes(12), b"", b""),
+        distributor_hsm.decrypt(HMAC_KEK, bytes(72), bytes(12), b"", b""),
+    ):
+        with pytest.raises(ValueError, match=r"is not a(n algorithm of|n? kek for)|are made in pairs"):
+            await attempt
 
 
 async def test_both_tokens_prove_themselves(

@@ -8,7 +8,8 @@ from rekey_core.names import Algorithm
 from rekey_hsm import GeneratorHsm, TokenSettings
 from rekey_hsm.distributor import DistributorHsm
 from rekey_hsm.handles import HandleCache
-from rekey_hsm.keys import unwrap_ec
+from rekey_hsm.keys import unwrap
+from rekey_hsm.kinds import require_kek
 from rekey_hsm.thread import on_hsm_thread
 from rekey_hsm.token import Token
 from tests.hsm_tokens import EC_KEK, Tokens
@@ -29,12 +30,13 @@ async def test_the_cache_is_bounded_and_destroys_what_falls_out(tokens: Tokens) 
     def fill() -> tuple[int, int, int]:
         token = Token.open(tokens.distributor)
         cache = HandleCache(BOUND)
+        kind = require_kek(EC_KEK, Algorithm.EC_P256)
 
         def live() -> int:
             return len([key for key in token.session.get_objects({}) if "PrivateKey" in type(key).__name__])
 
         def get(blob: bytes) -> None:
-            cache.get(EC_KEK, blob, lambda: unwrap_ec(token.key(EC_KEK), blob, token.profile))
+            cache.get(EC_KEK, blob, lambda: unwrap(token.key(EC_KEK), blob, kind, token.profile))
 
         try:
             for blob in blobs:

@@ -113,7 +113,9 @@ async def test_a_module_that_forgot_everything_is_logged_in_to_again(tokens: Tok
 
 
 async def test_many_callers_share_the_one_thread(generator_hsm: GeneratorHsm) -> None:
-    made = await asyncio.gather(*(generator_hsm.make_secret(SECRET_KEK, b"c") for _ in range(200)))
+    made = await asyncio.gather(
+        *(generator_hsm.make_secret(SECRET_KEK, Algorithm.AES_256_GCM, b"c") for _ in range(200))
+    )
     assert len({secret.blob for secret in made}) == 200
 
 

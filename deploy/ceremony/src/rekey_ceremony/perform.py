@@ -7,19 +7,12 @@ again and makes anew what has no mark; what has one is never made again, since b
 
 from __future__ import annotations
 
-from typing import Final
-
 from rekey_ceremony.pipe import SideProcess
 from rekey_ceremony.plan import CeremonyPlan, CeremonyReport, FoundedKey, TokenPlan, TokenReport
 from rekey_ceremony.softhsm import prepare
 from rekey_core.errors import HsmError
-from rekey_core.names import Algorithm, Release
 from rekey_hsm import kek_label, record_mac_label
-
-_CLASSES: Final = (
-    (Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM),
-    (Release.NEVER, Algorithm.EC_P256),
-)
+from rekey_hsm.kinds import KINDS
 
 
 def perform(plan: CeremonyPlan) -> CeremonyReport:
@@ -40,7 +33,7 @@ def perform(plan: CeremonyPlan) -> CeremonyReport:
 
 
 def _labels(plan: CeremonyPlan) -> tuple[str, ...]:
-    keks = (kek_label(plan.env, release, algorithm, plan.epoch) for release, algorithm in _CLASSES)
+    keks = (kek_label(plan.env, kind.release, kind.algorithms[0], plan.epoch) for kind in KINDS)
     return (*keks, record_mac_label(plan.env, plan.epoch))
 
 

@@ -25,7 +25,9 @@ class StoryKey:
 
 DATA: Final = StoryKey("orders-db", "application-data", "rows of the orders database")
 TOKENS: Final = StoryKey("token-signer", "token-signing", "access tokens between services")
-KEYS: Final = (DATA, TOKENS)
+MACS: Final = StoryKey("webhook-mac", "message-auth", "what webhooks carry to prove who sent them")
+ENVELOPE: Final = StoryKey("envelope-root", "data-key-wrapping", "data keys of documents and attachments")
+KEYS: Final = (DATA, MACS, TOKENS, ENVELOPE)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class PersonPlan:
 
 
 PEOPLE: Final[Mapping[str, PersonPlan]] = {
-    "alice": PersonPlan(Role.OWNER, ("orders-*", "token-*")),
+    "alice": PersonPlan(Role.OWNER, ("orders-*", "webhook-*", "token-*", "envelope-*")),
     "otto": PersonPlan(Role.OWNER, ("other-*",)),
     "oliver": PersonPlan(Role.TRUST_OFFICER, ()),
     "olga": PersonPlan(Role.TRUST_OFFICER, ()),

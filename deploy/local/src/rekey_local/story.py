@@ -1,4 +1,4 @@
-"""The story: two keys are registered, used, rotated and stopped, while four instances never stop working."""
+"""The story: four keys are registered, used, rotated and stopped, while four instances never stop working."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rekey_local.layout import write_private
 from rekey_local.rotation import rotate
 from rekey_local.stack import instance_names
 from rekey_local.stopping import stop_previous
-from rekey_local.tally import LOCAL
+from rekey_local.tally import LOCAL, REMOTE
 
 WORK_S: Final = 1.5  # steady work between the parts, so that each is seen to disturb nothing
 _LIVE_S: Final = 0.2
@@ -57,7 +57,7 @@ class Story:
         if mark.exists():
             self._cast.screen.say("the keys are registered from an earlier run")
             return
-        names = " and ".join(key.name for key in KEYS)
+        names = ", ".join(key.name for key in KEYS)
         with self._cast.screen.step(f"{OWNER} registered {names} by signed command, version 1 is made"):
             await asyncio.gather(*(self._register(key) for key in KEYS))
         write_private(mark, "")
@@ -98,9 +98,10 @@ class Story:
         """The present state in one line."""
         totals = self._cast.stack.tally.totals()
         slowest = max(totals.calls[kind].slowest_ms for kind in LOCAL)
+        remote = max(totals.calls[kind].slowest_ms for kind in REMOTE)
         return (
             f"{totals.all_calls} calls, {totals.failed} failed, {totals.refused} refused (suspended); "
-            f"slowest local {slowest:.0f} ms, remote {totals.calls['sign'].slowest_ms:.0f} ms"
+            f"slowest local {slowest:.0f} ms, remote {remote:.0f} ms"
         )
 
     async def _register(self, key: StoryKey) -> None:

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-KINDS: Final = ("encrypt", "decrypt", "verify", "sign")
-LOCAL: Final = ("encrypt", "decrypt", "verify")
+LOCAL: Final = ("encrypt", "decrypt", "mac", "check", "verify")
+REMOTE: Final = ("sign", "seal", "open")
+KINDS: Final = (*LOCAL, *REMOTE)
 
 
 class Count(BaseModel):

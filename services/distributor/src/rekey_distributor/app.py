@@ -8,17 +8,21 @@ import uvicorn
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import OPS
+from rekey_core.sealing import SealingKey
 from rekey_core.secret import Secret
 from rekey_distributor.deliveries import Deliveries
+from rekey_distributor.delivering import Delivering
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.handlers import Distributor
 from rekey_distributor.jwks import JwksApp
 from rekey_distributor.leasing import Leasing
+from rekey_distributor.permits import Permits
 from rekey_distributor.quotas import Quotas
 from rekey_distributor.records import Records
 from rekey_distributor.releasing import Releasing
 from rekey_distributor.requests import Requests
 from rekey_distributor.settings import DistributorSettings
+from rekey_distributor.using import Using
 from rekey_hsm import DistributorHsm, TokenSettings
 from rekey_runtime.clock import BusClock
 from rekey_runtime.keylog import KeyLog
@@ -33,11 +37,13 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     bus, keylog = service.bus, KeyLog(service.bus)
     records, deliveries, emergencies = Records(bus, hsm), Deliveries(bus), Emergencies()
     distributor = Distributor(bus, keylog, hsm, records, emergencies)
-    releasing = Releasing(bus, keylog, hsm, records, deliveries, emergencies)
-    leasing = Leasing(bus, keylog, deliveries, emergencies, Quotas(bus), settings.dev_longest_lease_s)
+    delivering, quotas = Delivering(keylog, deliveries), Quotas(bus)
+    releasing = Releasing(bus, keylog, hsm, records, delivering, emergencies)
+    using = Using(keylog, hsm, records, delivering, emergencies, Permits(quotas.allot))
+    leasing = Leasing(bus, keylog, deliveries, emergencies, quotas, settings.dev_longest_lease_s)
     clock = BusClock(bus, Stream.LEASES)
     await clock.ask()
-    requests = Requests(bus, releasing, leasing, clock)
+    requests = Requests(bus, releasing, using, leasing, clock, SealingKey.of_service(bus.signer))
     await distributor.recall()
     service.consume("distributor-emergency", distributor.on_emergency)
     service.consume("distributor", distributor.on_fact)

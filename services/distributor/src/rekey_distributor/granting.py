@@ -19,8 +19,11 @@ from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Release
 from rekey_core.quotas import is_counted
+from rekey_core.uses import PROTECTING, USES, Operation, check_operation
 
 _RELEASED = frozenset({VersionState.PRE_ACTIVATION, VersionState.ACTIVE, VersionState.DEACTIVATED})
+_PROTECTS = frozenset({VersionState.ACTIVE})
+_PROCESSES = frozenset({VersionState.ACTIVE, VersionState.DEACTIVATED})
 
 
 def check_granted(state: KeyState, dependent: str) -> None:
@@ -68,25 +71,40 @@ def check_release(
     """The dependent may receive this version. Raises as above, and UsageRefusedError for keys that never leave."""
     check_granted(state, dependent)
     generated = generated_of(state, version, denied)
-    if generated.model.release is not Release.TRUSTED_RECIPIENT:
+    if generated.model.release is Release.NEVER:
         message = f"{state.key}@{version} is of release {generated.model.release} and does not leave the HSM"
-        raise UsageRefusedError(message, hint="use signer(), not keyring()")
+        raise UsageRefusedError(message, hint=f"use {surfaces_of(generated.model)}")
     return generated
 
 
-def check_sign(
-    state: KeyState, dependent: str, version: int, message: bytes, denied: Collection[int]
+def check_use(
+    state: KeyState, dependent: str, version: int, operation: Operation, denied: Collection[int]
 ) -> Stored[Generated]:
-    """The dependent may have this message signed with this version inside the HSM."""
+    """The dependent may have the operation done with this version inside the HSM.
+
+    Raises as ``generated_of``, and:
+        UsageRefusedError: the operation is not what the key is for.
+        StateRefusedError: the version's state forbids it: only an active one protects.
+    """
     generated = _in_hsm(state, dependent, version, denied)
+    check_operation(state.key, generated.model.algorithm, generated.model.release, operation)
+    allowed = _PROTECTS if operation in PROTECTING else _PROCESSES
     found = state.versions[version].state
-    if found is not VersionState.ACTIVE:
-        text = f"{state.key}@{version}: signing needs state active, found {found}"
+    if found not in allowed:
+        text = f"{state.key}@{version}: {operation} needs state {' or '.join(sorted(allowed))}, found {found}"
         raise StateRefusedError(text, hint=f"rekey key show {state.key}")
+    return generated
+
+
+def check_message(state: KeyState, version: int, message: bytes) -> None:
+    """The message may be signed.
+
+    Raises:
+        UsageRefusedError: it looks like a probe.
+    """
     if message.startswith(PROBE_PREFIX):
         text = f"{state.key}@{version}: the message looks like a probe, which only the distributor makes"
         raise UsageRefusedError(text)
-    return generated
 
 
 def check_probe(
@@ -109,7 +127,7 @@ def _in_hsm(state: KeyState, dependent: str, version: int, denied: Collection[in
     generated = generated_of(state, version, denied)
     if generated.model.release is not Release.NEVER:
         message = f"{state.key}@{version} is of release {generated.model.release}, not used inside the HSM"
-        raise UsageRefusedError(message, hint="use keyring(), not signer()")
+        raise UsageRefusedError(message, hint=f"use {surfaces_of(generated.model)}")
     return generated
 
 
@@ -118,6 +136,11 @@ def counted_version(state: KeyState, denied: Collection[int]) -> int | None:
     if not is_counted(state.algorithm, state.release) or state.current in denied:
         return None
     return state.current
+
+
+def surfaces_of(generated: Generated) -> str:
+    """What the SDK uses such a key by, for hints."""
+    return " or ".join(f"{surface}()" for surface in USES[generated.algorithm, generated.release].surfaces)
 
 
 def versions_to_prove(state: KeyState, denied: Collection[int]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from rekey_core.errors import RekeyError
 from rekey_core.fold import KeyState
 from rekey_core.jwk import jwk_set
-from rekey_core.names import Release
+from rekey_core.signatures import SCHEMES
 from rekey_distributor.emergencies import Emergencies
 
 Scope = MutableMapping[str, Any]
@@ -56,6 +56,7 @@ class JwksApp:
             state = await self._state_of(match[2])
         except RekeyError as error:
             return 503, json.dumps({"error": error.code}).encode()
-        if state.release is not Release.NEVER:
+        if state.algorithm is None or state.algorithm not in SCHEMES:
             return 404, b'{"error":"no public keys under this name"}'
-        return 200, json.dumps(jwk_set(state.public_keys(self._emergencies.denied(state)))).encode()
+        keys = jwk_set(state.algorithm, state.public_keys(self._emergencies.denied(state)))
+        return 200, json.dumps(keys).encode()

@@ -1,53 +1,36 @@
-"""Releases and in-HSM use, answered only after everything that allows them was checked against the leader.
+"""Releases: versions that leave the HSM, wrapped inside it to the dependent's transport key (``delivering``).
 
-Order for material: decide at a state → HSM → ``delivered`` stored with that state's check (the atomic point) → emergency
-lane once more → answer. A crash before the point leaves nothing; after it a delivery that the instance asks for again.
+The emergency lane is asked once more after the HSM worked, and before anything is answered.
 """
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from dataclasses import dataclass
-from typing import Final, Literal
 
-from rekey_core.confirmation import commitment_input, confirmation_input, probe_message
-from rekey_core.contracts import (
-    Delivery,
-    Generated,
-    MaterialAnswer,
-    MaterialRequest,
-    ProbeRequest,
-    ReleasedVersion,
-    SignatureAnswer,
-    SignRequest,
-)
-from rekey_core.encoding import b64u_decode, b64u_encode
+from rekey_core.confirmation import commitment_input, confirmation_input, secret_commitment
+from rekey_core.contracts import Generated, MaterialAnswer, MaterialRequest, ReleasedVersion
+from rekey_core.encoding import b64u_encode
 from rekey_core.envelope import Stored
-from rekey_core.errors import ConflictError, RecordError
+from rekey_core.errors import RecordError
 from rekey_core.fold import KeyState
 from rekey_distributor import granting
-from rekey_distributor.deliveries import Deliveries
+from rekey_distributor.delivering import Delivered, Delivering, Values
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.records import Records, context_of
 from rekey_hsm import DistributorHsm, Released, kek_label
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 
-_TRIES: Final = 5  # decisions taken again because the key moved meanwhile
-
-Phase = Literal["installed", "switched"]
-
 
 @dataclass(frozen=True)
 class Releasing:
-    """The distributor's use of its HSM for others."""
+    """The distributor's wrapping for others."""
 
     bus: Bus
     keylog: KeyLog
     hsm: DistributorHsm
     records: Records
-    deliveries: Deliveries
+    delivering: Delivering
     emergencies: Emergencies
 
     async def material(self, request: MaterialRequest) -> MaterialAnswer:
@@ -55,10 +38,11 @@ class Releasing:
         releases = []
         state = await self.keylog.confirmed(request.key)
         for version in request.versions:
-            released, state = await self._release(request, version)
-            releases.append(released)
+            delivered = await self._release(request, version)
+            state = delivered.state
+            releases.append(_released(delivered))
         for version in request.versions:  # the emergency lane may have spoken while the HSM worked
-            granting.check_release(state, request.dependent, version, self.emergencies.denied(state))
+            self._check(state, request, version)
         return MaterialAnswer(
             env=request.env,
             dependent=request.dependent,
@@ -69,66 +53,18 @@ class Releasing:
             releases=tuple(releases),
         )
 
-    async def sign(self, request: SignRequest) -> SignatureAnswer:
-        """One signature over the message of a dependent."""
-        message = b64u_decode(request.message)
-        state = await self.keylog.confirmed(request.key)
-        denied = self.emergencies.denied(state)
-        generated = granting.check_sign(state, request.dependent, request.version, message, denied)
-        signature = await self._signed(generated.model, message)
-        granting.check_sign(
-            state, request.dependent, request.version, message, self.emergencies.denied(state)
+    async def _release(self, request: MaterialRequest, version: int) -> Delivered[bytes]:
+        return await self.delivering.deliver(
+            request,
+            version,
+            lambda state: self._check(state, request, version),
+            lambda fact, delivery: self._wrapped(request, fact, delivery),
         )
-        return self._signature(request, state, signature)
 
-    async def probe(self, request: ProbeRequest) -> SignatureAnswer:
-        """One signature over a message that the distributor builds: the instance reaches this version."""
-        state = await self.keylog.confirmed(request.key)
-        denied = self.emergencies.denied(state)
-        generated = granting.check_probe(state, request.dependent, request.version, request.phase, denied)
-        message = probe_message(context_of(generated.model), request.phase, request.instance, request.nonce)
-        return self._signature(request, state, await self._signed(generated.model, message))
+    def _check(self, state: KeyState, request: MaterialRequest, version: int) -> Stored[Generated]:
+        return granting.check_release(state, request.dependent, version, self.emergencies.denied(state))
 
-    async def _release(self, request: MaterialRequest, version: int) -> tuple[ReleasedVersion, KeyState]:
-        for attempt in range(_TRIES):
-            state = await self.keylog.confirmed(request.key)
-            generated = granting.check_release(
-                state, request.dependent, version, self.emergencies.denied(state)
-            )
-            before = await self.deliveries.found(request.key, version, request.instance)
-            delivery = before.delivery if before else secrets.token_hex(16)
-            wrapped, installed, switched = await self._wrapped(request, generated.model, delivery)
-            try:
-                if before is None:
-                    hashes = Delivery(
-                        delivery=delivery,
-                        dependent=request.dependent,
-                        instance=request.instance,
-                        installed=hashlib.sha256(installed).hexdigest(),
-                        switched=hashlib.sha256(switched).hexdigest(),
-                    )
-                    await self.deliveries.record(state, version, hashes)
-                else:
-                    state = await self._unmoved(request.key, state)
-            except ConflictError:
-                if attempt == _TRIES - 1:
-                    raise
-                continue
-            return self._released(state, generated, delivery, wrapped), state
-        message = "the loop returns or raises"
-        raise AssertionError(message)
-
-    async def _unmoved(self, key: str, state: KeyState) -> KeyState:
-        """A second delivery adds no fact: the leader must say that the state is still the last one."""
-        again = await self.keylog.confirmed(key)
-        if again.last_sequence != state.last_sequence:
-            message = f"{key}: decided at {state.last_sequence}, the log is at {again.last_sequence}"
-            raise ConflictError(message)
-        return again
-
-    async def _wrapped(
-        self, request: MaterialRequest, fact: Generated, delivery: str
-    ) -> tuple[bytes, bytes, bytes]:
+    async def _wrapped(self, request: MaterialRequest, fact: Generated, delivery: str) -> Values[bytes]:
         context = context_of(fact)
         recipient = self.bus.trust.current.dependent(request.dependent)
         out: Released = await self.hsm.release_secret(
@@ -141,39 +77,22 @@ class Releasing:
                 confirmation_input(context, "installed", request.instance, delivery),
                 confirmation_input(context, "switched", request.instance, delivery),
             ),
+            algorithm=fact.algorithm,
         )
         commitment, installed, switched = out.macs
-        if commitment.hex() != fact.commitment:
+        if secret_commitment(context, commitment) != fact.commitment:
             message = f"{fact.key}@{fact.version}: the unwrapped key is not the one that generated commits to"
             raise RecordError(message)
-        return out.wrapped, installed, switched
+        return Values(out.wrapped, installed, switched)
 
-    def _released(
-        self, state: KeyState, generated: Stored[Generated], delivery: str, wrapped: bytes
-    ) -> ReleasedVersion:
-        activated = state.versions[generated.model.version].activated
-        return ReleasedVersion(
-            version=generated.model.version,
-            delivery=delivery,
-            wrapped=b64u_encode(wrapped),
-            generated=generated.signed,
-            activated=activated.signed if activated else None,
-        )
 
-    async def _signed(self, fact: Generated, message: bytes) -> bytes:
-        kek = kek_label(fact.env, fact.release, fact.algorithm, fact.epoch)
-        return await self.hsm.sign(kek, await self.records.blob(fact), fact.algorithm, message)
-
-    def _signature(
-        self, request: SignRequest | ProbeRequest, state: KeyState, signature: bytes
-    ) -> SignatureAnswer:
-        return SignatureAnswer(
-            env=request.env,
-            dependent=request.dependent,
-            instance=request.instance,
-            nonce=request.nonce,
-            key=request.key,
-            version=request.version,
-            as_of=state.last_sequence,
-            signature=b64u_encode(signature),
-        )
+def _released(delivered: Delivered[bytes]) -> ReleasedVersion:
+    version = delivered.generated.model.version
+    activated = delivered.state.versions[version].activated
+    return ReleasedVersion(
+        version=version,
+        delivery=delivered.delivery,
+        wrapped=b64u_encode(delivered.values.given),
+        generated=delivered.generated.signed,
+        activated=activated.signed if activated else None,
+    )

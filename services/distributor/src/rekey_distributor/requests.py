@@ -1,4 +1,4 @@
-"""Core requests of instances: opened, answered, signed, and sealed where they hold material.
+"""Core requests of instances: opened, answered, signed, and sealed where they hold material or a dependent's data.
 
 Every request gets an answer if it can be told whose it is; what cannot is reported and stays unanswered.
 """
@@ -7,30 +7,53 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from rekey_core.contracts import (
     Answer,
+    DecryptInput,
+    DecryptRequest,
+    EncryptInput,
+    EncryptRequest,
     LeaseRequest,
+    MacInput,
+    MacRequest,
     MaterialRequest,
     ProbeRequest,
     RefusalAnswer,
     Request,
+    SealedRequest,
+    SealingAnswer,
+    SealingRequest,
     SignRequest,
+    VerifyInput,
+    VerifyRequest,
 )
-from rekey_core.encoding import b64u_decode
-from rekey_core.envelope import sign
+from rekey_core.encoding import b64u_decode, b64u_encode
+from rekey_core.envelope import parse, sign
 from rekey_core.errors import RekeyError, ReplayedError, RetryableError
 from rekey_core.readers import check_age, open_request
-from rekey_core.sealing import seal, seal_info
+from rekey_core.sealing import SealingKey, request_info, seal, seal_info
 from rekey_distributor.leasing import Leasing
 from rekey_distributor.releasing import Releasing
+from rekey_distributor.using import Input, Using
 from rekey_runtime.bus import Bus
 from rekey_runtime.clock import BusClock
 
 SEALED_HEADER: Final = "Rekey-Sealed"
 REMEMBERED_NONCES: Final = 100_000  # more than may arrive in MAX_REQUEST_AGE_S at the bus's rate
+
+_INPUTS: Final[Mapping[type[Request], type[Input]]] = MappingProxyType(
+    {
+        EncryptRequest: EncryptInput,
+        DecryptRequest: DecryptInput,
+        MacRequest: MacInput,
+        VerifyRequest: VerifyInput,
+    }
+)
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +64,10 @@ class Requests:
 
     bus: Bus
     releasing: Releasing
+    using: Using
     leasing: Leasing
     clock: BusClock
+    sealing: SealingKey
     _nonces: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     async def on_request(self, subject: str, data: bytes) -> tuple[bytes, dict[str, str]]:
@@ -64,7 +89,7 @@ class Requests:
             )
             answer = _refusal(request, error)
         signed = sign(answer, self.bus.signer).model_dump_json().encode()
-        if isinstance(request, MaterialRequest) and not isinstance(answer, RefusalAnswer):
+        if isinstance(request, MaterialRequest | SealedRequest) and not isinstance(answer, RefusalAnswer):
             return seal(
                 b64u_decode(request.seal_to),
                 signed,
@@ -79,12 +104,33 @@ class Requests:
             case LeaseRequest():
                 return await (self.leasing.end(request) if request.leaving else self.leasing.lease(request))
             case ProbeRequest():
-                return await self.releasing.probe(request)
+                return await self.using.probe(request)
+            case SealingRequest():
+                return self._sealing(request)
             case SignRequest():
                 await self.leasing.check(request.dependent, request.instance, request.key)
-                return await self.releasing.sign(request)
+                return await self.using.sign(request)
+            case SealedRequest():
+                await self.leasing.check(request.dependent, request.instance, request.key)
+                return await self.using.use(request, self._unsealed(request))
         message = f"no answer to {type(request).__name__}"
         raise TypeError(message)
+
+    def _sealing(self, request: SealingRequest) -> SealingAnswer:
+        return SealingAnswer(
+            env=request.env,
+            dependent=request.dependent,
+            instance=request.instance,
+            nonce=request.nonce,
+            seal_to=b64u_encode(self.sealing.public_bytes()),
+        )
+
+    def _unsealed(self, request: SealedRequest) -> Input:
+        """What is inside. Raises SignatureError when it is sealed to another key, SchemaError when it is something else."""
+        info = request_info(request.env, request.dependent, request.instance, request.nonce, request.OP)
+        payload = self.sealing.open(b64u_decode(request.sealed), info)
+        model = _INPUTS[type(request)]
+        return parse(payload, model.TYPE, (model,), where=f"inside the {request.OP} request")
 
     def _first_time(self, request: Request) -> None:
         if request.nonce in self._nonces:

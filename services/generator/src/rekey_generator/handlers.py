@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
-from rekey_core.confirmation import commitment_input, record_mac_input, spki_commitment
+from rekey_core.confirmation import (
+    commitment_input,
+    record_mac_input,
+    secret_commitment,
+    spki_commitment,
+)
 from rekey_core.contracts import MaterialRecord, RotationRequested, Tombstone
 from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import ConflictError, RecordError, StateRefusedError, UnknownTypeError
-from rekey_core.names import Algorithm
 from rekey_core.readers import open_fact, open_material
+from rekey_core.signatures import SCHEMES
 from rekey_generator import making
 from rekey_hsm import GeneratorHsm, kek_label, record_mac_label
 from rekey_runtime.bus import Bus
@@ -85,12 +90,12 @@ class Generator:
         context = wanted.context
         kek = kek_label(context.env, context.release, context.algorithm, context.epoch)
         spki: bytes | None = None
-        if context.algorithm is Algorithm.AES_256_GCM:
-            secret = await self.hsm.make_secret(kek, commitment_input(context))
-            blob, commitment = secret.blob, secret.commitment.hex()
-        else:
+        if context.algorithm in SCHEMES:
             pair = await self.hsm.make_key_pair(kek, context.algorithm)
             blob, spki, commitment = pair.blob, pair.spki, spki_commitment(pair.spki)
+        else:
+            secret = await self.hsm.make_secret(kek, context.algorithm, commitment_input(context))
+            blob, commitment = secret.blob, secret_commitment(context, secret.commitment)
         draft = MaterialRecord(
             env=context.env,
             key=context.key,

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from rekey.beliefs import Stopped
 from rekey.client import Keys, KeyStatus, connect
+from rekey.envelope import Envelope
 from rekey.errors import (
     CiphertextError,
     LeaseExpiredError,
+    MacError,
     NotGrantedError,
     QuotaExhaustedError,
     RekeyError,
@@ -28,19 +30,27 @@ from rekey.errors import (
     VersionSuspendedError,
 )
 from rekey.keyring import Keyring
+from rekey.mac import Mac
+from rekey.remote_keyring import RemoteKeyring
+from rekey.remote_mac import RemoteMac
 from rekey.settings import Settings
 from rekey.signer import Signer
 from rekey.worker import Rotated
 
 __all__ = [
     "CiphertextError",
+    "Envelope",
     "KeyStatus",
     "Keyring",
     "Keys",
     "LeaseExpiredError",
+    "Mac",
+    "MacError",
     "NotGrantedError",
     "QuotaExhaustedError",
     "RekeyError",
+    "RemoteKeyring",
+    "RemoteMac",
     "Rotated",
     "Settings",
     "Signer",

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +16,19 @@ from typing import Final
 from rekey.background import Background, Handler
 from rekey.beliefs import Stopped
 from rekey.connection import Connection, Login
+from rekey.envelope import Envelope
 from rekey.identity import Identity
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
 from rekey.leaving import leave
+from rekey.mac import Mac
 from rekey.receipts import Receipts
+from rekey.remote import Remote
+from rekey.remote_keyring import RemoteKeyring
+from rekey.remote_mac import RemoteMac
 from rekey.renewing import Renewing
 from rekey.requests import Requests
+from rekey.sealed import Sealed
 from rekey.settings import Settings
 from rekey.signer import Signer
 from rekey.spans import written_to
@@ -36,9 +42,8 @@ from rekey_core.errors import (
     RekeyError,
     RetryableError,
     UnavailableError,
-    UsageRefusedError,
 )
-from rekey_core.names import Release
+from rekey_core.uses import Surface, check_surface
 
 JOIN_POLL_S: Final = 0.1  # how often a key that is not ready yet is looked at again
 
@@ -86,6 +91,7 @@ class Keys:
         self._connection = Connection(_login(settings))
         self._trust = TrustCache(self._connection, settings.env, settings.trust_genesis, seen, settings.try_s)
         self._requests = Requests(self._connection, identity, self._trust, settings.try_s)
+        self._sealed = Sealed(self._requests)
         self._receipts = Receipts(self._connection, identity, settings.try_s, self._content)
         self._over: str | None = None  # why no key may be used here ever again
         self._workers: dict[str, KeyWorker] = {}
@@ -112,25 +118,39 @@ class Keys:
         return self._ports.identity.instance
 
     async def keyring(self, name: str) -> Keyring:
-        """The key ``name`` for encrypt and decrypt, installed, current and leased.
+        """The key ``name`` for encrypt and decrypt here, installed, current and leased.
 
         Raises:
             NotGrantedError, NotFoundError: it is not this dependent's, or does not exist.
-            UsageRefusedError: its class never leaves the HSM: use ``signer``.
+            UsageRefusedError: it is not such a key; the hint says which method is for it.
             UnavailableError: it was not ready within the settings' ``total_s``; says why.
         """
-        worker = await self._join(name, Release.TRUSTED_RECIPIENT, "use signer(), not keyring()")
+        worker = await self._join(name, Surface.KEYRING)
         return Keyring(worker.key, worker.key.lease)
+
+    async def mac(self, name: str) -> Mac:
+        """The key ``name`` for MACs here. Raises as ``keyring``."""
+        worker = await self._join(name, Surface.MAC)
+        return Mac(worker.key, worker.key.lease)
 
     async def signer(self, name: str) -> Signer:
         """The key ``name`` for signing inside the HSM. Raises as ``keyring``."""
-        worker = await self._join(name, Release.NEVER, "use keyring(), not signer()")
+        worker = await self._join(name, Surface.SIGNER)
+        again = self._look_again(worker)
+        return Signer(worker.key, worker.key.lease, self._requests, self._settings.total_s, again)
 
-        def look_again() -> None:
-            worker.poke()
-            self._renewing.hurry()
+    async def envelope(self, name: str) -> Envelope:
+        """The key ``name`` for wrapping data keys inside the HSM. Raises as ``keyring``."""
+        remote = await self._remote(name, Surface.ENVELOPE)
+        return Envelope(self._settings.env, remote, self._sealed)
 
-        return Signer(worker.key, worker.key.lease, self._requests, self._settings.total_s, look_again)
+    async def remote_keyring(self, name: str) -> RemoteKeyring:
+        """The key ``name`` for encrypt and decrypt inside the HSM. Raises as ``keyring``."""
+        return RemoteKeyring(await self._remote(name, Surface.REMOTE_KEYRING), self._sealed)
+
+    async def remote_mac(self, name: str) -> RemoteMac:
+        """The key ``name`` for MACs inside the HSM. Raises as ``keyring``."""
+        return RemoteMac(await self._remote(name, Surface.REMOTE_MAC), self._sealed)
 
     def on_rotated(self, handler: Handler[Rotated]) -> None:
         """Call this when a key protects with another version; a coroutine function is run as a task."""
@@ -176,13 +196,24 @@ class Keys:
         if self._background.failures:
             raise self._background.failures[0]
 
-    async def _join(self, name: str, release: Release, hint: str) -> KeyWorker:
+    async def _remote(self, name: str, surface: Surface) -> Remote:
+        worker = await self._join(name, surface)
+        return Remote(worker.key, worker.key.lease, self._settings.total_s, self._look_again(worker))
+
+    def _look_again(self, worker: KeyWorker) -> Callable[[], None]:
+        def look_again() -> None:
+            worker.poke()
+            self._renewing.hurry()
+
+        return look_again
+
+    async def _join(self, name: str, surface: Surface) -> KeyWorker:
         worker = self._workers.get(name) or self._worker(name)
         deadline = time.monotonic() + self._settings.total_s
         while True:
             try:
                 await worker.reconcile()
-                _check_release(worker.key, release, hint)
+                _check_surface(worker.key, surface)
                 if name not in self._renewing.admitted or not worker.key.lease.is_valid:
                     await self._renewing.once(worker.key)
                 if worker.key.is_ready:
@@ -261,9 +292,9 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-def _check_release(key: KeyState, release: Release, hint: str) -> None:
-    if key.release is not None and key.release is not release:
-        raise UsageRefusedError(f"key {key.name} is of release {key.release}", hint=hint)
+def _check_surface(key: KeyState, surface: Surface) -> None:
+    if key.algorithm is not None and key.release is not None:
+        check_surface(key.name, key.algorithm, key.release, surface)
 
 
 def _login(settings: Settings) -> Login:

@@ -9,10 +9,17 @@ from rekey.identity import Identity
 from rekey.keystate import KeyState
 from rekey.requests import Requests
 from rekey.trust_cache import TrustCache
-from rekey.versions import Version, check_generated, install_remote, install_secret
+from rekey.versions import (
+    Version,
+    check_generated,
+    install_remote,
+    install_remote_secret,
+    install_secret,
+)
 from rekey_core.contracts import MAX_VERSIONS_PER_REQUEST, Activated, Generated, Notice, ReleasedVersion
 from rekey_core.errors import MalformedError, RecordError, RefusedError, RekeyError
 from rekey_core.names import Release
+from rekey_core.signatures import SCHEMES
 from rekey_core.trust import Trust
 
 _log = logging.getLogger(__name__)
@@ -59,6 +66,10 @@ class Installing:
         fact = believed.generated.get(version)
         if fact is None:
             raise RecordError(f"{self._key.name}@{version}: the notice has no signed generated of it")
+        if fact.algorithm not in SCHEMES:
+            return install_remote_secret(
+                fact, *await self._requests.confirmation(self._key.name, version, "installed")
+            )
         proof = await self._requests.probe(self._key.name, version, "installed")
         return install_remote(fact, proof, self._identity.instance)
 

@@ -1,4 +1,8 @@
-"""JSON Web Tokens (RFC 7519) as JWS compact serialisation (RFC 7515 §7.1) with ES256 (RFC 7518 §3.4). Nothing else. Pure."""
+"""JSON Web Tokens (RFC 7519) as JWS compact serialisation (RFC 7515 §7.1). Pure.
+
+The algorithm is the key's (ES256, ES384 or PS256: RFC 7518 §3.4, §3.5); a token that names another one is none of ours, and
+nothing is ever chosen by what a token says (RFC 8725 §3.1).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,6 @@ from rekey.errors import TokenError
 from rekey_core.encoding import b64u_decode, b64u_encode, parse_json_strict
 from rekey_core.errors import MalformedError
 
-ALGORITHM: Final = "ES256"
 MAX_TOKEN_BYTES: Final = 16 * 1024
 CLOCK_SKEW_S: Final = 0  # RFC 7519 §4.1.4 allows some; the caller's policy, so none here
 _PARTS: Final = 3
@@ -21,19 +24,20 @@ _PARTS: Final = 3
 class Token:
     """A token taken apart; nothing vouches for it before its signature is verified."""
 
+    algorithm: str
     kid: str
     claims: dict[str, Any]
     signing_input: bytes
     signature: bytes
 
 
-def signing_input(kid: str, claims: Mapping[str, Any]) -> bytes:
+def signing_input(algorithm: str, kid: str, claims: Mapping[str, Any]) -> bytes:
     """What is signed: header and claims.
 
     Raises:
         TokenError: the claims are not JSON, or too large.
     """
-    header = {"alg": ALGORITHM, "kid": kid, "typ": "JWT"}
+    header = {"alg": algorithm, "kid": kid, "typ": "JWT"}
     try:
         parts = [
             json.dumps(part, separators=(",", ":"), allow_nan=False).encode()
@@ -58,7 +62,7 @@ def parse(token: str) -> Token:
     """Take a token apart.
 
     Raises:
-        TokenError: not three parts of base64url JSON, another algorithm, critical extensions, or no ``kid``.
+        TokenError: not three parts of base64url JSON, critical extensions, or no ``alg`` or ``kid``.
     """
     parts = token.split(".")
     if len(parts) != _PARTS or len(token) > 2 * MAX_TOKEN_BYTES:
@@ -68,14 +72,22 @@ def parse(token: str) -> Token:
         signature = b64u_decode(parts[2])
     except MalformedError as error:
         raise TokenError(f"the token cannot be read: {error}") from error
-    if header.get("alg") != ALGORITHM:
-        raise TokenError(f"expected algorithm {ALGORITHM}, found {str(header.get('alg'))[:20]!r}")
     if "crit" in header:  # RFC 7515 §4.1.11: what is critical must be understood
         raise TokenError("the token has critical extensions, which are not known here")
-    kid = header.get("kid")
-    if not isinstance(kid, str):
-        raise TokenError("the token names no key (kid)")
-    return Token(kid, claims, f"{parts[0]}.{parts[1]}".encode(), signature)
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str) or not isinstance(kid, str):
+        raise TokenError("the token names no algorithm (alg) or no key (kid)")
+    return Token(algorithm, kid, claims, f"{parts[0]}.{parts[1]}".encode(), signature)
+
+
+def check_algorithm(token: Token, expected: str) -> None:
+    """Return if the token names the algorithm of its key.
+
+    Raises:
+        TokenError: it names another one.
+    """
+    if token.algorithm != expected:
+        raise TokenError(f"expected algorithm {expected}, found {token.algorithm[:20]!r}")
 
 
 def check_times(claims: Mapping[str, Any], now: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rekey.errors import UnknownKeyIdError
-from rekey.keystate import KeyState, secret_version
+from rekey.keystate import KeyState, aead_version
 from rekey.lease import LeaseClock
 from rekey_core import ciphertext as tink
 
@@ -33,7 +33,7 @@ class Keyring:
         self._lease.check(self._key.name)
         version = self._key.enter()
         try:
-            held = secret_version(version)
+            held = aead_version(version)
             held.quota.take()
             return tink.encrypt(held.aead, held.fact.key_id, data, aad)
         finally:
@@ -55,7 +55,7 @@ class Keyring:
         version = view.by_id.get(key_id)
         if version is None:
             raise self._unknown(key_id)
-        held = secret_version(version)
+        held = aead_version(version)
         return tink.decrypt(held.aead, key_id, ciphertext, aad)
 
     def _unknown(self, key_id: int) -> Exception:

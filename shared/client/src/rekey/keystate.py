@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from rekey.beliefs import Gone, Stopped
-from rekey.errors import LeaseExpiredError, UnavailableError
+from rekey.errors import LeaseExpiredError, UnavailableError, UnknownKeyIdError
 from rekey.lease import LeaseClock
-from rekey.versions import SecretVersion, Version
+from rekey.versions import AeadVersion, SecretVersion, Version
 from rekey_core.contracts import MAX_DESTROYED_NAMED, KeyReceipt
-from rekey_core.names import Release
+from rekey_core.names import Algorithm, Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class KeyState:
         self.next: int | None = (
             None  # the version that it is about to protect with, once there is a quota for it
         )
+        self.algorithm: Algorithm | None = None
         self.release: Release | None = None
         self.as_of = as_of
         self.place = 0  # stream sequence of the newest notice
@@ -125,6 +126,23 @@ class KeyState:
             version.in_flight.leave()
         raise LeaseExpiredError(f"key {self.name}: the connection was closed", hint="connect again")
 
+    def find(self, name: int | str) -> Version:
+        """The version whose data carries this id, to process with.
+
+        Raises:
+            VersionSuspendedError, VersionCompromisedError: a responder stopped it.
+            VersionDestroyedError: it is gone.
+            UnknownKeyIdError: no version that is held here.
+        """
+        version = self.view.by_id.get(name)
+        if version is not None:
+            return version
+        stop = self.view.refused_ids.get(name)
+        if stop is not None:
+            raise stop.error(stop.version)
+        text = f"key {self.name} has no version with id {str(name)[:64]!r}"
+        raise UnknownKeyIdError(text, hint=f"is it data of this key? rekey key show {self.name}")
+
     def is_taken(self, name: int | str, *, by_other_than: int) -> bool:
         """Whether data of another version carries this id."""
         return any(known == name for version, known in self.ids.items() if version != by_other_than)
@@ -176,8 +194,8 @@ class KeyState:
         )
 
 
-def secret_version(version: Version) -> SecretVersion:
-    """A version of a class that leaves the HSM; keyring() gives out no other keys."""
-    if not isinstance(version, SecretVersion):
-        raise TypeError(f"{version.fact.key} never leaves the HSM")
+def aead_version(version: Version) -> AeadVersion:
+    """A version for encrypt and decrypt here; keyring() gives out no other keys."""
+    if not isinstance(version, AeadVersion):
+        raise TypeError(f"{version.fact.key} is not a key for encrypt and decrypt here")
     return version

@@ -21,6 +21,7 @@ from rekey_core.authority import Subjects
 from rekey_core.confirmation import Phase
 from rekey_core.contracts import (
     Answer,
+    ConfirmationAnswer,
     Endorsement,
     LeaseAnswer,
     LeaseRequest,
@@ -31,9 +32,13 @@ from rekey_core.contracts import (
     Quota,
     RefusalAnswer,
     Request,
+    SealedRequest,
+    SealingAnswer,
+    SealingRequest,
     SignatureAnswer,
     Signed,
     SignRequest,
+    UsedAnswer,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import sign
@@ -46,7 +51,9 @@ SEALED_HEADER: Final = "Rekey-Sealed"
 A = TypeVar("A", bound=Answer)
 
 
-class _Common(TypedDict):
+class Common(TypedDict):
+    """What every request says."""
+
     env: str
     dependent: str
     instance: str
@@ -57,7 +64,7 @@ class _Common(TypedDict):
 
 @dataclass(frozen=True)
 class Requests:
-    """The four questions, and the farewell.
+    """The questions, and the farewell.
 
     Each raises ``UnavailableError`` when nobody answers, when the answer cannot be believed or when the distributor says
     "not now", and the refusal's own error when it says no.
@@ -72,16 +79,11 @@ class Requests:
     async def material(self, key: str, versions: Sequence[int]) -> MaterialAnswer:
         """These versions, wrapped to the transport key."""
         sealing = SealingKey.generate()
-        common = self._common()
+        common = self.common()
         request = MaterialRequest(
             **common, key=key, versions=tuple(versions), seal_to=b64u_encode(sealing.public_bytes())
         )
-        data, headers = await self._send(request)
-        if headers.get(SEALED_HEADER) == "1":
-            info = seal_info(request.env, request.dependent, request.instance, request.nonce)
-            answer = await self._open(lambda: sealing.open(data, info), request, (MaterialAnswer,))
-        else:  # in clear nothing but a refusal is an answer
-            answer = await self._open(lambda: data, request, ())
+        answer = await self.unsealed(request, sealing, MaterialAnswer)
         if answer.key != key or {release.version for release in answer.releases} != set(versions):
             raise UnavailableError(f"key {key}: the answer is about other versions than the request")
         return answer
@@ -90,7 +92,7 @@ class Requests:
         self, keys: Sequence[str], receipt: Signed, wanted: Mapping[str, Quota] = MappingProxyType({})
     ) -> LeaseAnswer:
         """A lease for all of these keys; the receipt proves what is held. ``wanted``: messages in all, by key."""
-        request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt, wanted=dict(wanted))
+        request = LeaseRequest(**self.common(), keys=tuple(keys), receipt=receipt, wanted=dict(wanted))
         answer = await self._answer(request, LeaseAnswer)
         if set(answer.keys) != set(keys):
             raise UnavailableError("the lease is about other keys than the request, or none")
@@ -98,33 +100,59 @@ class Requests:
 
     async def leave(self, keys: Sequence[str], receipt: Signed) -> None:
         """End the lease: this instance uses nothing any more. The receipt is the last one; it need not prove anything."""
-        request = LeaseRequest(**self._common(), keys=tuple(keys), receipt=receipt, leaving=True)
+        request = LeaseRequest(**self.common(), keys=tuple(keys), receipt=receipt, leaving=True)
         answer = await self._answer(request, LeaseAnswer)
         if answer.keys:
             raise UnavailableError(f"the lease is not ended, it goes on for {', '.join(sorted(answer.keys))}")
 
+    async def sealing_key(self) -> bytes:
+        """The key to which the distributor wants requests sealed."""
+        answer = await self._answer(SealingRequest(**self.common()), SealingAnswer)
+        return b64u_decode(answer.seal_to)
+
+    async def confirmation(self, key: str, version: int, phase: Phase) -> tuple[str, str]:
+        """Delivery and confirmation value (hex) of a secret that never leaves the HSM."""
+        request = ProbeRequest(**self.common(), key=key, version=version, phase=phase)
+        answer = await self._answer(request, ConfirmationAnswer)
+        _check_about(answer, request)
+        return answer.delivery, answer.value
+
     async def probe(self, key: str, version: int, phase: Phase) -> ProbeSignature:
         """The HSM's signature over this instance's probe."""
-        request = ProbeRequest(**self._common(), key=key, version=version, phase=phase)
+        request = ProbeRequest(**self.common(), key=key, version=version, phase=phase)
         signature = await self._signature(request)
         return ProbeSignature(nonce=request.nonce, signature=b64u_encode(signature))
 
     async def sign(self, key: str, version: int, message: bytes) -> bytes:
         """The HSM's signature over a message: r‖s."""
-        request = SignRequest(**self._common(), key=key, version=version, message=b64u_encode(message))
+        request = SignRequest(**self.common(), key=key, version=version, message=b64u_encode(message))
         return await self._signature(request)
 
     async def _signature(self, request: ProbeRequest | SignRequest) -> bytes:
         answer = await self._answer(request, SignatureAnswer)
-        if (answer.key, answer.version) != (request.key, request.version):
-            raise UnavailableError(
-                f"the signature is by {answer.key}@{answer.version}, asked was {request.key}@{request.version}"
-            )
+        _check_about(answer, request)
         return b64u_decode(answer.signature)
 
-    def _common(self) -> _Common:
+    async def used(self, request: SealedRequest, sealing: SealingKey) -> bytes:
+        """What came of a use inside the HSM."""
+        answer = await self.unsealed(request, sealing, UsedAnswer)
+        _check_about(answer, request)
+        return b64u_decode(answer.output)
+
+    async def unsealed(
+        self, request: MaterialRequest | SealedRequest, sealing: SealingKey, model: type[A]
+    ) -> A:
+        """The answer to a request that brought this sealing key: sealed to it, or a refusal."""
+        data, headers = await self._send(request)
+        if headers.get(SEALED_HEADER) == "1":
+            info = seal_info(request.env, request.dependent, request.instance, request.nonce)
+            return await self._open(lambda: sealing.open(data, info), request, (model,))
+        return await self._open(lambda: data, request, ())  # in clear nothing but a refusal is an answer
+
+    def common(self) -> Common:
+        """What every request says, with a nonce of its own."""
         identity = self.identity
-        return _Common(
+        return Common(
             env=identity.env,
             dependent=identity.dependent,
             instance=identity.instance,
@@ -155,3 +183,13 @@ class Requests:
                 )
             raise refusal_error(answer.code, answer.message, answer.hint, retry=answer.retry)
         return answer
+
+
+def _check_about(
+    answer: SignatureAnswer | ConfirmationAnswer | UsedAnswer,
+    request: ProbeRequest | SignRequest | SealedRequest,
+) -> None:
+    if (answer.key, answer.version) != (request.key, request.version):
+        raise UnavailableError(
+            f"the answer is by {answer.key}@{answer.version}, asked was {request.key}@{request.version}"
+        )

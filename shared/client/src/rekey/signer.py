@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 from rekey import jwt
-from rekey.errors import SignatureError, TokenError, UnknownKeyIdError
+from rekey.errors import SignatureError, TokenError
 from rekey.keystate import KeyState
 from rekey.lease import LeaseClock
+from rekey.remote import Remote
 from rekey.requests import Requests
-from rekey.retry import persistently
-from rekey.versions import RemoteVersion, verify_ecdsa
-from rekey_core.errors import ExpiredError, StateRefusedError, UnavailableError
-
-MAX_IN_FLIGHT: Final = (
-    16  # requests of one signer at a time: after an outage what waited comes in turn, not at once
-)
+from rekey.versions import RemoteVersion, Version
+from rekey_core.errors import UnavailableError
+from rekey_core.signatures import verify_signature
 
 
 class Signer:
-    """A granted key that signs (ES256) and never leaves the HSM."""
+    """A granted key that signs (ES256, ES384 or PS256, as its class says) and never leaves the HSM."""
 
-    __slots__ = ("_key", "_lease", "_look_again", "_requests", "_total_s", "_turns")
+    __slots__ = ("_key", "_lease", "_remote", "_requests")
 
     def __init__(
         self,
@@ -37,9 +33,7 @@ class Signer:
         self._key = key
         self._lease = lease
         self._requests = requests
-        self._total_s = total_s
-        self._look_again = look_again
-        self._turns = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._remote = Remote(key, lease, total_s, look_again)
 
     @property
     def name(self) -> str:
@@ -47,7 +41,7 @@ class Signer:
         return self._key.name
 
     async def sign_jwt(self, claims: Mapping[str, Any]) -> str:
-        """A token with these claims (RFC 7519, ES256).
+        """A token with these claims (RFC 7519), signed by the algorithm of the key.
 
         Raises:
             UnavailableError: it could not be signed within the settings' ``total_s``.
@@ -55,7 +49,7 @@ class Signer:
             TokenError: the claims are not JSON or too large.
             NotGrantedError: the key is no longer this dependent's.
         """
-        return await persistently(lambda: self._in_turn(claims), self._total_s, what=f"key {self._key.name}")
+        return await self._remote.protect(lambda version: self._sign(version, claims))
 
     def verify_jwt(self, token: str) -> dict[str, Any]:
         """The claims of a token that this key signed and that is valid now; no call leaves the process.
@@ -65,15 +59,15 @@ class Signer:
             VersionSuspendedError, VersionCompromisedError: a responder stopped the version that signed it.
             VersionDestroyedError: the version that signed it is gone.
             UnknownKeyIdError: its ``kid`` is no version of this key.
-            TokenError: not a token, of another algorithm, expired, or of a wrong signature.
+            TokenError: not a token, of another algorithm than the key's, expired, or of a wrong signature.
         """
         self._lease.check(self._key.name)
         found = jwt.parse(token)
-        version = self._key.view.by_id.get(found.kid)
-        if version is None:
-            raise self._unknown(found.kid)
+        version = _remote(self._key.find(found.kid))
+        jwt.check_algorithm(found, version.jwk["alg"])
         try:
-            verify_ecdsa(_remote(version).public, found.signing_input, found.signature, where="token")
+            algorithm = version.fact.algorithm
+            verify_signature(algorithm, version.public, found.signing_input, found.signature)
         except SignatureError as error:
             raise TokenError(f"the token is not signed by key {self._key.name}, kid {found.kid}") from error
         jwt.check_times(found.claims, time.time())
@@ -84,38 +78,16 @@ class Signer:
         versions = sorted(self._key.view.by_id.values(), key=lambda version: version.version)
         return {"keys": [dict(_remote(version).jwk) for version in versions]}
 
-    async def _in_turn(self, claims: Mapping[str, Any]) -> str:
-        async with (
-            self._turns
-        ):  # before a version is entered: a switch must not wait for those that wait here
-            return await self._sign(claims)
-
-    async def _sign(self, claims: Mapping[str, Any]) -> str:
-        self._lease.check(self._key.name)
-        version = self._key.enter()
+    async def _sign(self, version: Version, claims: Mapping[str, Any]) -> str:
+        remote = _remote(version)
+        signed = jwt.signing_input(remote.jwk["alg"], remote.id, claims)
+        signature = await self._requests.sign(self._key.name, remote.version, signed)
+        where = f"{self._key.name}@{remote.version}"
         try:
-            remote = _remote(version)
-            signed = jwt.signing_input(remote.id, claims)
-            signature = await self._requests.sign(self._key.name, remote.version, signed)
-        except (
-            StateRefusedError,
-            ExpiredError,
-        ) as error:  # the distributor knows more than we do: find out what
-            self._look_again()
-            raise UnavailableError(str(error), hint=error.hint) from error
-        finally:
-            version.in_flight.leave()
-        try:
-            verify_ecdsa(remote.public, signed, signature, where=f"{self._key.name}@{remote.version}")
+            verify_signature(remote.fact.algorithm, remote.public, signed, signature, where=where)
         except SignatureError as error:
             raise UnavailableError(f"the answer cannot be believed: {error}") from error
         return jwt.compact(signed, signature)
-
-    def _unknown(self, kid: str) -> Exception:
-        stop = self._key.view.refused_ids.get(kid)
-        if stop is not None:
-            return stop.error(stop.version)
-        return UnknownKeyIdError(f"key {self._key.name} has no version with kid {kid[:64]!r}")
 
     def __repr__(self) -> str:
         return f"Signer({self._key.name})"

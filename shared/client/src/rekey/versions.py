@@ -1,6 +1,7 @@
 """Versions as an instance holds them: what arrived is checked against the signed ``generated`` before it is one.
 
-A version of a class that leaves the HSM brings its key; of one that never does, its public key. Both bring their proof.
+A version of a class that leaves the HSM brings its key; one that signs inside it its public key; a secret that never leaves
+brings nothing. All bring their proof.
 """
 
 from __future__ import annotations
@@ -9,11 +10,8 @@ import hmac
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import TypedDict
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from rekey.identity import TransportKey
@@ -26,6 +24,7 @@ from rekey_core.confirmation import (
     commitment_input,
     confirmation_input,
     probe_message,
+    secret_commitment,
     spki_commitment,
 )
 from rekey_core.contracts import (
@@ -37,11 +36,13 @@ from rekey_core.contracts import (
     ReleasedVersion,
 )
 from rekey_core.encoding import b64u_decode
-from rekey_core.errors import RecordError, ReplayedError, SchemaError, SignatureError
-from rekey_core.jwk import COORDINATE_BYTES, p256_key, public_jwk
+from rekey_core.errors import RecordError, ReplayedError, SchemaError
+from rekey_core.jwk import public_jwk
+from rekey_core.mac import mac_key_of
 from rekey_core.names import Algorithm, Release
 from rekey_core.quotas import is_counted
 from rekey_core.secret import Secret
+from rekey_core.signatures import SCHEMES, PublicKey, public_key_of, verify_signature
 
 
 class InFlight:
@@ -71,16 +72,15 @@ def context_of(fact: Generated) -> VersionContext:
     return VersionContext(fact.env, fact.key, fact.version, fact.algorithm, fact.release, fact.epoch)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class SecretVersion:
-    """A version whose key is here, for encrypt and decrypt."""
+    """A version whose key is here."""
 
     fact: Generated
-    aead: AESGCM
     delivery: str
     installed: str
     in_flight: InFlight
-    _secret: Secret
+    secret: Secret
     quota: Quota
     switched: str | None = None
 
@@ -91,7 +91,7 @@ class SecretVersion:
 
     @property
     def id(self) -> int:
-        """The key id in ciphertexts."""
+        """The key id in ciphertexts and MACs."""
         return self.fact.key_id
 
     @property
@@ -102,19 +102,33 @@ class SecretVersion:
     def confirm_switch(self, instance: str) -> None:
         """Compute what proves that the instance protects with it."""
         data = confirmation_input(context_of(self.fact), "switched", instance, self.delivery)
-        self.switched = commit(self._secret, data).hex()
+        self.switched = commit(self.secret, data).hex()
 
     def proof(self) -> Confirmation:
         """For the receipt."""
         return Confirmation(delivery=self.delivery, installed=self.installed, switched=self.switched)
 
 
+@dataclass(eq=False, kw_only=True)
+class AeadVersion(SecretVersion):
+    """For encrypt and decrypt."""
+
+    aead: AESGCM
+
+
+@dataclass(eq=False, kw_only=True)
+class MacVersion(SecretVersion):
+    """For MACs; the application's key is a part of the secret."""
+
+    key: Secret
+
+
 @dataclass(eq=False)
 class RemoteVersion:
-    """A version that stays in the HSM: its public key is here, its private key is asked."""
+    """A version that signs inside the HSM: its public key is here, its private key is asked."""
 
     fact: Generated
-    public: ec.EllipticCurvePublicKey
+    public: PublicKey
     jwk: dict[str, str]
     installed: ProbeSignature
     in_flight: InFlight
@@ -135,7 +149,32 @@ class RemoteVersion:
         return Probe(installed=self.installed, switched=self.switched)
 
 
-Version = SecretVersion | RemoteVersion
+@dataclass(eq=False)
+class RemoteSecretVersion:
+    """A secret that never leaves the HSM: nothing of it is here but what the HSM confirmed to this instance."""
+
+    fact: Generated
+    delivery: str
+    installed: str
+    in_flight: InFlight
+    switched: str | None = None
+
+    @property
+    def version(self) -> int:
+        """Its number."""
+        return self.fact.version
+
+    @property
+    def id(self) -> int:
+        """The key id in ciphertexts and MACs."""
+        return self.fact.key_id
+
+    def proof(self) -> Confirmation:
+        """For the receipt."""
+        return Confirmation(delivery=self.delivery, installed=self.installed, switched=self.switched)
+
+
+Version = SecretVersion | RemoteVersion | RemoteSecretVersion
 
 
 def check_generated(
@@ -168,27 +207,36 @@ def install_secret(
 
     Raises:
         RecordError: it is wrapped to another key, not 64 bytes, or another key than the one that was generated.
-        SchemaError: this is not an AES-256-GCM version.
+        SchemaError: this is not a version that leaves the HSM.
     """
     where = f"{fact.key}@{fact.version}"
-    if fact.algorithm is not Algorithm.AES_256_GCM:
-        raise SchemaError(f"{where}: expected {Algorithm.AES_256_GCM}, found {fact.algorithm}")
+    if fact.algorithm in SCHEMES or fact.release is Release.NEVER:
+        raise SchemaError(f"{where}: {fact.algorithm} with release {fact.release} does not leave the HSM")
     secret = transport.unwrap(b64u_decode(released.wrapped), where=where)
     context = context_of(fact)
-    if not hmac.compare_digest(commit(secret, commitment_input(context)).hex(), fact.commitment):
+    commitment = secret_commitment(context, commit(secret, commitment_input(context)))
+    if not hmac.compare_digest(commitment, fact.commitment):
         raise RecordError(f"{where}: the delivered key is not the one that generated commits to")
     installed = commit(secret, confirmation_input(context, "installed", instance, released.delivery)).hex()
-    return SecretVersion(
-        fact, aead_of(secret), released.delivery, installed, InFlight(), secret, Quota(where)
+    common = _Common(
+        fact=fact,
+        delivery=released.delivery,
+        installed=installed,
+        in_flight=InFlight(),
+        secret=secret,
+        quota=Quota(where),
     )
+    if fact.algorithm is Algorithm.HMAC_SHA_256:
+        return MacVersion(**common, key=mac_key_of(secret))
+    return AeadVersion(**common, aead=aead_of(secret))
 
 
-def public_key(fact: Generated) -> ec.EllipticCurvePublicKey:
+def public_key(fact: Generated) -> PublicKey:
     """The public key in ``generated``.
 
     Raises:
         RecordError: there is none, or not the one that the fact commits to.
-        SchemaError: not a P-256 key.
+        SchemaError: not a key of the version's algorithm.
     """
     where = f"{fact.key}@{fact.version}"
     if fact.spki is None:
@@ -196,53 +244,51 @@ def public_key(fact: Generated) -> ec.EllipticCurvePublicKey:
     spki = b64u_decode(fact.spki)
     if not hmac.compare_digest(spki_commitment(spki), fact.commitment):
         raise RecordError(f"{where}: the public key is not the one that generated commits to")
-    return p256_key(spki)
+    return public_key_of(fact.algorithm, spki)
 
 
 def data_id(fact: Generated) -> int | str:
-    """What data of the version carries: the key id in ciphertexts, or the ``kid`` in tokens. Raises as ``public_key``."""
-    if fact.algorithm is Algorithm.AES_256_GCM:
+    """What data of the version carries: the key id in ciphertexts and MACs, or the ``kid`` in tokens.
+
+    Raises as ``public_key``.
+    """
+    if fact.algorithm not in SCHEMES:
         return fact.key_id
     public_key(fact)
-    return public_jwk(b64u_decode(fact.spki or ""))["kid"]
+    return public_jwk(fact.algorithm, b64u_decode(fact.spki or ""))["kid"]
 
 
 def install_remote(fact: Generated, proof: ProbeSignature, instance: str) -> RemoteVersion:
     """The version, if the HSM answered this instance's probe with it. Raises as ``public_key`` and ``check_probe``."""
     key = public_key(fact)
     check_probe(fact, key, proof, "installed", instance)
-    return RemoteVersion(fact, key, public_jwk(b64u_decode(fact.spki or "")), proof, InFlight())
+    jwk = public_jwk(fact.algorithm, b64u_decode(fact.spki or ""))
+    return RemoteVersion(fact, key, jwk, proof, InFlight())
 
 
-def check_probe(
-    fact: Generated, key: ec.EllipticCurvePublicKey, proof: ProbeSignature, phase: Phase, instance: str
-) -> None:
+def install_remote_secret(fact: Generated, delivery: str, value: str) -> RemoteSecretVersion:
+    """The version, as the HSM confirmed it. Whether the value is right only who has the delivery's hash can say."""
+    return RemoteSecretVersion(fact, delivery, value, InFlight())
+
+
+def check_probe(fact: Generated, key: PublicKey, proof: ProbeSignature, phase: Phase, instance: str) -> None:
     """Return if the signature is over this instance's probe.
 
     Raises:
         SignatureError: it is not.
     """
     message = probe_message(context_of(fact), phase, instance, proof.nonce)
-    verify_ecdsa(key, message, b64u_decode(proof.signature), where=f"probe of {fact.key}@{fact.version}")
+    where = f"probe of {fact.key}@{fact.version}"
+    verify_signature(fact.algorithm, key, message, b64u_decode(proof.signature), where=where)
 
 
-def verify_ecdsa(key: ec.EllipticCurvePublicKey, message: bytes, signature: bytes, *, where: str) -> None:
-    """Return if ``signature`` (r‖s, FIPS 186-5 §6) is over the SHA-256 of the message.
-
-    Raises:
-        SignatureError: it is not.
-    """
-    if len(signature) != 2 * COORDINATE_BYTES:
-        raise SignatureError(
-            f"{where}: expected {2 * COORDINATE_BYTES} bytes of signature, found {len(signature)}"
-        )
-    r, s = (
-        int.from_bytes(part, "big") for part in (signature[:COORDINATE_BYTES], signature[COORDINATE_BYTES:])
-    )
-    try:
-        key.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
-    except InvalidSignature as error:
-        raise SignatureError(f"{where}: the signature is not by this version") from error
+class _Common(TypedDict):
+    fact: Generated
+    delivery: str
+    installed: str
+    in_flight: InFlight
+    secret: Secret
+    quota: Quota
 
 
 def _words(parts: Collection[object]) -> str:

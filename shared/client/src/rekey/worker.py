@@ -25,6 +25,7 @@ from rekey.retry import pause_s
 from rekey.spans import following, led_by
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import (
+    RemoteSecretVersion,
     RemoteVersion,
     Version,
     check_probe,
@@ -35,7 +36,7 @@ from rekey_core.contracts import (
     Stop,
 )
 from rekey_core.envelope import BusMessage, Stored
-from rekey_core.errors import MalformedError, RefusedError, RekeyError, StaleReadError
+from rekey_core.errors import MalformedError, RecordError, RefusedError, RekeyError, StaleReadError
 from rekey_core.readers import open_notice, open_stop
 from rekey_core.tracecontext import Attribute, Attributes
 from rekey_core.trust import Trust
@@ -220,7 +221,7 @@ class KeyWorker:
         if notice.as_of < oldest or (notice.as_of == oldest and message.sequence < self.key.place):
             raise StaleReadError(f"notice of {notice.key} is as of {notice.as_of}, seen before was {oldest}")
         self.key.place = message.sequence
-        self.key.release = notice.release
+        self.key.algorithm, self.key.release = notice.algorithm, notice.release
         believed = believe(notice, self._ports.trust.current)
         if believed.doubts:
             believed = believe(notice, await self._ports.trust.refresh())
@@ -261,6 +262,14 @@ class KeyWorker:
             proof = await self._ports.requests.probe(self.key.name, current.version, "switched")
             check_probe(current.fact, current.public, proof, "switched", instance)
             current.switched = proof
+        elif isinstance(current, RemoteSecretVersion):
+            name, number = self.key.name, current.version
+            delivery, value = await self._ports.requests.confirmation(name, number, "switched")
+            if delivery != current.delivery:
+                raise RecordError(
+                    f"{name}@{number}: confirmed for delivery {delivery}, it was {current.delivery}"
+                )
+            current.switched = value
         else:
             current.confirm_switch(instance)
 

@@ -27,8 +27,8 @@ from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
 from rekey_core.errors import SchemaError, SignatureError
 from rekey_core.fold import KeyState
-from rekey_core.jwk import verify_es256
 from rekey_core.lifecycle import VersionState
+from rekey_core.signatures import public_key_of, verify_signature
 
 LEASE_MARGIN_S: Final = 2  # how much longer than its lease an instance is waited for
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(
@@ -171,7 +171,8 @@ def _probed(probe: ProbeSignature, fact: Generated, phase: Phase, instance: str)
     context = VersionContext(fact.env, fact.key, fact.version, fact.algorithm, fact.release, fact.epoch)
     message = probe_message(context, phase, instance, probe.nonce)
     try:
-        verify_es256(b64u_decode(fact.spki or ""), message, b64u_decode(probe.signature))
+        public = public_key_of(fact.algorithm, b64u_decode(fact.spki or ""))
+        verify_signature(fact.algorithm, public, message, b64u_decode(probe.signature))
     except (SchemaError, SignatureError):
         return False
     return True

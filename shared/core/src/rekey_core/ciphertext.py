@@ -22,8 +22,8 @@ OVERHEAD_BYTES: Final = 33  # what a ciphertext is longer than its plaintext
 _TINK: Final = 0x01  # Tink's output prefix type TINK, also the version of the format
 _PREFIX: Final = Struct(">BI")
 _PREFIX_BYTES: Final = _PREFIX.size
-_NONCE_BYTES: Final = 12  # SP 800-38D §8.2.2: random, so at most 2^32 under one key
-_NONCE_END: Final = _PREFIX_BYTES + _NONCE_BYTES
+NONCE_BYTES: Final = 12  # SP 800-38D §8.2.2: random, so at most 2^32 under one key
+_NONCE_END: Final = _PREFIX_BYTES + NONCE_BYTES
 _VERSION_SECRET_BYTES: Final = 64  # an exportable version (DESIGN §5)
 _AES_KEY_BYTES: Final = 32
 _MAX_KEY_ID: Final = 0xFFFF_FFFF
@@ -74,13 +74,35 @@ def parse_key_id(ciphertext: bytes) -> int:
     return key_id
 
 
+def assemble(key_id: int, nonce: bytes, sealed: bytes) -> bytes:
+    """A ciphertext from its parts: what the HSM encrypted under this nonce, tag at the end.
+
+    Raises:
+        ValueError: the key id is not in 1 … 2^32-1, or the nonce is not 12 bytes.
+    """
+    if len(nonce) != NONCE_BYTES:
+        raise ValueError(f"expected a nonce of {NONCE_BYTES} bytes, found {len(nonce)}")
+    return prefix_of(key_id) + nonce + sealed
+
+
+def take_apart(key_id: int, ciphertext: bytes) -> tuple[bytes, bytes]:
+    """Nonce and what was encrypted under it, tag at the end.
+
+    Raises:
+        CiphertextError: not a ciphertext, or under another key id.
+    """
+    if (found := parse_key_id(ciphertext)) != key_id:
+        raise CiphertextError(f"expected a ciphertext under key id {key_id}, found {found}")
+    return ciphertext[_PREFIX_BYTES:_NONCE_END], ciphertext[_NONCE_END:]
+
+
 def encrypt(aead: AESGCM, key_id: int, plaintext: bytes, aad: bytes) -> bytes:
     """A ciphertext under a fresh random nonce.
 
     Raises:
         ValueError: the key id is not in 1 … 2^32-1.
     """
-    nonce = secrets.token_bytes(_NONCE_BYTES)
+    nonce = secrets.token_bytes(NONCE_BYTES)
     return b"".join((prefix_of(key_id), nonce, aead.encrypt(nonce, plaintext, aad)))
 
 

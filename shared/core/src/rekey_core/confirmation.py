@@ -18,6 +18,9 @@ from rekey_core.secret import Secret
 
 SECRET_BYTES: Final = 64  # an exportable version: the MAC is under all 64, applications use 0-31 (DESIGN §5)
 PROBE_PREFIX: Final = lp("rekey-probe@v1")  # nothing that starts with it is signed on a dependent's request
+MAC_PREFIX: Final = lp(
+    "rekey-mac@v1"
+)  # everything that is MACed inside the HSM for a dependent starts with it
 
 Phase = Literal["installed", "switched"]
 
@@ -53,6 +56,15 @@ def probe_message(context: VersionContext, phase: Phase, instance: str, nonce: s
     return PROBE_PREFIX + lp(*context.parts(), phase, instance, nonce)
 
 
+def application_mac_input(message: bytes) -> bytes:
+    """What the HSM MACs for a dependent under a key that never leaves it.
+
+    Commitment and confirmations of such a key are MACs under the same key. No label of ours is a prefix of another, so
+    no message of a dependent is ever the input of one of those: not by a check that could be missing, but by this form.
+    """
+    return MAC_PREFIX + message
+
+
 def record_mac_input(
     context: VersionContext, key_id: int, blob_sha256: str, commitment: str, cause: str
 ) -> bytes:
@@ -69,6 +81,15 @@ def commit(key: Secret, data: bytes) -> bytes:
     if len(key) != SECRET_BYTES:
         raise ValueError(f"expected a secret of {SECRET_BYTES} bytes, found {len(key)}")
     return hmac.digest(key.reveal(), data, "sha256")
+
+
+def secret_commitment(context: VersionContext, mac: bytes) -> str:
+    """What commits to a secret, from its MAC over ``commitment_input``.
+
+    The MAC itself where the secret leaves the HSM. Where it never does, the SHA-256 of the check value: a CMAC (NIST
+    SP 800-38B) under an AES key, an HMAC-SHA256 under an HMAC key.
+    """
+    return mac.hex() if context.release is not Release.NEVER else hashlib.sha256(mac).hexdigest()
 
 
 def check(value: bytes, expected_sha256: str) -> None:

@@ -14,9 +14,8 @@ from rekey_core.contracts import AnyCommand, Command, Fact, Generated, Register,
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
 from rekey_core.errors import AuthorityError, NotInScopeError, SchemaError, SignatureError
-from rekey_core.jwk import p256_key
-from rekey_core.names import Algorithm
 from rekey_core.policy import check_registration, class_named
+from rekey_core.signatures import SCHEMES, public_key_of
 from rekey_core.trust import Trust
 
 MOMENT: Final = timedelta(microseconds=1)
@@ -93,14 +92,14 @@ def check_public_key(fact: Generated) -> None:
     """Return if an asymmetric version, and no other, has a public key, and is committed to it (DESIGN §5).
 
     Raises:
-        SchemaError: it is not so, or the key is none on P-256.
+        SchemaError: it is not so, or the key is not of the version's algorithm.
     """
     where = f"{fact.key}@{fact.version}"
-    if (fact.spki is None) is not (fact.algorithm is Algorithm.AES_256_GCM):
+    if (fact.spki is not None) is not (fact.algorithm in SCHEMES):
         raise SchemaError(f"{where}: a public key belongs to asymmetric versions, and only to them")
     if fact.spki is None:
         return
     spki = b64u_decode(fact.spki)
-    p256_key(spki)
+    public_key_of(fact.algorithm, spki)
     if spki_commitment(spki) != fact.commitment:
         raise SchemaError(f"{where}: the commitment is not the hash of the public key")

@@ -18,6 +18,7 @@
     │   ├── NotInstalledError       a lease was asked without proof of every version to hold
     │   ├── UsageRefusedError       the operation is not what the key is for
     │   ├── CiphertextError         not a ciphertext of this key and associated data
+    │   ├── MacError                not a MAC of this key over this data
     │   ├── NotEnrolledError        the dependent's transport key is not trusted in the HSM
     │   └── PolicyError             the class's policy does not allow it
     ├── MalformedError          set aside with an alarm, then terminated: not a message of ours
@@ -142,6 +143,10 @@ class UsageRefusedError(RefusedError):
 
 class CiphertextError(RefusedError):
     """Another format, another key, altered, or made with other associated data."""
+
+
+class MacError(RefusedError):
+    """Another format, another key, altered, or made over other data."""
 
 
 class NotEnrolledError(RefusedError):

@@ -45,7 +45,11 @@ class Algorithm(enum.StrEnum):
     """What a version is: cryptographic algorithm and length."""
 
     AES_256_GCM = "AES-256-GCM"
+    HMAC_SHA_256 = "HMAC-SHA-256"
     EC_P256 = "EC-P256"
+    EC_P384 = "EC-P384"
+    RSA_3072 = "RSA-3072"  # for RSASSA-PSS alone
+    ED25519 = "Ed25519"
 
 
 class Release(enum.StrEnum):

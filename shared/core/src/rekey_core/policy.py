@@ -1,11 +1,14 @@
-"""The two built-in classes, and what policy says about time.
+"""The built-in classes, what policy says about time, and what the HSM of this bundle cannot do.
 
-Cryptoperiods follow NIST SP 800-57 part 1 Rev 5 §5.3.6, table 1 (symmetric data-encryption key: originator usage at most
-2 years; private signature key: 1 to 3 years) and stay far below them, since a rotation costs nobody a request.
+Cryptoperiods follow NIST SP 800-57 part 1 Rev 5 §5.3.6, table 1 (symmetric data-encryption, authentication and
+key-wrapping keys: originator usage at most 2 years; private signature key: 1 to 3 years) and stay far below them, since a
+rotation costs nobody a request.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -14,6 +17,7 @@ from rekey_core.contracts import Model, Register
 from rekey_core.encoding import canonical_json, sha256_hex
 from rekey_core.errors import NotFoundError, PolicyError
 from rekey_core.names import Algorithm, Release
+from rekey_core.uses import USES, Use
 
 _DAY_S: Final = 24 * 3600
 MIN_DESTRUCTION_DELAY_S: Final = 7 * _DAY_S  # the floor of every class, as of AWS KMS (ScheduleKeyDeletion)
@@ -33,27 +37,38 @@ class KeyClass(Model):
     destruction_delay_s: Annotated[int, Field(ge=MIN_DESTRUCTION_DELAY_S)]  # in which it can be cancelled
 
 
+_HOUR_S: Final = 3600
+_LEASE_S: Final = 30
+
+
+def _class(name: str, algorithm: Algorithm, release: Release, days: int) -> KeyClass:
+    return KeyClass(
+        name=name,
+        algorithm=algorithm,
+        release=release,
+        cryptoperiod_s=days * _DAY_S,
+        rotation_deadline_s=_HOUR_S,
+        deadline_outcome="wait",
+        lease_s=_LEASE_S,
+        destruction_delay_s=30 * _DAY_S,
+    )
+
+
 CLASSES: Final[tuple[KeyClass, ...]] = (
-    KeyClass(
-        name="application-data",
-        algorithm=Algorithm.AES_256_GCM,
-        release=Release.TRUSTED_RECIPIENT,
-        cryptoperiod_s=90 * _DAY_S,
-        rotation_deadline_s=3600,
-        deadline_outcome="wait",
-        lease_s=30,
-        destruction_delay_s=30 * _DAY_S,
-    ),
-    KeyClass(
-        name="token-signing",
-        algorithm=Algorithm.EC_P256,
-        release=Release.NEVER,
-        cryptoperiod_s=30 * _DAY_S,
-        rotation_deadline_s=3600,
-        deadline_outcome="wait",
-        lease_s=30,
-        destruction_delay_s=30 * _DAY_S,
-    ),
+    _class("application-data", Algorithm.AES_256_GCM, Release.TRUSTED_RECIPIENT, 90),
+    _class("message-auth", Algorithm.HMAC_SHA_256, Release.TRUSTED_RECIPIENT, 90),
+    _class("data-key-wrapping", Algorithm.AES_256_GCM, Release.NEVER, 30),
+    _class("message-auth-hsm", Algorithm.HMAC_SHA_256, Release.NEVER, 90),
+    _class("token-signing", Algorithm.EC_P256, Release.NEVER, 30),
+    _class("token-signing-es384", Algorithm.EC_P384, Release.NEVER, 30),
+    _class("token-signing-ps256", Algorithm.RSA_3072, Release.NEVER, 30),
+    _class("token-signing-eddsa", Algorithm.ED25519, Release.NEVER, 30),
+)
+
+# What no profile of an HSM that this bundle is for can do; rekey_hsm.profile declares the same (a test compares).
+HSM_PROFILE: Final = "softhsm-2.6"
+UNSUPPORTED: Final[Mapping[Algorithm, str]] = MappingProxyType(
+    {Algorithm.ED25519: f"HSM profile {HSM_PROFILE} cannot wrap Ed25519 private keys"}
 )
 
 POLICY_DIGEST: Final = sha256_hex(canonical_json([c.model_dump(mode="json") for c in CLASSES]))
@@ -74,14 +89,23 @@ def class_named(name: str) -> KeyClass:
     return found
 
 
+def _use_of(key_class: KeyClass) -> Use:
+    return USES[key_class.algorithm, key_class.release]
+
+
 def check_registration(command: Register) -> int:
     """The cryptoperiod (seconds) that the key gets.
 
     Raises:
         NotFoundError: no such class.
-        PolicyError: a longer cryptoperiod than the class allows.
+        PolicyError: the HSM cannot have keys of this class, or a longer cryptoperiod than the class allows.
     """
     key_class = class_named(command.key_class)
+    if key_class.algorithm in UNSUPPORTED:
+        message = f"key {command.key}: class {key_class.name}: {UNSUPPORTED[key_class.algorithm]}"
+        same_use = (c for c in CLASSES if _use_of(c) == _use_of(key_class))
+        usable = ", ".join(c.name for c in same_use if c.algorithm not in UNSUPPORTED)
+        raise PolicyError(message, hint=f"register it with another class: {usable}")
     if command.cryptoperiod_s is not None and command.cryptoperiod_s > key_class.cryptoperiod_s:
         message = (
             f"key {command.key}: class {key_class.name} allows a cryptoperiod of at most {key_class.cryptoperiod_s} s, "

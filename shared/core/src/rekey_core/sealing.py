@@ -1,5 +1,6 @@
-"""Answers that only the asker opens: HPKE (RFC 9180 §5.1.1), ML-KEM-768+X25519, HKDF-SHA256, AES-256-GCM.
+"""Answers that only the asker opens, and requests that only the distributor does.
 
+HPKE (RFC 9180 §5.1.1) with ML-KEM-768+X25519, HKDF-SHA256 and AES-256-GCM.
 Who recorded the traffic must break both encapsulations; ``info`` binds an answer to exactly one request.
 """
 
@@ -21,10 +22,21 @@ from cryptography.hazmat.primitives.hpke import (
 
 from rekey_core.encoding import lp
 from rekey_core.errors import SchemaError, SignatureError
+from rekey_core.signing import SigningKey
 
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _MLKEM_BYTES: Final = 1184  # ML-KEM-768 encapsulation key (FIPS 203 §8)
 PUBLIC_BYTES: Final = _MLKEM_BYTES + 32  # and an X25519 public key (RFC 7748 §5)
+
+
+_MLKEM_SEED_BYTES: Final = 64  # d ‖ z (FIPS 203 §7.1)
+_X25519_BYTES: Final = 32
+_REQUESTS_LABEL: Final = b"rekey-request-sealing@v1"
+
+
+def request_info(env: str, dependent: str, instance: str, nonce: str, op: str) -> bytes:
+    """What the sealed part of a request is bound to: exactly that request."""
+    return lp("rekey-request@v1", env, dependent, instance, nonce, op)
 
 
 def seal_info(env: str, dependent: str, instance: str, nonce: str) -> bytes:
@@ -33,7 +45,7 @@ def seal_info(env: str, dependent: str, instance: str, nonce: str) -> bytes:
 
 
 class SealingKey:
-    """A key pair for one request."""
+    """A key pair: of one request, or of the distributor."""
 
     __slots__ = ("_mlkem", "_x25519")
 
@@ -44,6 +56,16 @@ class SealingKey:
     def generate(cls) -> SealingKey:
         """A fresh pair; it lives as long as its request."""
         return cls(MLKEM768PrivateKey.generate(), X25519PrivateKey.generate())
+
+    @classmethod
+    def of_service(cls, key: SigningKey) -> SealingKey:
+        """The pair to which requests to this service are sealed: the same in every replica, for all have its key.
+
+        It lives as long as the service's signing key: who steals that can open what was recorded under it.
+        """
+        seed = key.derive(_REQUESTS_LABEL, _MLKEM_SEED_BYTES + _X25519_BYTES).reveal()
+        mlkem = MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED_BYTES])
+        return cls(mlkem, X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED_BYTES:]))
 
     def public_bytes(self) -> bytes:
         """ML-KEM-768 key ‖ X25519 key, 1216 bytes."""
@@ -59,7 +81,7 @@ class SealingKey:
         try:
             return _SUITE.decrypt(sealed, private, info=info)
         except InvalidTag as error:
-            raise SignatureError("the answer is not sealed to this request, or is altered") from error
+            raise SignatureError("it is not sealed to this key and request, or is altered") from error
 
     def __repr__(self) -> str:
         return "SealingKey(…)"

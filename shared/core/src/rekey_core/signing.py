@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from rekey_core.errors import SignatureError
+from rekey_core.secret import Secret
 
 
 def key_id(public_raw: bytes) -> str:
@@ -64,6 +66,11 @@ class SigningKey:
     def sign(self, payload_type: str, payload: bytes) -> bytes:
         """64 bytes over the pre-authentication encoding."""
         return self._private.sign(pae(payload_type, payload))
+
+    def derive(self, label: bytes, length: int) -> Secret:
+        """A secret of its own for another purpose (HKDF-SHA256, RFC 5869): who has the key has it too, nobody else."""
+        hkdf = HKDF(hashes.SHA256(), length, salt=None, info=label)
+        return Secret(hkdf.derive(self._private.private_bytes_raw()))
 
     def __repr__(self) -> str:
         return f"SigningKey({self.key_id})"

@@ -6,7 +6,8 @@ the module. ``rekey_hsm.officer`` and ``rekey_hsm.founding`` are for enrolment a
 
 from rekey_hsm.distributor import DistributorHsm
 from rekey_hsm.generator import GeneratorHsm
-from rekey_hsm.labels import kek_label, record_mac_label
+from rekey_hsm.kinds import kek_label
+from rekey_hsm.labels import record_mac_label
 from rekey_hsm.values import Released, TokenSettings, WrappedKeyPair, WrappedSecret
 
 __all__ = [

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
-from pkcs11 import exceptions as p11
 from pkcs11.constants import Attribute, ObjectClass
 from pkcs11.types import Object
 
-from rekey_core.errors import HsmError, NotEnrolledError, RecordError
-from rekey_core.names import Algorithm
+from rekey_core.errors import CiphertextError, MacError, NotEnrolledError, RecordError
+from rekey_core.names import Algorithm, Release
 from rekey_hsm import keys
-from rekey_hsm.halves import distributor_half
 from rekey_hsm.handles import HandleCache
-from rekey_hsm.labels import (
-    KEK_PREFIX,
-    probe_label,
-    require_kek,
-    transport_label,
-)
-from rekey_hsm.probes import Probe, check_probe
-from rekey_hsm.profile import HsmProfile
-from rekey_hsm.selftest import prove_locks, prove_unwrap
-from rekey_hsm.templates import (
-    TRANSPORT_KEY,
-    WRAPPED_SECRET_BYTES,
-)
+from rekey_hsm.kinds import Kind, require_kek
+from rekey_hsm.labels import transport_label
+from rekey_hsm.proving import NOT_OPENED, open_proved, prove_key, prove_keys
+from rekey_hsm.templates import TRANSPORT_KEY
 from rekey_hsm.thread import on_hsm_thread
 from rekey_hsm.token import Token, find_one
 from rekey_hsm.values import Released, TokenSettings
@@ -37,17 +27,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 MAX_RECIPIENTS: Final = 1024  # transport keys kept by handle
-# What modules answer when RFC 5649's integrity check fails; SoftHSM says only "general error".
-_NOT_OPENED: Final = (
-    p11.GeneralError,
-    p11.FunctionFailed,
-    p11.WrappedKeyInvalid,
-    p11.WrappedKeyLenRange,
-    p11.EncryptedDataInvalid,
-    p11.EncryptedDataLenRange,
-    p11.ArgumentsBad,
-)
-Unwrap = Callable[[Object, bytes, HsmProfile], Object]
+_GCM_NONCE_BYTES: Final = 12
 
 
 class DistributorHsm:
@@ -71,7 +51,7 @@ class DistributorHsm:
         Raises:
             HsmError: not the token, module or templates that were founded, or a wrong PIN.
         """
-        return await on_hsm_thread(lambda: cls(_open(settings), max_handles=max_handles))
+        return await on_hsm_thread(lambda: cls(open_proved(settings), max_handles=max_handles))
 
     async def verify_record_mac(self, mac_key: str, data: bytes, mac: bytes) -> None:
         """Check the generator's MAC over a record.
@@ -95,19 +75,21 @@ class DistributorHsm:
         recipient: str,
         recipient_spki_sha256: str,
         mac_inputs: Sequence[bytes],
+        algorithm: Algorithm = Algorithm.AES_256_GCM,
     ) -> Released:
         """Open a secret inside the token, wrap it to the recipient's trusted key, compute the MACs under it.
 
         Raises:
             RecordError: the blob is not a 64-byte secret wrapped under that KEK.
             NotEnrolledError: the token has no trusted transport key of that recipient and hash.
+            ValueError: the KEK is not for secrets of this algorithm that go to trusted recipients.
         """
-        require_kek(kek, Algorithm.AES_256_GCM)
-        _require_secret_blob(kek, blob)
+        kind = require_kek(kek, algorithm, Release.TRUSTED_RECIPIENT)
+        _require_length(kek, kind, blob)
 
         def release() -> Released:
             transport = self._recipient(recipient, recipient_spki_sha256)
-            secret = self._unwrap(kek, blob, keys.unwrap_secret)
+            secret = self._unwrap(kek, blob, kind)
             with keys.destroyed_after(secret):
                 wrapped = keys.wrap_to(transport, secret, self._token.profile)
                 macs = tuple(keys.mac(secret, data, self._token.profile) for data in mac_inputs)
@@ -116,22 +98,108 @@ class DistributorHsm:
         return await self._do("releasing a secret", release)
 
     async def sign(self, kek: str, blob: bytes, algorithm: Algorithm, message: bytes) -> bytes:
-        """ES256 inside the token: r || s, 32 bytes each (RFC 7518 §3.4); the opened key is kept by handle.
+        """A signature inside the token by the scheme of the algorithm; the opened key is kept by handle.
 
         Raises:
-            RecordError: the blob is not a P-256 private key wrapped under that KEK.
-            ValueError: the algorithm is not one of signatures.
+            RecordError: the blob is not a private key of this algorithm wrapped under that KEK.
+            ValueError: the KEK is not for private keys of this algorithm.
         """
-        if algorithm is not Algorithm.EC_P256:
+        kind = require_kek(kek, algorithm, Release.NEVER)
+        if not kind.is_private:
             error = f"{algorithm.value} is not an algorithm of signatures"
             raise ValueError(error)
-        require_kek(kek, algorithm)
 
         def sign() -> bytes:
-            key = self._handles.get(kek, blob, lambda: self._unwrap(kek, blob, keys.unwrap_ec))
-            return keys.ecdsa(key, message, self._token.profile)
+            key = self._opened(kek, blob, kind)
+            if not keys.is_of(key, algorithm):
+                text = f"wrapped key under {kek} is not of {algorithm.value}"
+                raise RecordError(text)
+            return keys.sign(key, algorithm, message, self._token.profile)
 
         return await self._do("signing", sign)
+
+    async def macs(
+        self, kek: str, blob: bytes, algorithm: Algorithm, inputs: Sequence[bytes]
+    ) -> tuple[bytes, ...]:
+        """MACs inside the token under a secret that never leaves it: CMAC by an AES key, else HMAC-SHA256.
+
+        Raises:
+            RecordError: the blob is not such a secret wrapped under that KEK.
+            ValueError: the KEK is not for secrets of this algorithm that never leave.
+        """
+        kind = require_kek(kek, algorithm, Release.NEVER)
+        if kind.is_private:
+            error = f"{algorithm.value} is not an algorithm of secrets"
+            raise ValueError(error)
+        _require_length(kek, kind, blob)
+
+        def compute() -> tuple[bytes, ...]:
+            key = self._opened(kek, blob, kind)
+            return tuple(keys.prove(key, kind, data, self._token.profile) for data in inputs)
+
+        return await self._do("computing a mac", compute)
+
+    async def verify_mac(self, kek: str, blob: bytes, data: bytes, mac: bytes) -> None:
+        """Check an HMAC-SHA256 inside the token.
+
+        Raises:
+            MacError: it is not the MAC of the data.
+            RecordError, ValueError: as ``macs``.
+        """
+        kind = require_kek(kek, Algorithm.HMAC_SHA_256, Release.NEVER)
+        _require_length(kek, kind, blob)
+
+        def verify() -> bool:
+            return keys.verify_mac(self._opened(kek, blob, kind), data, mac, self._token.profile)
+
+        if not await self._do("verifying a mac", verify):
+            message = "the MAC is altered or was made over other data"
+            raise MacError(message)
+
+    async def encrypt(self, kek: str, blob: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+        """AES-256-GCM inside the token; the tag is the last 16 bytes. The nonce must be new under this key.
+
+        Raises:
+            RecordError: the blob is not an AES key wrapped under that KEK.
+            ValueError: the KEK is not for AES keys that never leave.
+        """
+        kind = require_kek(kek, Algorithm.AES_256_GCM, Release.NEVER)
+        _require_length(kek, kind, blob)
+
+        def encrypt() -> bytes:
+            key = self._opened(kek, blob, kind)
+            return keys.encrypt(key, nonce, plaintext, aad, self._token.profile)
+
+        return await self._do("encrypting", encrypt)
+
+    async def decrypt(self, kek: str, blob: bytes, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
+        """The inverse.
+
+        Raises:
+            CiphertextError: altered, of another key, or made with other associated data.
+            RecordError, ValueError: as ``encrypt``.
+        """
+        kind = require_kek(kek, Algorithm.AES_256_GCM, Release.NEVER)
+        _require_length(kek, kind, blob)
+
+        def decrypt() -> bytes:
+            key = self._opened(kek, blob, kind)
+            try:
+                return keys.decrypt(key, nonce, sealed, aad, self._token.profile)
+            except NOT_OPENED as error:
+                self._prove_decrypts(key)
+                message = "the ciphertext is altered or was made with other associated data"
+                raise CiphertextError(message) from error
+
+        return await self._do("decrypting", decrypt)
+
+    def _prove_decrypts(self, key: Object) -> None:
+        """What does not open is wrong if the key opens what it makes: else the token is, and its error goes on."""
+        nonce, profile = secrets.token_bytes(_GCM_NONCE_BYTES), self._token.profile
+        keys.decrypt(key, nonce, keys.encrypt(key, nonce, b"proof", b"", profile), b"", profile)
+
+    def _opened(self, kek: str, blob: bytes, kind: Kind) -> Object:
+        return self._handles.get(kek, blob, lambda: self._unwrap(kek, blob, kind))
 
     async def forget(self, blob_digests: Iterable[str]) -> None:
         """Destroy the kept handles of blobs by SHA-256 (hex): nothing signs with them without opening them again."""
@@ -140,7 +208,7 @@ class DistributorHsm:
 
     async def prove(self) -> None:
         """Readiness: the token is the founded one and every key of it works."""
-        await self._do("proving the token", lambda: _prove(self._token))
+        await self._do("proving the token", lambda: prove_keys(self._token))
 
     async def close(self) -> None:
         """Log the process out of the token; the opened keys are gone."""
@@ -149,13 +217,13 @@ class DistributorHsm:
     async def _do(self, doing: str, operation: Callable[[], T]) -> T:
         return await on_hsm_thread(lambda: self._token.guard(doing, operation))
 
-    def _unwrap(self, kek: str, blob: bytes, unwrap: Unwrap) -> Object:
+    def _unwrap(self, kek: str, blob: bytes, kind: Kind) -> Object:
         """Open the blob; when that fails and the KEK still opens its probe, it is the blob that is wrong."""
         half = self._token.key(kek)
         try:
-            return unwrap(half, blob, self._token.profile)
-        except _NOT_OPENED as error:
-            _prove_one(self._token, kek)
+            return keys.unwrap(half, blob, kind, self._token.profile)
+        except NOT_OPENED as error:
+            prove_key(self._token, kek)
             message = f"wrapped key does not open under {kek}"
             raise RecordError(message) from error
 
@@ -188,57 +256,7 @@ class DistributorHsm:
         return hashlib.sha256(keys.rsa_spki(key)).hexdigest(), key
 
 
-def _require_secret_blob(kek: str, blob: bytes) -> None:
-    if len(blob) != WRAPPED_SECRET_BYTES:
-        message = f"wrapped secret under {kek} has {len(blob)} bytes, expected {WRAPPED_SECRET_BYTES}"
+def _require_length(kek: str, kind: Kind, blob: bytes) -> None:
+    if len(blob) != kind.wrapped_bytes:
+        message = f"wrapped secret under {kek} has {len(blob)} bytes, expected {kind.wrapped_bytes}"
         raise RecordError(message)
-
-
-def _open(settings: TokenSettings) -> Token:
-    token = Token.open(settings)
-    with token.closed_on_error():
-        token.guard("reading its keys back", lambda: _read_back(token))
-        token.guard("proving the token", lambda: _prove(token))
-        token.guard("proving the profile", lambda: _prove_profile(token))
-    return token
-
-
-def _read_back(token: Token) -> None:
-    for label in token.founded():
-        keys.read_back(token.key(label), distributor_half(label), label)
-
-
-def _prove_profile(token: Token) -> None:
-    prove_locks(token.session)
-    session = token.writable()
-    try:
-        for label in token.labels(KEK_PREFIX):
-            kek = find_one(session, {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}, label)
-            if kek is None:
-                message = f"token {token.name}: {label} is gone"
-                raise HsmError(message)
-            prove_unwrap(session, kek, label, _probe(token, label), token.profile)
-    finally:
-        session.close()
-
-
-def _prove(token: Token) -> None:
-    token.require_same()
-    for label in token.founded():
-        _prove_one(token, label)
-
-
-def _prove_one(token: Token, label: str) -> None:
-    try:
-        check_probe(token.key(label), label, _probe(token, label), token.profile)
-    except _NOT_OPENED as error:
-        message = f"{label} on token {token.name} does not open what was wrapped for it"
-        raise HsmError(message, hint="the token's keys are damaged, or not of this ceremony") from error
-
-
-def _probe(token: Token, label: str) -> Probe:
-    note = token.find(ObjectClass.DATA, probe_label(label))
-    if note is None:
-        message = f"token {token.name} has no probe of {label}"
-        raise HsmError(message, hint="the HSM ceremony was not finished: run it again")
-    return Probe.from_json(note[Attribute.VALUE])

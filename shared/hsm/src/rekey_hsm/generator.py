@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
 from rekey_core.names import Algorithm
 from rekey_hsm import keys
 from rekey_hsm.halves import generator_half
-from rekey_hsm.labels import KEK_PREFIX, require_kek
-from rekey_hsm.probes import make_probe
-from rekey_hsm.selftest import prove_locks, prove_wrap
+from rekey_hsm.kinds import KEK_PREFIX, kind_of, require_kek
+from rekey_hsm.maker import make_in_own_process, make_pair
+from rekey_hsm.selftest import prove_half, prove_locks, prove_wrap
 from rekey_hsm.thread import on_hsm_thread
 from rekey_hsm.token import Token
 from rekey_hsm.values import TokenSettings, WrappedKeyPair, WrappedSecret
@@ -27,6 +28,7 @@ class GeneratorHsm:
 
     def __init__(self, token: Token) -> None:
         self._token = token
+        self._one_maker = asyncio.Lock()  # each is busy with one processor for all of its life
 
     @classmethod
     async def open(cls, settings: TokenSettings) -> GeneratorHsm:
@@ -37,15 +39,19 @@ class GeneratorHsm:
         """
         return await on_hsm_thread(lambda: cls(_open(settings)))
 
-    async def make_secret(self, kek: str, commitment_input: bytes) -> WrappedSecret:
-        """Make a 64-byte secret inside the token, commit to it (HMAC-SHA256 under all of it), wrap it."""
-        require_kek(kek, Algorithm.AES_256_GCM)
+    async def make_secret(self, kek: str, algorithm: Algorithm, commitment_input: bytes) -> WrappedSecret:
+        """Make a secret of the KEK's kind inside the token, commit to it by a MAC under all of it, wrap it.
+
+        Raises:
+            ValueError: the KEK is not for secrets of this algorithm.
+        """
+        kind = require_kek(kek, algorithm)
 
         def make() -> WrappedSecret:
             half = self._token.key(kek)
-            secret = keys.new_secret(self._token.session)
+            secret = keys.new_key(self._token.session, kind)
             with keys.destroyed_after(secret):
-                commitment = keys.mac(secret, commitment_input, self._token.profile)
+                commitment = keys.prove(secret, kind, commitment_input, self._token.profile)
                 return WrappedSecret(keys.wrap(half, secret, self._token.profile), commitment)
 
         return await self._do("making a secret", make)
@@ -53,21 +59,20 @@ class GeneratorHsm:
     async def make_key_pair(self, kek: str, algorithm: Algorithm) -> WrappedKeyPair:
         """Make a key pair inside the token, wrap its private half (PKCS#8), read its public half.
 
+        An RSA pair takes seconds, in which the token answers nobody else in the same process: a process of its own
+        makes it, so that other keys and the proof of readiness do not wait.
+
         Raises:
-            ValueError: the algorithm is not one of key pairs.
+            ValueError: the KEK is not for key pairs of this algorithm.
         """
-        if algorithm is not Algorithm.EC_P256:
+        kind = require_kek(kek, algorithm)
+        if not kind.is_private:
             message = f"{algorithm.value} is not an algorithm of key pairs"
             raise ValueError(message)
-        require_kek(kek, algorithm)
-
-        def make() -> WrappedKeyPair:
-            half = self._token.key(kek)
-            public, private = keys.new_ec_pair(self._token.session)
-            with keys.destroyed_after(public, private):
-                return WrappedKeyPair(keys.wrap(half, private, self._token.profile), keys.ec_spki(public))
-
-        return await self._do("making a key pair", make)
+        if kind.key_type == "rsa":
+            async with self._one_maker:
+                return await make_in_own_process(self._token.settings, kek, algorithm)
+        return await self._do("making a key pair", lambda: make_pair(self._token, kek, algorithm))
 
     async def record_mac(self, mac_key: str, data: bytes) -> bytes:
         """HMAC-SHA256 over a record; this token can make it, only the distributor's can check it."""
@@ -108,6 +113,10 @@ def _prove_profile(token: Token) -> None:
 
 
 def _prove(token: Token) -> None:
+    """Every half does what it may: a KEK wraps (what, does not matter to it), a MAC key makes MACs."""
     token.require_same()
     for label in token.founded():
-        make_probe(token.session, token.key(label), label, token.profile)
+        if kind_of(label) is None:
+            keys.mac(token.key(label), label.encode(), token.profile)
+        else:
+            prove_half(token.session, token.key(label), label, token.profile)

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from rekey_hsm.labels import is_ec_kek, is_secret_kek
-from rekey_hsm.templates import (
-    DISTRIBUTOR_MAC,
-    GENERATOR_KEK,
-    GENERATOR_MAC,
-    UNWRAP_EC,
-    UNWRAP_SECRET,
-    Template,
-    distributor_kek,
-)
+from rekey_hsm.kinds import kind_of
+from rekey_hsm.templates import DISTRIBUTOR_MAC, GENERATOR_KEK, GENERATOR_MAC, Template, distributor_kek
 
 
 def generator_half(label: str) -> Template:
     """The generator's: wraps, or makes MACs."""
-    return GENERATOR_KEK if is_secret_kek(label) or is_ec_kek(label) else GENERATOR_MAC
+    return GENERATOR_MAC if kind_of(label) is None else GENERATOR_KEK
 
 
 def distributor_half(label: str) -> Template:
     """The distributor's: unwraps as the template says, or checks MACs."""
-    if is_secret_kek(label):
-        return distributor_kek(UNWRAP_SECRET)
-    if is_ec_kek(label):
-        return distributor_kek(UNWRAP_EC)
-    return DISTRIBUTOR_MAC
+    kind = kind_of(label)
+    return DISTRIBUTOR_MAC if kind is None else distributor_kek(kind.unwrap)

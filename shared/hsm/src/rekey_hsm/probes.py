@@ -10,19 +10,18 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from pkcs11.types import Object, Session
 
-from rekey_core.errors import HsmError
+from rekey_core.errors import HsmError, SignatureError
+from rekey_core.signatures import verify_signature
 from rekey_hsm import keys
-from rekey_hsm.labels import is_ec_kek, is_secret_kek
+from rekey_hsm.kinds import Kind, Proof, kind_of
 from rekey_hsm.profile import HsmProfile
 
-_P256_BYTES: Final = 32
+_PROBE_RSA_BITS: Final = 2048  # protects nothing, and is made several times faster than 3072
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,18 @@ class Probe:
 
 
 def make_probe(session: Session, half: Object, label: str, profile: HsmProfile) -> Probe:
-    """Use the generator's half of that label."""
-    if is_secret_kek(label):
-        secret = keys.new_secret(session)
+    """Use the generator's half of that label. An RSA key takes a while."""
+    kind = kind_of(label)
+    if kind is None:
+        return Probe(b"", keys.mac(half, label.encode(), profile))
+    if kind.proof is not Proof.SIGNATURE:
+        secret = keys.new_key(session, kind)
         with keys.destroyed_after(secret):
-            return Probe(keys.wrap(half, secret, profile), keys.mac(secret, label.encode(), profile))
-    if is_ec_kek(label):
-        public, private = keys.new_ec_pair(session)
-        with keys.destroyed_after(public, private):
-            return Probe(keys.wrap(half, private, profile), keys.ec_spki(public))
-    return Probe(b"", keys.mac(half, label.encode(), profile))
+            check = keys.prove(secret, kind, label.encode(), profile)
+            return Probe(keys.wrap(half, secret, profile), check)
+    public, private = keys.new_pair(session, kind.algorithms[0], rsa_bits=_PROBE_RSA_BITS)
+    with keys.destroyed_after(public, private):
+        return Probe(keys.wrap(half, private, profile), keys.spki_of(public, kind.algorithms[0]))
 
 
 def check_probe(half: Object, label: str, probe: Probe, profile: HsmProfile) -> None:
@@ -70,28 +71,27 @@ def check_probe(half: Object, label: str, probe: Probe, profile: HsmProfile) -> 
     Raises:
         HsmError: the two halves are not of one key, or the key does not do what it is for.
     """
-    if is_secret_kek(label):
-        secret = keys.unwrap_secret(half, probe.blob, profile)
-        with keys.destroyed_after(secret):
-            proved = keys.mac(secret, label.encode(), profile) == probe.check
-    elif is_ec_kek(label):
-        private = keys.unwrap_ec(half, probe.blob, profile)
-        with keys.destroyed_after(private):
-            proved = _verifies(probe.check, label.encode(), keys.ecdsa(private, label.encode(), profile))
-    else:
+    kind = kind_of(label)
+    if kind is None:
         proved = keys.verify_mac(half, label.encode(), probe.check, profile)
+    else:
+        key = keys.unwrap(half, probe.blob, kind, profile)
+        with keys.destroyed_after(key):
+            proved = _proves(key, kind, label.encode(), probe.check, profile)
     if not proved:
         message = f"the halves of {label} on the two tokens are not of one key"
         raise HsmError(message, hint="a new epoch is needed: run the HSM ceremony")
 
 
-def _verifies(spki: bytes, message: bytes, signature: bytes) -> bool:
-    public = load_der_public_key(spki)
-    if not isinstance(public, EllipticCurvePublicKey):
+def _proves(key: Object, kind: Kind, message: bytes, check: bytes, profile: HsmProfile) -> bool:
+    if kind.proof is not Proof.SIGNATURE:
+        return keys.prove(key, kind, message, profile) == check
+    algorithm = kind.algorithms[0]
+    public = load_der_public_key(check)
+    if not isinstance(public, EllipticCurvePublicKey | RSAPublicKey):
         return False
-    r, s = (int.from_bytes(part, "big") for part in (signature[:_P256_BYTES], signature[_P256_BYTES:]))
     try:
-        public.verify(encode_dss_signature(r, s), message, ECDSA(SHA256()))
-    except InvalidSignature:
+        verify_signature(algorithm, public, message, keys.sign(key, algorithm, message, profile))
+    except SignatureError:
         return False
     return True

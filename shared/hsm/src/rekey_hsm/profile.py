@@ -13,6 +13,7 @@ from pkcs11 import _pkcs11
 from pkcs11.mechanisms import MGF, Mechanism
 
 from rekey_core.errors import HsmError
+from rekey_core.names import Algorithm
 
 Library: TypeAlias = _pkcs11.lib
 
@@ -28,9 +29,14 @@ class HsmProfile:
     oaep_mechanism: Mechanism
     oaep: tuple[Mechanism, MGF, None]  # hash, mask, no label
     mac: Mechanism
+    cmac: Mechanism
+    gcm: Mechanism  # nonce and associated data given, tag of 16 bytes at the end
     ecdsa: Mechanism  # over a digest made outside
+    pss: Mechanism  # hashes inside
+    pss_parameters: tuple[Mechanism, MGF, int]  # hash, mask, bytes of salt (RFC 7518 §3.5)
     agreement: Mechanism
     derivation: Mechanism
+    cannot_wrap: frozenset[Algorithm]  # no class of keys may be of these; rekey_core.policy says the same
 
 
 SOFTHSM_2_6: Final = HsmProfile(
@@ -41,9 +47,14 @@ SOFTHSM_2_6: Final = HsmProfile(
     oaep_mechanism=Mechanism.RSA_PKCS_OAEP,
     oaep=(Mechanism.SHA_1, MGF.SHA1, None),
     mac=Mechanism.SHA256_HMAC,
+    cmac=Mechanism.AES_CMAC,
+    gcm=Mechanism.AES_GCM,
+    pss=Mechanism.SHA256_RSA_PKCS_PSS,
+    pss_parameters=(Mechanism.SHA256, MGF.SHA256, 32),
     ecdsa=Mechanism.ECDSA,
     agreement=Mechanism.ECDH1_DERIVE,
     derivation=Mechanism.AES_CBC_ENCRYPT_DATA,
+    cannot_wrap=frozenset({Algorithm.ED25519}),  # answers KeyNotWrappable; 2.7.0 can
 )
 PROFILES: Final = (SOFTHSM_2_6,)
 

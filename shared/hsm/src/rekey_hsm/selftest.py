@@ -6,7 +6,8 @@ SoftHSM enforces all of it in software; the same test on another module says whe
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from pkcs11 import exceptions as p11
@@ -16,20 +17,27 @@ from pkcs11.types import Key, Object, Session, UnwrapMixin
 
 from rekey_core.errors import HsmError
 from rekey_hsm import keys
-from rekey_hsm.labels import is_ec_kek, is_secret_kek
+from rekey_hsm.kinds import KINDS, Kind, kind_of
 from rekey_hsm.probes import Probe
 from rekey_hsm.profile import HsmProfile
 from rekey_hsm.templates import (
     NOT_OF_A_PRIVATE_KEY,
     SECRET_BYTES,
-    UNWRAP_EC,
-    UNWRAP_SECRET,
     WRAPPED_SECRET_BYTES,
     Template,
 )
 
 _LOCKED_CODE: Final = "0x1b"  # CKR_ACTION_PROHIBITED, which python-pkcs11 does not name
 _OTHER_MAC: Final = (Mechanism.SHA512_HMAC,)
+_OTHER_TYPE: Final[Mapping[object, KeyType]] = MappingProxyType(
+    {
+        KeyType.EC: KeyType.RSA,
+        KeyType.RSA: KeyType.EC,
+        KeyType.AES: KeyType.GENERIC_SECRET,
+        KeyType.GENERIC_SECRET: KeyType.AES,
+    }
+)
+_SECRET: Final = KINDS[0]  # something to wrap
 
 
 def prove_locks(session: Session) -> None:
@@ -38,7 +46,7 @@ def prove_locks(session: Session) -> None:
     Raises:
         HsmError: the token allows what the template forbids.
     """
-    secret = keys.new_secret(session)
+    secret = keys.new_key(session, _SECRET)
     with keys.destroyed_after(secret):
 
         def modify() -> None:
@@ -49,21 +57,32 @@ def prove_locks(session: Session) -> None:
         _must_refuse("reading a secret", lambda: secret[Attribute.VALUE], p11.AttributeSensitive)
 
 
+def prove_half(session: Session, kek: Object, label: str, profile: HsmProfile) -> None:
+    """The generator's KEK wraps by RFC 5649.
+
+    Raises:
+        HsmError: the wrapped form has another length.
+    """
+    secret = keys.new_key(session, _SECRET)
+    with keys.destroyed_after(secret):
+        length = len(keys.wrap(kek, secret, profile))
+    if length != WRAPPED_SECRET_BYTES:
+        message = f"{label}: {SECRET_BYTES} bytes wrap to {length}, expected {WRAPPED_SECRET_BYTES}"
+        raise HsmError(message, hint="the module pads otherwise than RFC 5649: correct its profile")
+
+
 def prove_wrap(session: Session, kek: Object, label: str, profile: HsmProfile) -> None:
     """The generator's KEK wraps by RFC 5649 and by nothing else.
 
     Raises:
         HsmError: the wrapped form has another length, or another mechanism is accepted.
     """
-    secret = keys.new_secret(session)
+    prove_half(session, kek, label, profile)
+    secret = keys.new_key(session, _SECRET)
     with keys.destroyed_after(secret):
-        length = len(keys.wrap(kek, secret, profile))
-        if length != WRAPPED_SECRET_BYTES:
-            message = f"{label}: {SECRET_BYTES} bytes wrap to {length}, expected {WRAPPED_SECRET_BYTES}"
-            raise HsmError(message, hint="the module pads otherwise than RFC 5649: correct its profile")
         _must_refuse(
             f"{label}: wrapping by another mechanism",
-            lambda: kek.wrap_key(secret, mechanism=Mechanism.AES_KEY_WRAP),  # type: ignore[attr-defined]  # wrap() above proved it
+            lambda: kek.wrap_key(secret, mechanism=Mechanism.AES_KEY_WRAP),  # type: ignore[attr-defined]  # prove_half() proved it
             p11.MechanismInvalid,
         )
 
@@ -81,7 +100,11 @@ def prove_unwrap(session: Session, kek: Object, label: str, probe: Probe, profil
     Raises:
         HsmError: the token opens it as something else.
     """
-    template = UNWRAP_EC if is_ec_kek(label) else UNWRAP_SECRET
+    kind = kind_of(label)
+    if kind is None:
+        message = f"{label} is not a kek"
+        raise ValueError(message)
+    template = kind.unwrap
     for attribute in template:
         changed = _otherwise(template, attribute)
         _must_refuse(
@@ -89,8 +112,8 @@ def prove_unwrap(session: Session, kek: Object, label: str, probe: Probe, profil
             functools.partial(_unwrap, kek, changed, probe, profile),
             p11.TemplateInconsistent,
         )
-    if is_secret_kek(label):
-        _prove_trusted_only(session, kek, probe, profile)
+    if Attribute.WRAP_WITH_TRUSTED in template:
+        _prove_trusted_only(session, kek, kind, probe, profile)
 
 
 def _otherwise(template: Template, attribute: Attribute) -> Template:
@@ -100,15 +123,15 @@ def _otherwise(template: Template, attribute: Attribute) -> Template:
         kind = ObjectClass.SECRET_KEY if private else ObjectClass.PRIVATE_KEY
         return {**template, attribute: kind, Attribute.KEY_TYPE: KeyType.AES if private else KeyType.EC}
     if attribute is Attribute.KEY_TYPE:
-        return {**template, attribute: KeyType.RSA if private else KeyType.AES}
+        return {**template, attribute: _OTHER_TYPE[template[attribute]]}
     if attribute is Attribute.ALLOWED_MECHANISMS:
         return {**template, attribute: _OTHER_MAC}
     return {**template, attribute: not template[attribute]}
 
 
-def _prove_trusted_only(session: Session, kek: Object, probe: Probe, profile: HsmProfile) -> None:
+def _prove_trusted_only(session: Session, kek: Object, kind: Kind, probe: Probe, profile: HsmProfile) -> None:
     """An opened secret must not leave under a key that somebody brought (Clulow's trojan wrapping key)."""
-    secret = keys.unwrap_secret(kek, probe.blob, profile)
+    secret = keys.unwrap(kek, probe.blob, kind, profile)
     brought = session.create_object(
         {
             Attribute.CLASS: ObjectClass.SECRET_KEY,

@@ -17,10 +17,13 @@ from rekey_hsm.profile import SOFTHSM_2_6
 
 Template: TypeAlias = Mapping[Attribute, object]
 
-SECRET_BYTES: Final = 64  # exportable secrets; the HSM's MAC uses all, applications bytes 0-31 (DESIGN §5)
+SECRET_BYTES: Final = 64  # generic secrets; the HSM's MAC uses all, applications bytes 0-31 (DESIGN §5)
+AES_BITS: Final = 256
 WRAPPED_SECRET_BYTES: Final = 72  # RFC 5649 §4.1: 64 bytes and one block of 8
+WRAPPED_AES_BYTES: Final = 40
 P256_PARAMS: Final = bytes.fromhex("06082a8648ce3d030107")  # OID 1.2.840.10045.3.1.7 (RFC 5480 §2.1.1.1)
 P384_PARAMS: Final = bytes.fromhex("06052b81040022")  # OID 1.3.132.0.34
+RSA_EXPONENT: Final = bytes.fromhex("010001")  # FIPS 186-5 §5.1
 
 _SEALED: Final = {Attribute.PRIVATE: True, Attribute.SENSITIVE: True, Attribute.EXTRACTABLE: False}
 _LOCKED: Final = {Attribute.COPYABLE: False, Attribute.MODIFIABLE: False}
@@ -66,6 +69,39 @@ UNWRAP_SECRET: Final[Template] = {
     Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.mac,),
     **_LOCKED,
 }
+UNWRAP_AES: Final[Template] = {
+    **_SECRET_KEY,
+    Attribute.KEY_TYPE: KeyType.AES,
+    Attribute.TOKEN: False,
+    **_SEALED,
+    **_NO_USE,
+    Attribute.ENCRYPT: True,
+    Attribute.DECRYPT: True,
+    Attribute.SIGN: True,  # commitment and confirmation values by CMAC; nothing of a dependent is ever CMACed
+    Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.gcm, SOFTHSM_2_6.cmac),
+    **_LOCKED,
+}
+UNWRAP_HMAC: Final[Template] = {
+    **_SECRET_KEY,
+    Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
+    Attribute.TOKEN: False,
+    **_SEALED,
+    **_NO_USE,
+    Attribute.SIGN: True,
+    Attribute.VERIFY: True,
+    Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.mac,),
+    **_LOCKED,
+}
+UNWRAP_RSA: Final[Template] = {
+    Attribute.CLASS: ObjectClass.PRIVATE_KEY,
+    Attribute.KEY_TYPE: KeyType.RSA,
+    Attribute.TOKEN: False,
+    **_SEALED,
+    **_NO_PRIVATE_USE,
+    Attribute.SIGN: True,
+    Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.pss,),
+    **_LOCKED,
+}
 UNWRAP_EC: Final[Template] = {
     Attribute.CLASS: ObjectClass.PRIVATE_KEY,
     Attribute.KEY_TYPE: KeyType.EC,
@@ -89,7 +125,18 @@ NEW_SECRET: Final[Template] = {
     Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.mac,),
     **_LOCKED,
 }
-NEW_EC_PRIVATE: Final[Template] = {
+NEW_AES: Final[Template] = {
+    Attribute.KEY_TYPE: KeyType.AES,
+    Attribute.TOKEN: False,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: True,
+    **_NO_USE,
+    Attribute.SIGN: True,
+    Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.cmac,),
+    **_LOCKED,
+}
+NEW_PRIVATE: Final[Template] = {
     Attribute.TOKEN: False,
     Attribute.PRIVATE: True,
     Attribute.SENSITIVE: True,
@@ -97,7 +144,7 @@ NEW_EC_PRIVATE: Final[Template] = {
     **_NO_PRIVATE_USE,
     **_LOCKED,
 }
-NEW_EC_PUBLIC: Final[Template] = {Attribute.TOKEN: False, **_NO_PUBLIC_USE, **_LOCKED}
+NEW_PUBLIC: Final[Template] = {Attribute.TOKEN: False, **_NO_PUBLIC_USE, **_LOCKED}
 
 # The halves that the ceremony leaves on the tokens.
 _HALF: Final = {**_SECRET_KEY, Attribute.TOKEN: True, **_SEALED, **_NO_USE}

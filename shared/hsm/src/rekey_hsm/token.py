@@ -19,7 +19,8 @@ from pkcs11.types import Token as SlotToken
 
 from rekey_core.errors import HsmError, RekeyError, UnavailableError
 from rekey_hsm.attributes import TemplateMapper
-from rekey_hsm.labels import KEK_PREFIX, MAC_PREFIX
+from rekey_hsm.kinds import KEK_PREFIX
+from rekey_hsm.labels import MAC_PREFIX
 from rekey_hsm.profile import HsmProfile, Library, load_module
 from rekey_hsm.values import TokenSettings
 
@@ -81,7 +82,7 @@ class Token:
     def __init__(self, settings: TokenSettings, library: Library, profile: HsmProfile) -> None:
         self.profile = profile
         self.mapper = TemplateMapper()
-        self._settings = settings
+        self.settings = settings
         self._library = library
         self._keys: dict[str, Object] = {}
         self._founded: set[str] = set()
@@ -107,7 +108,7 @@ class Token:
     @property
     def name(self) -> str:
         """The token's label."""
-        return self._settings.label
+        return self.settings.label
 
     def close(self) -> None:
         """Log the process out of the token; every handle is dead."""
@@ -133,11 +134,11 @@ class Token:
         Raises:
             HsmError: it is absent, or another one has its label.
         """
-        require_token(self._library, self._settings.label, self._settings.serial)
+        require_token(self._library, self.settings.label, self.settings.serial)
 
     def writable(self) -> Session:
         """A second session that may write token objects; the caller closes it. The login is shared."""
-        token = require_token(self._library, self._settings.label, self._settings.serial)
+        token = require_token(self._library, self.settings.label, self.settings.serial)
         return token.open(rw=True, attribute_mapper=self.mapper)
 
     def founded(self) -> list[str]:
@@ -235,9 +236,9 @@ class Token:
         return HsmError(message)
 
     def _log_in(self) -> Session:
-        token = require_token(self._library, self._settings.label, self._settings.serial)
+        token = require_token(self._library, self.settings.label, self.settings.serial)
         try:
-            return token.open(user_pin=self._settings.pin.reveal().decode(), attribute_mapper=self.mapper)
+            return token.open(user_pin=self.settings.pin.reveal().decode(), attribute_mapper=self.mapper)
         except WRONG_PIN as error:
             message = f"token {self.name} refuses the PIN: {_said(error)}"
             raise HsmError(message, hint="never try again: tokens lock after a few wrong PINs") from error

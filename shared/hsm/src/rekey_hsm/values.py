@@ -23,7 +23,10 @@ class TokenSettings:
 
 @dataclass(frozen=True)
 class WrappedSecret:
-    """A 64-byte secret wrapped under a KEK (RFC 5649), and the HMAC-SHA256 that commits to all of it."""
+    """A secret wrapped under a KEK (RFC 5649), and its MAC over what commits to it.
+
+    64 bytes and HMAC-SHA256, or an AES-256 key and AES-CMAC.
+    """
 
     blob: bytes
     commitment: bytes

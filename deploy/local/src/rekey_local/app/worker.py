@@ -1,7 +1,8 @@
 """One instance of a dependent, as any application would be: it uses the public SDK and nothing else of rekey.
 
-It encrypts and decrypts (its own ciphertexts and those of the other instances), has tokens signed and
-verifies everybody's, at a steady rate, and counts: twice a second it writes a JSON line. Run by path in the
+It encrypts and decrypts (its own ciphertexts and those of the other instances), makes and verifies MACs, has tokens
+signed and verifies everybody's, and has data keys wrapped, at a steady rate, and counts: twice a second it writes a
+JSON line. Run by path in the
 SDK's environment: ``python worker.py --settings FILE --name orders-1 --exchange DIRECTORY``.
 """
 
@@ -18,7 +19,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -26,7 +27,9 @@ from typing import Any, Final, TypeVar
 import rekey
 
 DATA_KEY: Final = "orders-db"
+MAC_KEY: Final = "webhook-mac"
 TOKEN_KEY: Final = "token-signer"  # noqa: S105  the name of a key
+ENVELOPE_KEY: Final = "envelope-root"
 LOCAL_PER_S: Final = 200
 REMOTE_PER_S: Final = 20
 TICK_S: Final = 0.05
@@ -39,6 +42,9 @@ NEWEST: Final = 16  # ciphertexts shown to the others
 KEPT: Final = 8  # ciphertexts kept from each version, so that old data is read for as long as the story runs
 KEPT_VERSIONS: Final = 6
 AAD: Final = b"rekey story"
+
+KINDS: Final = ("encrypt", "decrypt", "mac", "check", "verify", "sign", "seal", "open")
+BODY: Final = b'{"event":"order paid"}'  # what is MACed: the same everywhere, so that only MACs cross over
 
 T = TypeVar("T")
 
@@ -61,9 +67,7 @@ class Report:
     pid: int = field(default_factory=os.getpid)
     began: float = field(default_factory=time.time)  # Unix time
     current: dict[str, int | None] = field(default_factory=dict)  # what it protects with, by key
-    calls: dict[str, Count] = field(
-        default_factory=lambda: {kind: Count() for kind in ("encrypt", "decrypt", "verify", "sign")}
-    )
+    calls: dict[str, Count] = field(default_factory=lambda: {kind: Count() for kind in KINDS})
     rotated: list[dict[str, Any]] = field(default_factory=list)
     stopped: list[dict[str, Any]] = field(default_factory=list)
     first_refused: dict[str, float] = field(default_factory=dict)  # ciphertext's key id in hex: Unix time
@@ -81,21 +85,43 @@ class Report:
         self.last_failure = f"{kind}: {type(error).__name__}: {error}"
 
 
+@dataclass(frozen=True)
+class Surfaces:
+    """What the SDK gives out for the four keys."""
+
+    box: rekey.Keyring
+    macs: rekey.Mac
+    signer: rekey.Signer
+    envelope: rekey.Envelope
+
+
 class Corpus:
-    """Ciphertexts and tokens of this instance, and what the others left."""
+    """Ciphertexts, MACs, tokens and sealed data of this instance, and what the others left."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self._file = directory / f"{name}.json"
         self._directory = directory
         self._new: deque[bytes] = deque(maxlen=NEWEST)
         self._kept: deque[bytes] = deque(maxlen=KEPT * KEPT_VERSIONS)
+        self._macs: deque[bytes] = deque(maxlen=NEWEST)
+        self._sealed: deque[bytes] = deque(maxlen=NEWEST)
         self._tokens: deque[str] = deque(maxlen=NEWEST)
         self.ciphertexts: list[bytes] = []
+        self.macs: list[bytes] = []
+        self.sealed: list[bytes] = []
         self.tokens: list[str] = []
 
     def add(self, ciphertext: bytes) -> None:
         """Remember one of our own."""
         self._new.append(ciphertext)
+
+    def add_mac(self, mac: bytes) -> None:
+        """Remember a MAC of our own."""
+        self._macs.append(mac)
+
+    def add_sealed(self, ciphertext: bytes) -> None:
+        """Remember envelope-encrypted data of our own."""
+        self._sealed.append(ciphertext)
 
     def add_token(self, token: str) -> None:
         """Remember a token of our own."""
@@ -110,14 +136,18 @@ class Corpus:
         """Show ours, take everybody's."""
         ours = {
             "at": time.time(),
-            "ciphertexts": [base64.b64encode(one).decode() for one in (*self._kept, *self._new)],
+            "ciphertexts": _texts((*self._kept, *self._new)),
+            "macs": _texts(self._macs),
+            "sealed": _texts(self._sealed),
             "tokens": list(self._tokens),
         }
         temporary = self._file.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(ours))
         temporary.replace(self._file)
         everybody = [json.loads(file.read_bytes()) for file in sorted(self._directory.glob("*.json"))]
-        self.ciphertexts = [base64.b64decode(one) for left in everybody for one in left["ciphertexts"]]
+        self.ciphertexts = _bytes(everybody, "ciphertexts")
+        self.macs = _bytes(everybody, "macs")
+        self.sealed = _bytes(everybody, "sealed")
         fresh = [left for left in everybody if time.time() - left["at"] < FRESH_S]
         self.tokens = [one for left in fresh for one in left["tokens"]]
 
@@ -125,13 +155,15 @@ class Corpus:
 class Worker:
     """The load of one instance."""
 
-    def __init__(self, box: rekey.Keyring, signer: rekey.Signer, corpus: Corpus, report: Report) -> None:
-        self._box = box
-        self._signer = signer
+    def __init__(self, surfaces: Surfaces, corpus: Corpus, report: Report) -> None:
+        self._box = surfaces.box
+        self._macs = surfaces.macs
+        self._signer = surfaces.signer
+        self._envelope = surfaces.envelope
         self._corpus = corpus
         self._report = report
         self._random = random.Random(report.name)  # noqa: S311  which ciphertext comes next is no secret
-        self._signing: set[asyncio.Task[None]] = set()
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -142,19 +174,29 @@ class Worker:
 
     async def finish(self) -> None:
         """Let the remote calls that are under way end, so that each is counted; not for ever: we were told to stop."""
-        if self._signing:
-            _, late = await asyncio.wait(self._signing, timeout=FINISH_S)
+        if self._asking:
+            _, late = await asyncio.wait(self._asking, timeout=FINISH_S)
             for task in late:
                 task.cancel()
 
     def _local(self) -> None:
         for _ in range(round(LOCAL_PER_S * TICK_S)):
-            self._random.choice((self._encrypt, self._encrypt, self._decrypt, self._decrypt, self._verify))()
+            self._random.choice(
+                (
+                    self._encrypt,
+                    self._encrypt,
+                    self._decrypt,
+                    self._decrypt,
+                    self._verify,
+                    self._mac,
+                    self._check,
+                )
+            )()
 
     def _remote(self) -> None:
-        task = asyncio.create_task(self._sign())
-        self._signing.add(task)
-        task.add_done_callback(self._signing.discard)
+        task = asyncio.create_task(self._random.choice((self._sign, self._sign, self._seal, self._open))())
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
 
     def _encrypt(self) -> None:
         data = self._random.randbytes(256)
@@ -179,6 +221,18 @@ class Worker:
         self._call("verify", lambda: self._signer.verify_jwt(token))
         return None
 
+    def _mac(self) -> None:
+        mac = self._call("mac", lambda: self._macs.compute(BODY))
+        if mac is not None:
+            self._corpus.add_mac(mac)
+
+    def _check(self) -> None:
+        if not self._corpus.macs:
+            return self._mac()
+        mac = self._random.choice(self._corpus.macs)
+        self._call("check", lambda: self._macs.verify(mac, BODY))
+        return None
+
     def _call(self, kind: str, call: Callable[[], T]) -> T | None:
         started = time.perf_counter()
         try:
@@ -193,18 +247,44 @@ class Worker:
         return result
 
     async def _sign(self) -> None:
-        started = time.perf_counter()
         claims = {"iss": self._report.name, "exp": int(time.time()) + TOKEN_LIFETIME_S}
+        token = await self._ask("sign", self._signer.sign_jwt(claims))
+        if token is not None:
+            self._corpus.add_token(token)
+
+    async def _seal(self) -> None:
+        data = self._random.randbytes(256)
+        ciphertext = await self._ask("seal", self._envelope.encrypt(data, AAD))
+        if ciphertext is not None:
+            self._corpus.add_sealed(ciphertext)
+
+    async def _open(self) -> None:
+        if not self._corpus.sealed:
+            return await self._seal()
+        ciphertext = self._random.choice(self._corpus.sealed)
+        await self._ask("open", self._envelope.decrypt(ciphertext, AAD))
+        return None
+
+    async def _ask(self, kind: str, call: Awaitable[T]) -> T | None:
+        started = time.perf_counter()
         try:
-            token = await self._signer.sign_jwt(claims)
-        except rekey.VersionStoppedError:
-            self._report.calls["sign"].refused += 1
-            return
+            result = await call
+        except (rekey.VersionStoppedError, rekey.VersionDestroyedError):
+            self._report.calls[kind].refused += 1
+            return None
         except rekey.RekeyError as error:
-            self._report.fail("sign", error)
-            return
-        self._report.count("sign", started)
-        self._corpus.add_token(token)
+            self._report.fail(kind, error)
+            return None
+        self._report.count(kind, started)
+        return result
+
+
+def _texts(values: Iterable[bytes]) -> list[str]:
+    return [base64.b64encode(one).decode() for one in values]
+
+
+def _bytes(everybody: Iterable[dict[str, Any]], kind: str) -> list[bytes]:
+    return [base64.b64decode(one) for left in everybody for one in left[kind]]
 
 
 async def every(seconds: float, action: Callable[[], None]) -> None:
@@ -236,11 +316,19 @@ async def serve(settings: Path, name: str, exchange: Path) -> None:
     async with rekey.connect(rekey.Settings.load(settings)) as keys:
         keys.on_rotated(lambda event: on_rotated(event, report, corpus))
         keys.on_stopped(lambda event: on_stopped(event, report))
-        worker = Worker(await keys.keyring(DATA_KEY), await keys.signer(TOKEN_KEY), corpus, report)
+        worker = Worker(await surfaces(keys), corpus, report)
         write("ready")
         await until(stop, worker.run(), every(REPORT_S, lambda: tell(keys, report)))
         await worker.finish()
     write("counts", **asdict(report))
+
+
+async def surfaces(keys: rekey.Keys) -> Surfaces:
+    """Join the four keys at the same time."""
+    box, macs, signer, envelope = await asyncio.gather(
+        keys.keyring(DATA_KEY), keys.mac(MAC_KEY), keys.signer(TOKEN_KEY), keys.envelope(ENVELOPE_KEY)
+    )
+    return Surfaces(box, macs, signer, envelope)
 
 
 def tell(keys: rekey.Keys, report: Report) -> None:

@@ -88,6 +88,7 @@ EXITS: Final[Mapping[str, Exit]] = {
     "illegal-transition": Exit.VERIFICATION,
     "check-sequence": Exit.VERIFICATION,
     "ciphertext": Exit.VERIFICATION,
+    "mac": Exit.VERIFICATION,
     "record": Exit.VERIFICATION,
     "trust": Exit.VERIFICATION,
     "hsm": Exit.FAILURE,

@@ -101,7 +101,7 @@ class Generated(Fact):
     epoch: Annotated[int, Field(ge=1)]
     key_id: TinkKeyId
     blob_digest: Digest  # SHA-256 of the wrapped blob in MATERIAL
-    commitment: Digest  # HMAC-SHA256 under the key, or SHA-256 of the SPKI (DESIGN §5)
+    commitment: Digest  # HMAC-SHA256 under the key, SHA-256 of its check value, or of the SPKI (DESIGN §5)
     spki: Base64Url | None = None  # DER SubjectPublicKeyInfo of an asymmetric version
 
 

@@ -1,4 +1,4 @@
-"""The record of a wrapped version, its tombstone, and what instances ask the distributor for.
+"""The record of a wrapped version, its tombstone, and what instances ask the distributor for; use inside the HSM: ``inhsm``.
 
 Requests are signed by the instance and carry its endorsement; answers are signed by the distributor and repeat the
 nonce. Whatever holds material is sealed as a whole (HPKE) to the key that the request brought.
@@ -36,7 +36,6 @@ from rekey_core.names import (
 
 MAX_REQUEST_AGE_S: Final = 60  # clock difference and delay that a request may have
 MAX_VERSIONS_PER_REQUEST: Final = 16  # so that an answer stays far below the bus's largest message
-MAX_SIGN_MESSAGE_BYTES: Final = 16 * 1024
 
 
 class MaterialRecord(Message):
@@ -112,32 +111,6 @@ class LeaseRequest(Request):
     leaving: bool = False
 
 
-class ProbeRequest(Request):
-    """Prove with me that I reach this version inside the HSM (classes that never leave it)."""
-
-    OP: ClassVar[str] = "probe"
-    TYPE: ClassVar[str] = "rekey.request.probe.v1"
-    type: Literal["rekey.request.probe.v1"] = "rekey.request.probe.v1"
-    key: KeyName
-    version: Version
-    phase: Literal["installed", "switched"]
-
-
-class SignRequest(Request):
-    """Sign this message with this version inside the HSM."""
-
-    OP: ClassVar[str] = "sign"
-    TYPE: ClassVar[str] = "rekey.request.sign.v1"
-    type: Literal["rekey.request.sign.v1"] = "rekey.request.sign.v1"
-    key: KeyName
-    version: Version
-    message: Annotated[Base64Url, StringConstraints(max_length=MAX_SIGN_MESSAGE_BYTES * 4 // 3 + 4)]
-
-
-REQUESTS: Final[tuple[type[Request], ...]] = (MaterialRequest, LeaseRequest, ProbeRequest, SignRequest)
-OPS: Final = tuple(request.OP for request in REQUESTS)
-
-
 class Answer(Message):
     """What every answer says: for whom, to which request, at which state of the key; signed by the distributor."""
 
@@ -175,17 +148,6 @@ class LeaseAnswer(Answer):
     keys: dict[KeyName, LeasedKey]
 
 
-class SignatureAnswer(Answer):
-    """A signature made inside the HSM: ECDSA as r‖s."""
-
-    TYPE: ClassVar[str] = "rekey.answer.signature.v1"
-    type: Literal["rekey.answer.signature.v1"] = "rekey.answer.signature.v1"
-    key: KeyName
-    version: Version
-    as_of: Sequence
-    signature: Base64Url
-
-
 class RefusalAnswer(Answer):
     """No, or not now: the error's stable code, its line, what to do; ``retry`` when nothing was decided."""
 
@@ -195,6 +157,3 @@ class RefusalAnswer(Answer):
     message: str
     hint: str | None
     retry: bool
-
-
-ANSWERS: Final[tuple[type[Answer], ...]] = (MaterialAnswer, LeaseAnswer, SignatureAnswer, RefusalAnswer)

@@ -22,11 +22,16 @@ from rekey_core.quotas import BUDGET
 
 MAX_LEASE_S: Final = 3600  # far shorter than leases are kept: who is live is never forgotten
 Messages = Annotated[int, Field(ge=0, le=BUDGET)]
-HexValue = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+HexValue = Annotated[
+    str, StringConstraints(pattern=r"^([0-9a-f]{32}|[0-9a-f]{64})$")
+]  # a CMAC under an AES key that never leaves the HSM, else an HMAC-SHA256
 
 
 class Confirmation(Model):
-    """The values that only a holder of the key can compute; their SHA-256 stands in ``delivered``."""
+    """The values that only a holder of the key can compute; their SHA-256 stands in ``delivered``.
+
+    Of a secret that never leaves the HSM the distributor has the HSM compute them, for the instance that asks.
+    """
 
     kind: Literal["confirmation"] = "confirmation"
     delivery: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
@@ -42,7 +47,7 @@ class ProbeSignature(Model):
 
 
 class Probe(Model):
-    """Proof for a version that never leaves the HSM."""
+    """Proof for a version that signs inside the HSM."""
 
     kind: Literal["probe"] = "probe"
     installed: ProbeSignature
