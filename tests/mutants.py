@@ -326,6 +326,27 @@ MUTANTS: Final = (
         ("tests/unit/rekey/test_lease.py",),
     ),
     Mutant(
+        "spans: whatever somebody calls an attribute is one",
+        "shared/runtime/src/rekey_runtime/telemetry.py",
+        "{Attribute(key).value: value",
+        "{str(key): value",
+        ("tests/unit/rekey_runtime/test_telemetry.py",),
+    ),
+    Mutant(
+        "metrics: a label has the value that somebody made up",
+        "shared/runtime/src/rekey_runtime/metrics.py",
+        "return value if value in LABELS[label] else OTHER",
+        "return value",
+        ("tests/unit/rekey_runtime/test_metrics.py",),
+    ),
+    Mutant(
+        "audit: alarms about keys of others are shown",
+        "services/audit/src/rekey_audit/questions.py",
+        "if _may_see_alert(ledger, trust, person, alert.model.subject)",
+        "if alert",
+        ("tests/unit/rekey_audit/test_questions.py",),
+    ),
+    Mutant(
         "contracts: a message may have unknown fields",
         f"{CORE}/contracts/base.py",
         'extra="forbid"',

@@ -53,12 +53,11 @@ RUNTIME = {
     "rekey-runtime",
 }
 HSM = {"asn1crypto", "python-pkcs11", "rekey-hsm"}
-HTTP = {"click", "h11", "uvicorn"}
 CLI = {"attrs", "cyclopts", "docstring-parser", "markdown-it-py", "mdurl", "pygments", "rich", "rich-rst"}
 
 ALLOWED = {
     "generator": CORE | BUS | RUNTIME | HSM | {"rekey-generator"},
-    "distributor": CORE | BUS | RUNTIME | HSM | HTTP | {"rekey-distributor"},
+    "distributor": CORE | BUS | RUNTIME | HSM | {"rekey-distributor"},
     "rotation-scheduler": CORE | BUS | RUNTIME | {"rekey-rotation-scheduler"},
     "revocation": CORE | BUS | RUNTIME | {"rekey-revocation"},
     "audit": CORE | BUS | RUNTIME | {"rekey-audit"},

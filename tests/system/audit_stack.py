@@ -94,6 +94,7 @@ class People:
         home = self.bus.directory / "people" / person
         home.mkdir(parents=True, exist_ok=True)
         key = home / "id_ed25519"
+        key.touch(mode=0o600)
         key.write_bytes(self.bus.people[person])
         files = self.bus.certificate(Identity.PERSON, person)
         genesis = self.bus.fields(Service.AUDIT)["trust_genesis"]
@@ -109,7 +110,7 @@ class People:
             "state_dir": home / "state",
         } | changed
         path = home / f"context{'-changed' if changed else ''}.toml"
-        path.write_text("".join(f"{name} = {json.dumps(str(value))}\n" for name, value in values.items()))
+        path.write_text("".join(f"{name} = {_toml(value)}\n" for name, value in values.items()))
         return path
 
     def restart(self, service: Service) -> ServiceProcess:
@@ -127,6 +128,12 @@ class People:
     ) -> subprocess.CompletedProcess[str]:
         """Run the real command line as this person, without a terminal."""
         return rekey(arguments, context or self.context(person))
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{name} = {json.dumps(inner)}" for name, inner in value.items()) + " }"
+    return json.dumps(str(value))
 
 
 def rekey(arguments: Sequence[str], context: Path | None) -> subprocess.CompletedProcess[str]:

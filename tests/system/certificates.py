@@ -19,6 +19,7 @@ from rekey_provision import spiffe_id
 
 ENV = "dev"
 _NOW = dt.datetime.now(dt.UTC)
+_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,9 @@ class Authority:
         self.ca = directory / "ca.crt"
         self.ca.write_bytes(self._cert.public_bytes(serialization.Encoding.PEM))
 
-    def _builder(self, subject: x509.Name, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, public: ec.EllipticCurvePublicKey, valid_for: dt.timedelta = _DAY
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -59,25 +62,28 @@ class Authority:
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(_NOW - dt.timedelta(minutes=5))
-            .not_valid_after(_NOW + dt.timedelta(days=1))
+            .not_valid_after(_NOW + valid_for)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
             )
         )
 
-    def issue(self, file: str, names: Sequence[x509.GeneralName]) -> Certificate:
+    def issue(
+        self, file: str, names: Sequence[x509.GeneralName], valid_for: dt.timedelta = _DAY
+    ) -> Certificate:
         """A certificate for client and server use with these subject alternative names."""
         key = ec.generate_private_key(ec.SECP256R1())
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH])
         cert = (
-            self._builder(x509.Name([]), key.public_key())
+            self._builder(x509.Name([]), key.public_key(), valid_for)
             .add_extension(x509.SubjectAlternativeName(names), critical=True)
             .add_extension(usage, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         files = Certificate(self._directory / f"{file}.crt", self._directory / f"{file}.key", self.ca)
         files.cert.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+        files.key.touch(mode=0o600)
         files.key.write_bytes(pem(key))
         return files
 
@@ -87,10 +93,12 @@ class Authority:
             "server", [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         )
 
-    def identity(self, identity: Identity, name: str = "", *, env: str = ENV) -> Certificate:
+    def identity(
+        self, identity: Identity, name: str = "", *, env: str = ENV, valid_for: dt.timedelta = _DAY
+    ) -> Certificate:
         """For one identity, named by its SPIFFE URI."""
         uri = x509.UniformResourceIdentifier(spiffe_id(env, identity, name))
-        return self.issue(f"{identity}-{name}-{env}", [uri])
+        return self.issue(f"{identity}-{name}-{env}-{valid_for.total_seconds():.0f}", [uri], valid_for)
 
 
 def pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
+import re
 import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,7 @@ from rekey_core.errors import (
 )
 from rekey_core.names import Service as Name
 from rekey_core.readers import open_report
+from rekey_runtime.health import Check
 from rekey_runtime.service import Service
 from tests.system.bus import RunningBus
 from tests.system.certificates import ENV
@@ -41,7 +45,8 @@ async def running(
     bus: RunningBus, name: Name, compose: Callable[[Service], Awaitable[None]]
 ) -> AsyncIterator[Service]:
     """A service in this process, from before its consumers are bound until it has drained."""
-    settings = bus.settings(name).model_copy(update={"fetch_wait_s": 0.2, "watchdog_s": 0.2})
+    quick = {"fetch_wait_s": 0.2, "watchdog_s": 0.2, "stuck_s": 1.0, "http_port": 0}
+    settings = bus.settings(name).model_copy(update=quick)
     service = Service(settings)
     bound = asyncio.Event()
 
@@ -202,7 +207,7 @@ async def test_readiness_says_what_is_wrong_and_when_it_is_over(
             raise UnavailableError("token does not answer")
 
     async def compose(service: Service) -> None:
-        service.ready_when(prove)
+        service.ready_when(Check.HSM, prove)
 
     async with running(environment, Name.AUDIT, compose):
         await asyncio.sleep(0.5)
@@ -213,6 +218,108 @@ async def test_readiness_says_what_is_wrong_and_when_it_is_over(
         {"event": "not-ready", "service": "audit", "why": "unavailable"},
         {"event": "ready", "service": "audit"},
     ]
+
+
+def ask_http(service: Service, path: str) -> tuple[int, str]:
+    """What the service's own HTTP server answers."""
+    assert service.http is not None
+    connection = http.client.HTTPConnection("127.0.0.1", service.http.port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+async def told(service: Service, status: int) -> list[dict[str, str]]:
+    """What ``/readyz`` says failed, as soon as it has this status."""
+    until = asyncio.get_running_loop().time() + 20
+    while (found := await asyncio.to_thread(ask_http, service, "/readyz"))[0] != status:
+        assert asyncio.get_running_loop().time() < until, found
+        await asyncio.sleep(0.05)
+    failed: list[dict[str, str]] = json.loads(found[1])["failed"]
+    return failed
+
+
+async def test_a_handler_that_never_comes_back_is_not_ready_and_named(environment: RunningBus) -> None:
+    key, end = f"key-{uuid.uuid4().hex[:12]}", asyncio.Event()
+
+    async def stuck(message: BusMessage) -> None:
+        if message.subject.split(".")[3] == key:
+            await end.wait()
+
+    async def compose(service: Service) -> None:
+        service.consume("rotation-scheduler", stuck)
+
+    async with running(environment, Name.ROTATION_SCHEDULER, compose) as service:
+        assert await told(service, 200) == []
+        await command(environment, key)
+        (failed,) = await told(service, 503)
+        assert failed["check"] == "work"
+        assert f".{key}." in failed["message"]
+        assert datetime.fromisoformat(failed["since"]) < datetime.now(UTC) - timedelta(seconds=0.9)
+        assert (await asyncio.to_thread(ask_http, service, "/livez"))[0] == 200
+        end.set()
+        assert await told(service, 200) == []
+
+
+async def test_a_consumer_that_does_not_get_on_is_not_ready_although_it_is_there(
+    environment: RunningBus,
+) -> None:
+    broken = True
+
+    async def handler(message: BusMessage) -> None:
+        del message
+        if broken:
+            raise UnavailableError("not now")
+
+    async def compose(service: Service) -> None:
+        service.consume("audit", handler)
+
+    client = await environment.connect(Identity.GENERATOR)
+    for number in range(2):  # one is tried again and again, so the other waits
+        subject = f"evt.{ENV}.key-{uuid.uuid4().hex[:12]}.1.generator.generated.{number:016x}"
+        assert b'"seq"' in (await client.request(subject, b"x", timeout=5)).data
+    await client.close()
+    async with running(environment, Name.AUDIT, compose) as service:
+        (failed,) = await told(service, 503)
+        while failed["check"] == "start":
+            (failed,) = await told(service, 503)
+        assert failed["check"] == "consumers"
+        assert re.search(r"audit: \d+ messages wait, none was delivered or acknowledged", failed["message"])
+        broken = False
+        assert await told(service, 200) == []
+
+
+async def test_many_keys_make_no_more_series(environment: RunningBus) -> None:
+    async def handler(message: BusMessage) -> None:
+        if "-refused-" in message.subject:
+            raise NotInScopeError("not yours")
+
+    async def compose(service: Service) -> None:
+        service.consume("rotation-scheduler", handler)
+
+    async def series(service: Service) -> tuple[list[str], int]:
+        status, text = await asyncio.to_thread(ask_http, service, "/metrics")
+        assert status == 200
+        lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+        counted = [value for name, _, value in lines if name.startswith("rekey_messages_total")]
+        return sorted(name for name, _, _ in lines), round(sum(map(float, counted)))
+
+    async with running(environment, Name.ROTATION_SCHEDULER, compose) as service:
+        for kind in ("taken", "refused"):
+            await command(environment, f"key-{kind}-{uuid.uuid4().hex[:12]}")
+        await settled(environment, "rotation-scheduler")
+        await asyncio.sleep(0.5)  # the watchdog's own series
+        before, messages = await series(service)
+        for number in range(20):
+            kind = "refused" if number % 2 else "taken"
+            await command(environment, f"key-{kind}-{uuid.uuid4().hex[:12]}")
+        await settled(environment, "rotation-scheduler")
+        after, more = await series(service)
+    assert more >= messages + 20
+    assert after == before
 
 
 async def test_what_cannot_go_on_ends_the_process_and_loses_nothing(environment: RunningBus) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from rekey_core.authority import Identity
 from rekey_core.names import Service
 from tests.system.audit_stack import People, rekey, running_people
 from tests.system.bus import free_port
@@ -207,6 +210,95 @@ def test_a_context_that_is_missing_or_wrong_is_usage(people: People) -> None:
     )
     assert unreadable.returncode == 2
     assert "ssh_key" in unreadable.stderr
+
+
+def doctored(people: People, person: str, context: Path | None = None) -> tuple[int, dict[str, str], str]:
+    """Exit code of doctor, level by what each line is about, and all that was said."""
+    ended = people.rekey(person, "doctor", "--output", "json", context=context)
+    lines = json.loads(ended.stdout)
+    levels: dict[str, str] = {}
+    for line in lines:
+        levels.setdefault(line["what"].partition(":")[0].partition(" ")[0], line["level"])
+        assert (line["fix"] is None) is (line["level"] == "ok"), line
+    return ended.returncode, levels, ended.stdout + ended.stderr
+
+
+def test_doctor_finds_nothing_wrong_where_nothing_is(people: People) -> None:
+    code, levels, said = doctored(people, "alice")
+    assert code == 0, said
+    assert set(levels) == {
+        *("tls_key", "ssh_key", "certificate", "CA", "bus", "trust", "rights", "audit", "clock"),
+        *("consumers", "streams", "alarms"),
+    }
+    certificates = {"certificate", "CA"}  # those of a test are valid for a day
+    assert {what: levels[what] for what in certificates} == dict.fromkeys(certificates, "warn")
+    assert {level for what, level in levels.items() if what not in {*certificates, "alarms"}} == {"ok"}
+    table = people.rekey("alice", "doctor").stdout.splitlines()
+    assert len(table) == len(levels)
+    assert [line for line in table if not re.match(r"(ok  |warn|fail)  \S", line)] == []
+    assert all("| fix: " in line for line in table if not line.startswith("ok"))
+
+
+def expired(people: People) -> dict[str, object]:
+    """Alice's certificate as it would be two days from now."""
+    files = people.bus.authority.identity(Identity.PERSON, "alice", valid_for=timedelta(seconds=-1))
+    return {"tls_cert": files.cert, "tls_key": files.key}
+
+
+def readable(people: People) -> dict[str, object]:
+    """A copy of her key that everybody may read."""
+    key = people.bus.directory / "people" / "alice" / "copy"
+    key.write_bytes(people.bus.people["alice"])
+    key.chmod(0o644)
+    return {"ssh_key": key}
+
+
+def another(people: People) -> dict[str, object]:
+    """A key that the trust document does not know."""
+    key = people.bus.directory / "people" / "alice" / "another"
+    key.write_bytes(people.bus.people["adam"])
+    key.chmod(0o600)
+    return {"ssh_key": key}
+
+
+BROKEN = [
+    pytest.param(
+        lambda _: {"bus_url": f"tls://127.0.0.1:{free_port()}"}, 7, "bus", "is the bus running", id="no bus"
+    ),
+    pytest.param(lambda _: {"trust_genesis": "0" * 64}, 8, "trust", "genesis", id="another genesis"),
+    pytest.param(expired, 1, "certificate", "issue a new one", id="an expired certificate"),
+    pytest.param(lambda _: {"tls_cert": "none"}, 2, "certificate", "No such file", id="no certificate"),
+    pytest.param(lambda _: {"ssh_key": "none"}, 2, "ssh_key", "No such file", id="no key"),
+    pytest.param(readable, 2, "ssh_key", "chmod 600", id="a key that others may read"),
+    pytest.param(another, 4, "rights", "another ssh_key of alice", id="a key that is not hers"),
+]
+
+
+@pytest.mark.parametrize(("change", "code", "what", "words"), BROKEN)
+def test_doctor_names_what_is_broken(
+    people: People, change: Callable[[People], dict[str, object]], code: int, what: str, words: str
+) -> None:
+    found, levels, said = doctored(people, "alice", people.context("alice", **change(people)))
+    assert found == code, said
+    assert levels[what] == "fail"
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_doctor_says_that_audit_and_a_service_do_not_answer(people: People) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    context = people.context("alice", state_dir="state", services={"generator": nobody})
+    assert people.services[Service.AUDIT].stop() == 0
+    code, levels, said = doctored(people, "alice", context)
+    people.restart(Service.AUDIT)
+    assert code == 7, said
+    assert (levels["bus"], levels["trust"], levels["audit"], levels["generator"]) == (
+        "ok",
+        "ok",
+        "fail",
+        "fail",
+    )
+    assert f"{nobody}: " in said
 
 
 def test_a_stop_goes_out_while_audit_is_down_and_says_so(people: People) -> None:

@@ -80,7 +80,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
 def get(stack: RunningStack, path: str, method: str = "GET") -> tuple[int, dict[str, object]]:
     file = stack.layout.service("distributor") / "settings.toml"
     settings = tomllib.loads(file.read_text())
-    connection = http.client.HTTPConnection(settings["jwks_host"], settings["jwks_port"], timeout=5)
+    connection = http.client.HTTPConnection(settings["http_host"], settings["http_port"], timeout=5)
     try:
         connection.request(method, path)
         answer = connection.getresponse()

@@ -40,6 +40,7 @@ from rekey_core.contracts import (
 from rekey_core.encoding import b64u_encode
 from rekey_core.envelope import sign
 from rekey_core.lifecycle import VersionState
+from rekey_core.names import Service
 from rekey_core.readers import endorse, open_answer
 from rekey_core.sealing import SealingKey
 from rekey_core.signing import SigningKey
@@ -191,7 +192,7 @@ async def refuses(watcher: Intruder, instance: Instance, data: str, token: str) 
 def published(watcher: Intruder, key: str) -> list[object]:
     """The public keys that the distributor serves over HTTP."""
     plan = watcher.stack.plan
-    connection = http.client.HTTPConnection(HOST, plan.jwks_port, timeout=5)
+    connection = http.client.HTTPConnection(HOST, plan.http_ports[Service.DISTRIBUTOR], timeout=5)
     try:
         connection.request("GET", f"/{plan.env}/{key}/jwks.json")
         keys: list[object] = json.loads(connection.getresponse().read())["keys"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rekey_core.names import Service
 from rekey_core.tracecontext import Attribute
 from rekey_runtime.about import EVENTS
 from tests.system.spans import Tree, written
@@ -107,6 +109,43 @@ def test_spans_say_names_from_the_list_and_nothing_else(stack: RunningStack) -> 
     kinds = {"command", "append", "process", "answer", "step", "notice", "stop", "follow"}
     assert {span.name.partition(" ")[0] for span in spans} <= kinds
     assert {span.name.partition(" ")[2] for span in spans} <= EVENTS | {""}
+
+
+@pytest.mark.parametrize("service", list(Service))
+def test_a_service_says_how_it_is_on_loopback(stack: RunningStack, service: Service) -> None:
+    url = stack.plan.http_urls[service]
+    assert fetch(f"{url}/livez")[0] == 200
+    status, body = fetch(f"{url}/readyz")
+    told = json.loads(body)
+    assert (status, told["failed"]) == (200, [])
+    software = service in {Service.GENERATOR, Service.DISTRIBUTOR}
+    assert told["remarks"] == (["software-keys"] if software else [])
+    status, text = fetch(f"{url}/metrics")
+    assert status == 200
+    assert f'rekey_ready{{service="{service}"}} 1.0' in text
+    assert KEY not in text
+    assert not [name for name in INSTANCES if name in text]
+
+
+def test_doctor_looks_at_every_service_of_a_stack(stack: RunningStack) -> None:
+    lines = stack.ask("adam", "doctor")
+    assert [line for line in lines if line["level"] == "fail"] == []
+    said = [line["what"] for line in lines]
+    assert [f"{service}: ready" for service in Service if f"{service}: ready" not in said] == []
+    software = [line["what"].partition(":")[0] for line in lines if "in software" in line["what"]]
+    assert software == ["generator", "distributor"], "nobody takes SoftHSM for an HSM"
+
+
+def fetch(url: str) -> tuple[int, str]:
+    """Status and body of GET."""
+    address, _, path = url.removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(address, timeout=5)
+    try:
+        connection.request("GET", f"/{path}")
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
 
 
 def at_rest(stack: RunningStack) -> bool:

@@ -8,11 +8,12 @@ import pytest
 
 from rekey_audit import questions
 from rekey_audit.answers import parse_question
-from rekey_audit.ledger import Ledger
+from rekey_audit.ledger import MAX_ALERTS, Ledger
 from rekey_core.commands import read_command
-from rekey_core.contracts import Endorsement, KeyReceipt, Lease, LeasedKey, Receipt, Rotate, Signed
+from rekey_core.contracts import Alert, Endorsement, KeyReceipt, Lease, LeasedKey, Receipt, Rotate, Signed
 from rekey_core.envelope import Stored
 from rekey_core.errors import RekeyError
+from rekey_core.names import Service
 from tests.unit.rekey_audit.a_log import ENV, KEY, START, Log
 
 
@@ -186,3 +187,60 @@ def test_what_is_no_question_is_malformed(subject: str, data: bytes, code: str) 
     with pytest.raises(RekeyError) as caught:
         parse_question(subject, data, ENV)
     assert caught.value.code == code
+
+
+def an_alert(subject: str, hour: int) -> Stored[Alert]:
+    """Stored so many hours after the start."""
+    at = START + timedelta(hours=hour)
+    alert = Alert(
+        env=ENV,
+        author=Service.AUDIT,
+        subject=subject,
+        stream="LIFECYCLE",
+        sequence=hour,
+        code="signature",
+        message="x",
+        at=at,
+    )
+    signed = Signed(type=alert.TYPE, payload="AA", key_id="0" * 64, signature="AA")
+    return Stored(alert, hour, at, f"rpt.{ENV}.audit.alert.{hour}", signed)
+
+
+ALERTS = [
+    pytest.param("alice", [1], id="an owner sees those about her keys"),
+    pytest.param("otto", [2], id="another owner sees his"),
+    pytest.param("rita", [1, 2], id="a responder those in scope"),
+    pytest.param("adam", [1, 3], id="an auditor those in scope, and those about no key"),
+]
+
+
+@pytest.mark.parametrize(("person", "hours"), ALERTS)
+def test_alarms_are_shown_by_scope_and_counted_for_everybody(person: str, hours: list[int]) -> None:
+    log = Log()
+    log.registered()
+    log.registered("other-db", owner="otto")
+    ledger = read(log)
+    for hour, subject in enumerate((f"evt.{ENV}.{KEY}.1.generator.generated.x",) * 2, start=0):
+        ledger.alerted(an_alert(subject, hour))
+    ledger.alerted(an_alert(f"evt.{ENV}.other-db.1.generator.generated.x", 2))
+    ledger.alerted(an_alert("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.REPORTS.audit-reports", 3))
+    recent = questions.alerts_since(ledger, START + timedelta(hours=1))
+    assert [alert.sequence for alert in recent] == [1, 2, 3]
+    seen = questions.seen_alerts(ledger, log.trust(), person, recent)
+    assert [alarm.sequence for alarm in seen] == hours
+
+
+def test_an_alarm_that_is_said_again_is_one_and_a_flood_is_bounded() -> None:
+    ledger = Ledger(ENV)
+    for _ in range(2):
+        ledger.alerted(an_alert("evt.dev.k.1.x", 1))
+    assert len(ledger.alerts) == 1
+    for hour in range(MAX_ALERTS + 5):
+        ledger.alerted(an_alert("evt.dev.k.1.x", hour))
+    assert len(ledger.alerts) == MAX_ALERTS
+
+
+@pytest.mark.parametrize("person", ["oliver", "nobody"])
+def test_figures_are_not_for_who_may_see_no_key(person: str) -> None:
+    with pytest.raises(RekeyError, match=person):
+        questions.may_ask(Log().trust(), person)

@@ -38,7 +38,7 @@ class Desk:
     def run(self, person: str, line: str) -> int:
         """The command line as this person, in this directory."""
         file = self.home / f"{person}.toml"
-        said = self.context(person).model_dump(mode="json")
+        said = self.context(person).model_dump(mode="json", exclude_unset=True)
         file.write_text("".join(f'{name} = "{value}"\n' for name, value in said.items()))
         words = [word.replace("HERE", str(self.home)) for word in [*line.split(), "--context", str(file)]]
         try:

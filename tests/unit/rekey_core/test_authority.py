@@ -15,6 +15,7 @@ from rekey_core.authority import (
     APPENDS,
     CONSUMERS,
     HEARS,
+    INSPECTORS,
     READS,
     SERVES,
     STREAMS,
@@ -76,6 +77,10 @@ def test_only_these_write_to(stream: Stream) -> None:
 def test_only_these_read_the_whole_of(stream: Stream) -> None:
     whole = {row.reader for row in READS if row.stream is stream and row.form is not Form.SUBJECT}
     assert whole == READERS_OF_WHOLE_STREAMS[stream]
+
+
+def test_only_audit_sees_the_figures_of_everything() -> None:
+    assert INSPECTORS == (I.AUDIT,)
 
 
 def test_every_fact_has_the_author_of_the_design() -> None:

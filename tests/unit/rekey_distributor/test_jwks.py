@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, MutableMapping
-from typing import Any
+from collections.abc import Callable
+from http import HTTPStatus
 
 import pytest
 
@@ -12,7 +12,7 @@ from rekey_core.commands import read_command
 from rekey_core.contracts import Suspend
 from rekey_core.fold import KeyState
 from rekey_distributor.emergencies import Emergencies
-from rekey_distributor.jwks import JwksApp
+from rekey_distributor.jwks import Jwks
 from tests.unit.facts import world
 from tests.unit.world import ENV, NOW, World
 
@@ -57,18 +57,12 @@ async def test_what_is_served(stop: Callable[[World, Emergencies], None], served
 
 async def get(w: World, lane: Emergencies) -> list[str]:
     """The ids in the answer to one request."""
-    sent: list[MutableMapping[str, Any]] = []
 
     async def state_of(_key: str) -> KeyState:
         return w.state()
 
-    async def send(message: MutableMapping[str, Any]) -> None:
-        sent.append(message)
-
-    async def receive() -> MutableMapping[str, Any]:
-        return {"type": "http.request"}
-
     path = f"/{ENV}/{w.state().key}/jwks.json"
-    await JwksApp(ENV, state_of, lane)({"type": "http", "method": "GET", "path": path}, receive, send)
-    assert sent[0]["status"] == 200
-    return [jwk["kid"] for jwk in json.loads(sent[1]["body"])["keys"]]
+    response = await Jwks(ENV, state_of, lane).answer(path)
+    assert response is not None
+    assert response.status == HTTPStatus.OK
+    return [jwk["kid"] for jwk in json.loads(response.body)["keys"]]

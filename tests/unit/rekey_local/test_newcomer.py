@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from rekey_core.names import Service
 from rekey_local.bus import bus_plan
 from rekey_local.errors import NotReadyError, RefusedError
 from rekey_local.layout import Layout
 from rekey_local.newcomer import planned
 from rekey_local.plan import DEPENDENTS, Plan, load_plan, read_plan, write_plan
 
-PLAN = Plan.model_validate({name: 4222 + n for n, name in enumerate(("bus_port", "jwks_port"))})
+PLAN = Plan(bus_port=4222, http_ports={service: 4223 + n for n, service in enumerate(Service)})
 
 
 def test_a_newcomer_comes_last_and_moves_nobody() -> None:

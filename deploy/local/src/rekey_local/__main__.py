@@ -103,6 +103,9 @@ def _next_steps(stack: Stack, screen: Screen) -> None:
         (AUDITOR, f"key history {DATA.name}"),
     ):
         screen.say(f"  {program} {command} --context {context(stack.layout, person)}")
+    screen.say("how each service is: /livez, /readyz, /metrics of")
+    for service, url in stack.plan.http_urls.items():
+        screen.say(f"  {service:<18} {url}")
 
 
 async def _stay(stop: asyncio.Event, story: Story, screen: Screen) -> None:

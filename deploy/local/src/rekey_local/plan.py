@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rekey_core.names import DependentName, Environment, PersonName, Role
+from rekey_core.names import DependentName, Environment, PersonName, Role, Service
 from rekey_local.errors import NotReadyError
 from rekey_local.layout import Layout, write_private
 
@@ -51,7 +51,7 @@ class Plan(BaseModel):
 
     env: Environment = "dev"
     bus_port: Port
-    jwks_port: Port
+    http_ports: dict[Service, Port]  # /livez, /readyz and /metrics of each; the distributor's public keys
     newcomers: dict[DependentName, PersonName] = {}  # dependents that were enrolled later, and their owners
 
     @property
@@ -62,7 +62,12 @@ class Plan(BaseModel):
     @property
     def ports(self) -> tuple[int, ...]:
         """Every port that a server of this environment listens on."""
-        return self.bus_port, self.jwks_port
+        return self.bus_port, *self.http_ports.values()
+
+    @property
+    def http_urls(self) -> dict[str, str]:
+        """Where each service says how it is."""
+        return {service.value: f"http://{HOST}:{port}" for service, port in self.http_ports.items()}
 
     @property
     def bus_url(self) -> str:
@@ -122,8 +127,7 @@ def free_ports(count: int) -> tuple[int, ...]:
         return tuple(int(probe.getsockname()[1]) for probe in probes)
 
 
-def _ports(first: int | None = None) -> dict[str, int]:
-    names = ("bus_port", "jwks_port")
-    return dict(
-        zip(names, free_ports(len(names)) if first is None else range(first, first + len(names)), strict=True)
-    )
+def _ports(first: int | None = None) -> dict[str, int | dict[Service, int]]:
+    count = 1 + len(Service)
+    bus_port, *http_ports = free_ports(count) if first is None else range(first, first + count)
+    return {"bus_port": bus_port, "http_ports": dict(zip(Service, http_ports, strict=True))}

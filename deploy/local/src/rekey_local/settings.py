@@ -67,6 +67,8 @@ def _service(founded: Founded, service: Service) -> dict[str, Value]:
         "service": service.value,
         "signing_key": directory / "signing.key",
         "state_dir": private_directory(directory / "state"),
+        "http_host": HOST,
+        "http_port": founded.plan.http_ports[service],
     }
     tokens = {Service.GENERATOR: founded.tokens.generator, Service.DISTRIBUTOR: founded.tokens.distributor}
     if service in tokens:
@@ -74,8 +76,6 @@ def _service(founded: Founded, service: Service) -> dict[str, Value]:
         values["pin_file"] = directory / "pin"
     if service is Service.GENERATOR:
         values["epoch"] = EPOCH
-    if service is Service.DISTRIBUTOR:
-        values |= {"jwks_host": HOST, "jwks_port": founded.plan.jwks_port}
     return values
 
 
@@ -99,6 +99,7 @@ def _person(founded: Founded, person: str) -> dict[str, Value]:
         "ssh_key": directory / "id_ed25519",
         "state_dir": private_directory(directory / "state"),
         "trace_file": directory / "state" / SPANS_FILE,
+        "services": founded.plan.http_urls,
     }
 
 

@@ -15,6 +15,7 @@ from rekey_core.authority import (
     APPENDS,
     CONSUMERS,
     HEARS,
+    INSPECTORS,
     READS,
     SERVES,
     STREAMS,
@@ -146,10 +147,14 @@ def _consumes(identity: Identity) -> Iterator[Right]:
 
 
 def _sees(identity: Identity) -> Iterator[Right]:
-    """Services compare the effective configuration of the streams that they use (DESIGN §4)."""
+    """Services compare the effective configuration of the streams that they use (DESIGN §4); inspectors see all figures."""
+    everything = identity in INSPECTORS
     if identity in SERVICES:
-        for stream in used(identity):
+        for stream in [stream.name for stream in STREAMS] if everything else used(identity):
             yield Right(CORE, f"$JS.API.STREAM.INFO.{stream}")
+    if everything:
+        for consumer in (c for c in CONSUMERS if c.identity is not identity):
+            yield Right(CORE, f"$JS.API.CONSUMER.INFO.{consumer.stream}.{consumer.name}")
 
 
 def used(identity: Identity) -> list[Stream]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from rekey_audit import questions
+from rekey_audit import figures, questions
 from rekey_audit.ledger import KeyRecord, Ledger
-from rekey_core.authority import Stream
+from rekey_core.authority import CONSUMERS, STREAMS, Stream
 from rekey_core.commands import command_id, read_command
 from rekey_core.contracts import (
     AdoptionAnswer,
@@ -21,6 +21,7 @@ from rekey_core.contracts import (
     AskRefused,
     Command,
     CommandAnswer,
+    HealthAnswer,
     HistoryAnswer,
     Lease,
     ListAnswer,
@@ -43,9 +44,11 @@ from rekey_core.errors import (
 from rekey_core.names import is_token
 from rekey_core.readers import open_command_message, open_lease, open_receipt
 from rekey_core.trust import Trust
+from rekey_runtime.about import note_code
 from rekey_runtime.bus import Bus
 
 MAX_ASK_BYTES: Final = 4096
+DAY: Final = timedelta(days=1)
 M = TypeVar("M", bound=Message)
 
 _log = logging.getLogger(__name__)
@@ -77,6 +80,7 @@ class Answers:
         try:
             return await self._answer(question)
         except RekeyError as error:
+            note_code(error.code)
             return AskRefused(
                 **self._common(question, AskRefused), code=error.code, message=str(error), hint=error.hint
             )
@@ -96,8 +100,27 @@ class Answers:
                 return await self._adoption(question)
             case CommandAnswer.VERB:
                 return await self._command(question)
+            case HealthAnswer.VERB:
+                return await self._health(question)
         text = f"audit does not know the question {question.verb}"
-        raise UsageRefusedError(text, hint="ask ls, show, history, adoption or command")
+        raise UsageRefusedError(text, hint="ask ls, show, history, adoption, command or health")
+
+    async def _health(self, question: _Question) -> HealthAnswer:
+        """Figures of the bus as they are now; nothing of it is kept."""
+        questions.may_ask(self.bus.trust.current, question.person)
+        now = await self.bus.time(Stream.LIFECYCLE)
+        streams = [(s.name, await self.bus.info(f"STREAM.INFO.{s.name}")) for s in STREAMS]
+        consumers = [(c, await self.bus.info(f"CONSUMER.INFO.{c.stream}.{c.name}")) for c in CONSUMERS]
+        alerts = questions.alerts_since(self.ledger, now - DAY)
+        seen = questions.seen_alerts(self.ledger, self.bus.trust.current, question.person, alerts)
+        return HealthAnswer(
+            **self._common(question, HealthAnswer),
+            bus_time=now,
+            streams=tuple(figures.fill(name, info) for name, info in streams),
+            consumers=tuple(figures.lag(consumer, info) for consumer, info in consumers),
+            alarms=seen,
+            alarms_last_day=len(alerts),
+        )
 
     def _history(self, question: _Question) -> HistoryAnswer:
         record = self._known(question)

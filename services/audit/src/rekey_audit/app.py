@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rekey_audit.handlers import Audit
 from rekey_audit.settings import AuditSettings
+from rekey_runtime.health import Check
 from rekey_runtime.service import Service
 
 
@@ -16,4 +17,4 @@ async def compose(service: Service, settings: AuditSettings) -> None:
     service.consume("audit-advisories", audit.on_advisory)
     service.answer(f"ask.{settings.env}.>", audit.on_ask)
     service.every(settings.flush_s, audit.say_alarms)
-    service.ready_when(audit.prove)
+    service.ready_when(Check.ALARMS, audit.prove)

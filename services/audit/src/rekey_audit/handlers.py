@@ -18,7 +18,7 @@ from rekey_audit.ledger import Judged, Ledger
 from rekey_core.authority import Stream
 from rekey_core.contracts import Alert, Refusal
 from rekey_core.encoding import parse_json_strict, sha256_hex
-from rekey_core.envelope import BusMessage, sign
+from rekey_core.envelope import BusMessage, Stored, sign
 from rekey_core.errors import ConflictError, MalformedError, SchemaError, UnavailableError
 from rekey_core.readers import open_report
 from rekey_runtime.bus import Bus
@@ -79,10 +79,14 @@ class Audit:
 
     async def on_report(self, message: BusMessage) -> None:
         """A refusal or an alert of a service. Raises MalformedError for a report that is none."""
-        report = (await self.bus.trust.fresh(lambda trust: open_report(message, trust))).model
+        stored = await self.bus.trust.fresh(lambda trust: open_report(message, trust))
+        report = stored.model
         if isinstance(report, Refusal) or report.stream == Stream.COMMANDS:
             self.ledger.reported(report)
         if isinstance(report, Alert):
+            self.ledger.alerted(
+                Stored(report, stored.sequence, stored.stored_at, stored.subject, stored.signed)
+            )
             where = {"code": report.code, "subject": report.subject, "sequence": report.sequence}
             _log.warning("alert of %s: %s", report.author, report.message, extra={"event": "alert", **where})
 
@@ -155,6 +159,7 @@ class Audit:
 
     def _alarm_at(self, alarm: _Alarm) -> None:
         where = {"code": alarm.code, "subject": alarm.subject, "sequence": alarm.sequence}
+        self.bus.metrics.alarm(alarm.code)
         _log.error("alarm: %s", alarm.text, extra={"event": "alarm", **where})
         self._unsaid.append(alarm)
 

@@ -6,7 +6,7 @@ fact is a *finding*: it has no effect on the key beyond its place in the log, an
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,7 @@ from rekey_core.names import is_token
 from rekey_core.readers import open_delivered, open_fact
 from rekey_core.trust import Trust
 
+MAX_ALERTS: Final = 1000  # newest kept; who makes more of them in a day is found without the older ones
 MAX_REFUSALS: Final = 100_000  # of commands, newest kept; one has some 0.5 kB
 HOLDABLE: Final = frozenset(
     {"pre-activation", "active", "deactivated"}
@@ -55,6 +56,7 @@ class Ledger:
     keys: dict[str, KeyRecord] = field(default_factory=dict)
     by_cause: dict[str, list[HistoryEntry]] = field(default_factory=dict)
     refusals: OrderedDict[str, Refusal | Alert] = field(default_factory=OrderedDict)
+    alerts: deque[Stored[Alert]] = field(default_factory=lambda: deque(maxlen=MAX_ALERTS))
 
     def judge(self, message: BusMessage, trust: Trust) -> Judged:
         """What the message is, under this trust. Raises nothing for what a message says: all of it may be hostile."""
@@ -78,6 +80,13 @@ class Ledger:
             record.deliveries.append(judged.delivery)
         if judged.cause is not None:
             self.by_cause.setdefault(judged.cause, []).append(judged.entry)
+
+    def alerted(self, alert: Stored[Alert]) -> None:
+        """Remember an alert; said again in the same place, the newest word counts."""
+        again = [known for known in self.alerts if known.subject == alert.subject]
+        for known in again:
+            self.alerts.remove(known)
+        self.alerts.append(alert)
 
     def reported(self, report: Refusal | Alert) -> None:
         """Remember what a service said about a command, by the command's subject; the newest word counts."""

@@ -14,6 +14,7 @@ from typing import Final
 from rekey_audit.ledger import KeyRecord, Ledger
 from rekey_core.adoption import InstanceProof, adoption
 from rekey_core.contracts import (
+    Alert,
     Command,
     Delivered,
     DependentAdoption,
@@ -22,18 +23,22 @@ from rekey_core.contracts import (
     KeySummary,
     Lease,
     Receipt,
+    RecentAlarm,
     VersionSummary,
 )
 from rekey_core.envelope import Stored
 from rekey_core.errors import NotFoundError, NotInScopeError
 from rekey_core.fold import KeyState
 from rekey_core.names import Role
+from rekey_core.tracecontext import Attribute
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
+from rekey_runtime.about import names_in
 
 PAGE_KEYS: Final = 200  # of ls; with PAGE_VERSIONS each some 150 kB at most, the bus takes 1 MB
 PAGE_VERSIONS: Final = 5  # of each key in ls
 MAX_VERSIONS: Final = 500  # of show, newest
+MAX_ALARMS: Final = 20  # of health, newest
 MAX_ENTRIES: Final = 400  # of history, newest; one has at most some 900 bytes
 READERS: Final = frozenset({Role.OWNER, Role.RESPONDER, Role.AUDITOR})
 
@@ -46,6 +51,50 @@ def may_see(trust: Trust, person: str, key: str, owner: str | None) -> bool:
     """
     roles = READERS & set(trust.person(person).roles)
     return bool(roles) and (owner == person or trust.in_scope(person, key))
+
+
+def may_ask(trust: Trust, person: str) -> None:
+    """Figures of the environment are for everybody who may see any key.
+
+    Raises:
+        AuthorityError: the trust document does not know the person.
+        NotInScopeError: the person is none of those.
+    """
+    if not READERS & set(trust.person(person).roles):
+        text = f"{person} is neither owner, responder nor auditor"
+        raise NotInScopeError(text, hint="ask a trust officer for a role")
+
+
+def alerts_since(ledger: Ledger, since: datetime) -> list[Stored[Alert]]:
+    """Alerts that the log took since then, oldest first."""
+    return [alert for alert in ledger.alerts if alert.stored_at >= since]
+
+
+def seen_alerts(
+    ledger: Ledger, trust: Trust, person: str, alerts: Iterable[Stored[Alert]]
+) -> tuple[RecentAlarm, ...]:
+    """The newest of those that the person may see: about a key of theirs, or about no key."""
+    seen = [alert for alert in alerts if _may_see_alert(ledger, trust, person, alert.model.subject)]
+    return tuple(
+        RecentAlarm(
+            at=alert.stored_at,
+            author=alert.model.author,
+            code=alert.model.code,
+            stream=alert.model.stream,
+            sequence=alert.model.sequence,
+            subject=alert.model.subject,
+        )
+        for alert in seen[-MAX_ALARMS:]
+    )
+
+
+def _may_see_alert(ledger: Ledger, trust: Trust, person: str, subject: str) -> bool:
+    """What names no key is nobody's: a subject that somebody made up must not show others' names either."""
+    key = names_in(subject).get(Attribute.KEY)
+    if key is None:
+        return Role.AUDITOR in trust.person(person).roles
+    record = ledger.keys.get(str(key))
+    return may_see(trust, person, str(key), record.state.owner if record else None)
 
 
 def known(ledger: Ledger, trust: Trust, person: str, key: str) -> KeyRecord:

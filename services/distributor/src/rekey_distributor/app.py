@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import uvicorn
-
 from rekey_core.authority import Stream
 from rekey_core.contracts import OPS
 from rekey_core.sealing import SealingKey
@@ -14,7 +10,7 @@ from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.delivering import Delivering
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.handlers import Distributor
-from rekey_distributor.jwks import JwksApp
+from rekey_distributor.jwks import Jwks
 from rekey_distributor.leasing import Leasing
 from rekey_distributor.permits import Permits
 from rekey_distributor.quotas import Quotas
@@ -25,6 +21,7 @@ from rekey_distributor.settings import DistributorSettings
 from rekey_distributor.using import Using
 from rekey_hsm import DistributorHsm, TokenSettings
 from rekey_runtime.clock import BusClock
+from rekey_runtime.health import Check, Remark
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
 
@@ -52,29 +49,8 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     service.every(settings.overhear_s, distributor.overhear)
     service.every(settings.sweep_s, distributor.sweep)
     service.every(settings.sweep_s, clock.ask)
-    service.ready_when(hsm.prove)
-    service.on_stop(await _serve_jwks(settings, JwksApp(settings.env, keylog.state, emergencies)))
+    service.ready_when(Check.HSM, hsm.prove)
+    if hsm.is_software:
+        service.health.remarks.add(Remark.SOFTWARE_KEYS)
+    service.serve(Jwks(settings.env, keylog.state, emergencies).answer)
     service.on_stop(hsm.close)
-
-
-async def _serve_jwks(settings: DistributorSettings, app: JwksApp) -> _Stop:
-    config = uvicorn.Config(
-        app,
-        host=settings.jwks_host,
-        port=settings.jwks_port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve())  # noqa: SLF001 - serve() would take over the service's signals
-    return _Stop(server, task)
-
-
-class _Stop:
-    def __init__(self, server: uvicorn.Server, task: asyncio.Task[None]) -> None:
-        self._server, self._task = server, task
-
-    async def __call__(self) -> None:
-        self._server.should_exit = True
-        await self._task

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
 
 from rekey_core.errors import RekeyError
 from rekey_core.fold import KeyState
 from rekey_core.jwk import jwk_set
 from rekey_core.signatures import SCHEMES
 from rekey_distributor.emergencies import Emergencies
+from rekey_runtime.http_server import Response, json_response
 
-Scope = MutableMapping[str, Any]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _PATH: Final = re.compile(r"/([a-z0-9-]+)/([a-z0-9-]+)/jwks\.json")
 _MAX_AGE_S: Final = 5  # how long a cache may keep the set: a new kid appears long before it signs
 
 
-class JwksApp:
-    """A two-answer ASGI application."""
+class Jwks:
+    """A route of the process's HTTP server."""
 
     def __init__(
         self, env: str, state_of: Callable[[str], Awaitable[KeyState]], emergencies: Emergencies
@@ -34,29 +33,17 @@ class JwksApp:
         self._state_of = state_of
         self._emergencies = emergencies
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request: 200 with the set, 404 for everything that is not a public key of ours, 503 when unknown."""
-        del receive
-        if scope["type"] != "http":
-            return
-        status, body = await self._answer(scope["method"], scope["path"])
-        headers = [
-            (b"content-type", b"application/jwk-set+json"),
-            (b"cache-control", f"max-age={_MAX_AGE_S}".encode()),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    async def _answer(self, method: str, path: str) -> tuple[int, bytes]:
+    async def answer(self, path: str) -> Response | None:
+        """200 with the set, 404 for every key that is not one of ours with public keys, 503 when that is unknown."""
         match = _PATH.fullmatch(path)
-        if method != "GET" or match is None or match[1] != self._env:
-            return 404, b'{"error":"expected GET /<environment>/<key>/jwks.json"}'
+        if match is None or match[1] != self._env:
+            return None
         try:
             state = await self._state_of(match[2])
         except RekeyError as error:
-            return 503, json.dumps({"error": error.code}).encode()
+            return json_response(HTTPStatus.SERVICE_UNAVAILABLE, {"error": error.code})
         if state.algorithm is None or state.algorithm not in SCHEMES:
-            return 404, b'{"error":"no public keys under this name"}'
+            return json_response(HTTPStatus.NOT_FOUND, {"error": "no public keys under this name"})
         keys = jwk_set(state.algorithm, state.public_keys(self._emergencies.denied(state)))
-        return 200, json.dumps(keys).encode()
+        body = json.dumps(keys).encode()
+        return Response(HTTPStatus.OK, "application/jwk-set+json", body, max_age_s=_MAX_AGE_S)

@@ -40,6 +40,7 @@ from rekey_core.sealing import SealingKey, request_info, seal, seal_info
 from rekey_distributor.leasing import Leasing
 from rekey_distributor.releasing import Releasing
 from rekey_distributor.using import Input, Using
+from rekey_runtime.about import note_code
 from rekey_runtime.bus import Bus
 from rekey_runtime.clock import BusClock
 
@@ -87,6 +88,7 @@ class Requests:
                     "text": str(error),
                 },
             )
+            note_code(error.code)
             answer = _refusal(request, error)
         signed = sign(answer, self.bus.signer).model_dump_json().encode()
         if isinstance(request, MaterialRequest | SealedRequest) and not isinstance(answer, RefusalAnswer):

@@ -11,14 +11,12 @@ from rekey_runtime.settings import ServiceSettings
 
 
 class DistributorSettings(ServiceSettings):
-    """Its token, and where it serves public keys."""
+    """Its token; public keys are served on its HTTP port."""
 
     hsm_module: Path
     token_label: str
     token_serial: str
     pin_file: Path
-    jwks_host: str = "127.0.0.1"
-    jwks_port: int  # TCP
     overhear_s: float = 0.5  # how long a command that another replica took may be unknown here
     dev_longest_lease_s: Annotated[int, Field(ge=1)] | None = (
         None  # shortens leases, for tests; nothing can lengthen one

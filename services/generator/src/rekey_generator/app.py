@@ -7,6 +7,7 @@ from rekey_generator.destructions import Destructions
 from rekey_generator.handlers import Generator
 from rekey_generator.settings import GeneratorSettings
 from rekey_hsm import GeneratorHsm, TokenSettings
+from rekey_runtime.health import Check, Remark
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
 
@@ -22,5 +23,7 @@ async def compose(service: Service, settings: GeneratorSettings) -> None:
     service.consume("generator", generator.on_rotation_requested)
     service.every(settings.tick_s, destructions.tick)
     service.every(settings.guard_s, destructions.guard)
-    service.ready_when(hsm.prove)
+    service.ready_when(Check.HSM, hsm.prove)
+    if hsm.is_software:
+        service.health.remarks.add(Remark.SOFTWARE_KEYS)
     service.on_stop(hsm.close)

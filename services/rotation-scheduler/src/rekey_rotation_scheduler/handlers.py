@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
-from rekey_core.contracts import CancelDestruction, Destroy, Fact, Register, Rotate, RotationRequested
+from rekey_core.contracts import CancelDestruction, Destroy, Register, Rotate
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, NotInScopeError, RekeyError, UnknownTypeError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.quotas import ROTATE_AT
 from rekey_core.readers import key_in, keys_in, open_command, open_quota, open_receipt
-from rekey_core.tracecontext import Attribute, Attributes, TraceContext
 from rekey_rotation_scheduler import destroying, planner
 from rekey_rotation_scheduler.proofs import adopted, allotted
+from rekey_rotation_scheduler.tracing import Waker, step_span
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
-from rekey_runtime.telemetry import present_trace
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ class Scheduler:
         default_factory=dict
     )  # every key, and how it was after its last step
     _low: set[str] = field(default_factory=set)  # keys whose budget was found low; until they rotate
-    _woken: dict[str, TraceContext | None] = field(default_factory=dict)  # and the span that woke it
+    _woken: dict[str, Waker | None] = field(default_factory=dict)  # in the order of their turn
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def on_command(self, message: BusMessage) -> None:
@@ -82,14 +80,14 @@ class Scheduler:
 
     async def on_fact(self, message: BusMessage) -> None:
         """Any fact of a key may allow its next step."""
-        self.wake(key_in(message.subject))
+        self.wake(key_in(message.subject), message)
 
     async def on_receipt(self, message: BusMessage) -> None:
         """A receipt may be the last one that a step waits for. Raises for one that does not verify."""
         receipt = (await self.bus.trust.fresh(lambda trust: open_receipt(message, trust))).model
         for key in receipt.keys:
             if key in self._keys:  # nobody makes us read keys that do not exist
-                self.wake(key)
+                self.wake(key, message)
 
     async def on_quota(self, message: BusMessage) -> None:
         """A budget that is nearly given away makes it time for another version. Raises for a ledger that does not verify."""
@@ -117,10 +115,10 @@ class Scheduler:
             if state is None or key in self._low or planner.unfinished(state) or rotation_due(state, now):
                 self.wake(key)
 
-    def wake(self, key: str) -> None:
-        """Have the worker look at a key."""
+    def wake(self, key: str, message: BusMessage | None = None) -> None:
+        """Have the worker look at a key; the message, if one is the reason."""
         self._keys.setdefault(key, None)
-        self._woken[key] = present_trace() or self._woken.get(key)
+        self._woken[key] = Waker.of(message) or self._woken.get(key)
         self._bell.set()
 
     async def work(self) -> None:
@@ -130,9 +128,10 @@ class Scheduler:
             self._bell.clear()
             while self._woken:
                 key = next(iter(self._woken))
-                await self._advance(key, self._woken.pop(key))
+                with self.bus.at_work.on(f"steps of {key}"):
+                    await self._advance(key, self._woken.pop(key))
 
-    async def _advance(self, key: str, woken_by: TraceContext | None) -> None:
+    async def _advance(self, key: str, woken_by: Waker | None) -> None:
         try:
             while await self._step(key, woken_by):
                 pass
@@ -146,7 +145,7 @@ class Scheduler:
                 extra={"event": "step-put-off", "key": key, "code": error.code, "text": str(error)},
             )
 
-    async def _step(self, key: str, woken_by: TraceContext | None) -> bool:
+    async def _step(self, key: str, woken_by: Waker | None) -> bool:
         state = await self.keylog.state(key)
         self._keys[key] = state
         target = planner.subject_of(state)
@@ -154,21 +153,10 @@ class Scheduler:
         fact = planner.step(state, proof, datetime.now(UTC), await self._allotted(state))
         if fact is None:
             return False
-        with self._span(state, fact, woken_by):
+        with step_span(self.bus.tracing, state, fact, woken_by):
             await self.keylog.append(state, fact)
             _log.info("step", extra={"event": fact.EVENT, "key": key, "version": fact.version})
         return True
-
-    def _span(
-        self, state: KeyState, fact: Fact, woken_by: TraceContext | None
-    ) -> AbstractContextManager[None]:
-        """A rotation is one trace, whoever woke us: what time alone begins is a new one, all else goes on with the key's."""
-        name = f"step {fact.EVENT}"
-        attributes: Attributes = {Attribute.KEY: state.key, Attribute.VERSION: fact.version}
-        if isinstance(fact, RotationRequested) or state.trace is None:
-            return self.bus.tracing.root(name, attributes)
-        same = woken_by is not None and woken_by.trace_id == state.trace.trace_id
-        return self.bus.tracing.span(name, attributes, parent=woken_by if same else state.trace)
 
     async def _allotted(self, state: KeyState) -> int:
         version = planner.counted_version(state)

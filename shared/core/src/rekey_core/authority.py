@@ -225,6 +225,10 @@ READS: Final[tuple[Reads, ...]] = (
 )
 
 
+INSPECTORS: Final = (Identity.AUDIT,)
+"""Who may see the figures of every stream and consumer (``INFO``): how many and how far, never a message."""
+
+
 @dataclass(frozen=True)
 class Hears:
     """A core subject that a stream republishes and an identity may subscribe to."""

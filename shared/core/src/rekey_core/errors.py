@@ -70,7 +70,7 @@ class RekeyError(Exception):
     @property
     def code(self) -> str:
         """The stable name on the wire: ``NotInScopeError`` is ``not-in-scope``."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "-", type(self).__name__.removesuffix("Error")).lower()
+        return code_of(type(self))
 
 
 class RetryableError(RekeyError):
@@ -225,3 +225,14 @@ class TrustError(FatalError):
 
 class HsmError(FatalError):
     """The HSM cannot be used as founded."""
+
+
+def code_of(kind: type[RekeyError]) -> str:
+    """The stable name of a kind of error."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__.removesuffix("Error")).lower()
+
+
+def codes(root: type[RekeyError] = RekeyError) -> frozenset[str]:
+    """The names of every kind in the tree above, which is closed: kinds of other modules are not in it."""
+    below = (codes(kind) for kind in root.__subclasses__() if kind.__module__ == __name__)
+    return frozenset({code_of(root)}).union(*below)

@@ -206,6 +206,11 @@ class DistributorHsm:
         digests = frozenset(bytes.fromhex(digest) for digest in blob_digests)
         await self._do("forgetting keys", lambda: self._handles.forget(digests))
 
+    @property
+    def is_software(self) -> bool:
+        """Whether the keys lie in files that whoever can read them can use: a stand-in for an HSM."""
+        return self._token.profile.is_software
+
     async def prove(self) -> None:
         """Readiness: the token is the founded one and every key of it works."""
         await self._do("proving the token", lambda: prove_keys(self._token))

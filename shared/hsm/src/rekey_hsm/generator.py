@@ -80,6 +80,11 @@ class GeneratorHsm:
             "signing a record", lambda: keys.mac(self._token.key(mac_key), data, self._token.profile)
         )
 
+    @property
+    def is_software(self) -> bool:
+        """Whether the keys lie in files that whoever can read them can use: a stand-in for an HSM."""
+        return self._token.profile.is_software
+
     async def prove(self) -> None:
         """Readiness: the token is the founded one and every key of it works."""
         await self._do("proving the token", lambda: _prove(self._token))

@@ -37,6 +37,7 @@ class HsmProfile:
     agreement: Mechanism
     derivation: Mechanism
     cannot_wrap: frozenset[Algorithm]  # no class of keys may be of these; rekey_core.policy says the same
+    is_software: bool = False  # no hardware: it protects keys from nobody who can read its files
 
 
 SOFTHSM_2_6: Final = HsmProfile(
@@ -55,6 +56,7 @@ SOFTHSM_2_6: Final = HsmProfile(
     agreement=Mechanism.ECDH1_DERIVE,
     derivation=Mechanism.AES_CBC_ENCRYPT_DATA,
     cannot_wrap=frozenset({Algorithm.ED25519}),  # answers KeyNotWrappable; 2.7.0 can
+    is_software=True,
 )
 PROFILES: Final = (SOFTHSM_2_6,)
 

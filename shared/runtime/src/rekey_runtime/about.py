@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
+from opentelemetry import trace
+
 from rekey_core.contracts import FACTS, OPS, VERBS
 from rekey_core.envelope import BusMessage
 from rekey_core.names import is_token
@@ -43,6 +45,7 @@ _TOKENS: Final[Mapping[str, Mapping[int, Attribute]]] = {
     "req": {2: Attribute.DEPENDENT, 3: Attribute.INSTANCE},
 }
 
+_CODE: Final[ContextVar[list[str] | None]] = ContextVar("code", default=None)
 ABOUT: Final[ContextVar[Mapping[str, object]]] = ContextVar("about", default={})  # noqa: B039 - never altered
 """The message being handled, for every log line that is written meanwhile."""
 
@@ -72,8 +75,8 @@ def names_in(subject: str) -> Attributes:
 
 
 @contextmanager
-def handling(message: BusMessage) -> Iterator[None]:
-    """Everything that is logged inside is about this message.
+def handling(message: BusMessage) -> Iterator[list[str]]:
+    """Everything that is logged inside is about this message; gives the codes that are noted inside.
 
     The correlation id is the last token of its subject: of a command the first 16 digits of its id, of a fact those of
     its event id, which is what the fact after it names as its cause.
@@ -84,8 +87,18 @@ def handling(message: BusMessage) -> Iterator[None]:
         "sequence": message.sequence,
         "correlation_id": message.subject.rpartition(".")[2],
     }
-    token = ABOUT.set(about)
+    codes: list[str] = []
+    tokens = ABOUT.set(about), _CODE.set(codes)
     try:
-        yield
+        yield codes
     finally:
-        ABOUT.reset(token)
+        ABOUT.reset(tokens[0])
+        _CODE.reset(tokens[1])
+
+
+def note_code(code: str) -> None:
+    """Say how what is being handled ended, where no error says it: to its span, and to who counts it."""
+    trace.get_current_span().set_attribute(Attribute.CODE, code)
+    codes = _CODE.get()
+    if codes is not None:
+        codes.append(code)

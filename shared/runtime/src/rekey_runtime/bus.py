@@ -33,6 +33,8 @@ from rekey_core.signing import SigningKey
 from rekey_core.tracecontext import Attribute
 from rekey_runtime import wire
 from rekey_runtime.about import event_of, names_in
+from rekey_runtime.at_work import AtWork
+from rekey_runtime.metrics import Metrics
 from rekey_runtime.settings import ServiceSettings
 from rekey_runtime.span_export import provider
 from rekey_runtime.telemetry import Tracing
@@ -65,6 +67,8 @@ class Bus:
         self.subjects = Subjects(settings.env)
         self.trust = TrustStore(self)
         self.tracing = Tracing(provider(settings))
+        self.metrics = Metrics(settings.service)
+        self.at_work = AtWork()
         self.violations = 0
         self.dropped = 0  # how often the bus refused us a right: 0 in a service that is founded well
         self.broker = NatsBroker(
@@ -157,7 +161,7 @@ class Bus:
             UnknownOutcomeError: no answer; it may be stored.
         """
         headers = packed.headers | _conditions(stream, expected_last, check_subject)
-        with self._storing(stream, subject):
+        with self.metrics.append(stream), self._storing(stream, subject):
             answer = await self._write(subject, packed.data, headers | self.tracing.headers())
             return wire.acknowledged(answer, where=subject)
 
@@ -320,9 +324,11 @@ class Bus:
     async def _on_error(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():
             self.violations += 1
+            self.metrics.violation()
             log.error("the bus refused a right: %s", error, extra={"event": "permissions-violation"})
         elif isinstance(error, nats.errors.SlowConsumerError):
             self.dropped += 1
+            self.metrics.dropped()
             if (
                 self.dropped & (self.dropped - 1) == 0
             ):  # at 1, 2, 4, 8, …: overload must not fill the log as well

@@ -8,6 +8,7 @@ from rekey_core.authority import READS, STREAMS, Consumer, Form, Identity
 from rekey_core.errors import ConfigurationError
 from rekey_core.jetstream import consumer_config, differences, stream_config
 from rekey_runtime.bus import Bus
+from rekey_runtime.progress import Sample
 
 
 class Founded:
@@ -33,11 +34,14 @@ class Founded:
             self._same(f"stream {stream.name}", stream_config(stream, self._bus.settings.env), info)
         await self.watch()
 
-    async def watch(self) -> None:
-        """The consumers are there, as founded. Raises as ``verify``."""
+    async def watch(self) -> dict[str, Sample]:
+        """The consumers are there, as founded; how each does, by name. Raises as ``verify``."""
+        samples = {}
         for consumer in self._consumers:
             info = await self._bus.info(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
             self._same(f"consumer {consumer.name}", consumer_config(consumer, self._bus.settings.env), info)
+            samples[consumer.name] = Sample.of(info)
+        return samples
 
     @staticmethod
     def _same(what: str, expected: dict[str, object], info: dict[str, object]) -> None:

@@ -20,9 +20,12 @@ from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, RekeyError
 from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
+from rekey_runtime.health import Check, Health
+from rekey_runtime.http_server import HttpServer, Response, Route
 from rekey_runtime.log import configure_log, say
 from rekey_runtime.settings import ServiceSettings, load_settings
 from rekey_runtime.subscriptions import Answering, Consuming
+from rekey_runtime.watchdog import ROUND_S, Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +49,10 @@ class Service:
         self._jobs: list[tuple[float, Job]] = []
         self._background: list[Job] = []
         self._on_stop: list[Job] = []
-        self._ready_when: list[Job] = []
+        self._ready_when: list[tuple[Check, Job]] = []
+        self._routes: list[Route] = []
+        self.health = Health(settings.service.value, stale_s=settings.watchdog_s + ROUND_S)
+        self.http = self._served()
         self._stopping = asyncio.Event()
         self._fatal: FatalError | None = None
         self._why: str | None = "starting"
@@ -80,9 +86,13 @@ class Service:
         """Run ``job`` after the last handler has ended."""
         self._on_stop.append(job)
 
-    def ready_when(self, job: Job) -> None:
+    def ready_when(self, check: Check, job: Job) -> None:
         """A part of readiness beyond the bus, e.g. the HSM: ``job`` raises while it does not work."""
-        self._ready_when.append(job)
+        self._ready_when.append((check, job))
+
+    def serve(self, route: Route) -> None:
+        """Let ``route`` answer paths of the process's HTTP server, beside ``/livez``, ``/readyz`` and ``/metrics``."""
+        self._routes.append(route)
 
     def stop(self) -> None:
         """End ``run`` after what is in flight."""
@@ -105,6 +115,8 @@ class Service:
         return EXIT_FATAL if self._fatal else 0
 
     async def _serve(self, compose: Callable[[Service], Awaitable[None]]) -> None:
+        if self.http is not None:
+            await self.http.start()  # first: who asks is told that it starts
         await self.bus.connect()
         await self.bus.trust.load()
         await Founded(self.bus, ()).verify()
@@ -118,14 +130,37 @@ class Service:
         await self.bus.start()
         running = [asyncio.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
         running += [asyncio.create_task(self._beside(job)) for job in self._background]
-        running.append(asyncio.create_task(self._beside(lambda: self._watch(founded))))
+        watchdog = Watchdog(self.bus, self.health, founded, self._ready_when)
+        running.append(asyncio.create_task(self._beside(lambda: self._watch(watchdog))))
         await self._stopping.wait()
         await _ended(running)
 
     async def _close(self) -> None:
+        self.health.alive = self._fatal is None
         await self.bus.close()
         for job in reversed(self._on_stop):
             await job()
+        if self.http is not None:
+            await self.http.close()
+
+    def _served(self) -> HttpServer | None:
+        """The HTTP server, if settings name a port."""
+        settings = self.settings
+        if settings.http_port is None:
+            return None
+        return HttpServer(
+            settings.http_host, settings.http_port, [self.health.answer, self._metrics, self._route]
+        )
+
+    async def _metrics(self, path: str) -> Response | None:
+        return self.bus.metrics.response(self.health) if path == "/metrics" else None
+
+    async def _route(self, path: str) -> Response | None:
+        for route in self._routes:
+            response = await route(path)
+            if response is not None:
+                return response
+        return None
 
     async def _beside(self, job: Job) -> None:
         try:
@@ -148,19 +183,13 @@ class Service:
                 log.exception("a job failed", extra={"event": "unexpected"})
             await asyncio.sleep(seconds)
 
-    async def _watch(self, founded: Founded) -> None:
-        """Readiness: my consumers are there, my rights too, my own checks pass; never just an open socket (DESIGN §4)."""
+    async def _watch(self, watchdog: Watchdog) -> None:
         while True:
-            try:
-                await founded.watch()
-                for job in self._ready_when:
-                    await job()
-                self._say(None)
-            except FatalError as error:
-                self._say(error.code)
-                self._fail(error)
-            except RekeyError as error:
-                self._say(error.code)
+            fatal = await watchdog.round()
+            findings = self.health.findings
+            self._say(findings[0].code if findings else None)
+            if fatal is not None:
+                self._fail(fatal)
             await asyncio.sleep(self.settings.watchdog_s)
 
     def _say(self, why: str | None) -> None:

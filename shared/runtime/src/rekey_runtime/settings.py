@@ -36,6 +36,11 @@ class ServiceSettings(BaseModel):
     max_waiting_requests: Annotated[int, Field(ge=1)] = 64  # more are dropped: who asked asks again, later
     max_cached_keys: Annotated[int, Field(ge=1)] = 10_000
     trace_file: Path | None = None  # spans as JSON lines; none: spans.jsonl in the state directory
+    http_host: str = "127.0.0.1"
+    http_port: Annotated[int, Field(ge=0, le=65535)] | None = (
+        None  # /livez, /readyz, /metrics; 0: a free one; none: nothing is served
+    )
+    stuck_s: Annotated[float, Field(gt=0)] = 30.0  # longer inside one handler, or without progress: not ready
     otlp_endpoint: str | None = (
         None  # e.g. http://127.0.0.1:4318/v1/traces; then spans go there and not to the file
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -20,10 +21,10 @@ from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, RekeyError, Verdict
 from rekey_core.tracecontext import Attribute, parse_traceparent
 from rekey_runtime import wire
-from rekey_runtime.about import event_of, handling, names_in
+from rekey_runtime.about import OTHER, event_of, handling, names_in, note_code
 from rekey_runtime.bus import Bus
+from rekey_runtime.metrics import DONE
 from rekey_runtime.reports import publish_alert, publish_refusal
-from rekey_runtime.telemetry import note_code
 
 log = logging.getLogger(__name__)
 
@@ -74,11 +75,15 @@ class Consuming:
         raw: Msg = msg.raw_message
         message, times = wire.delivered(raw)
         alive = asyncio.create_task(self._keep_alive(raw))
+        event, began = event_of(message.subject), time.perf_counter()
+        at_work = self._bus.at_work.on(f"{self.consumer.name}: {message.subject}")
         try:
-            with handling(message), self._span(message, times):
-                await self._judge(raw, message, times)
+            with at_work, handling(message), self._span(message, times):
+                verdict, error = await self._judge(raw, message, times)
         finally:
             alive.cancel()
+        seconds = time.perf_counter() - began
+        self._bus.metrics.message(self.consumer.name, event, verdict, error, seconds)
 
     def _span(self, message: BusMessage, times: int) -> AbstractContextManager[None]:
         attributes = {
@@ -91,16 +96,18 @@ class Consuming:
         name = f"process {event_of(message.subject)}"
         return self._bus.tracing.span(name, attributes, parent=parent, kind=SpanKind.CONSUMER)
 
-    async def _judge(self, raw: Msg, message: BusMessage, times: int) -> None:
+    async def _judge(self, raw: Msg, message: BusMessage, times: int) -> tuple[Verdict, RekeyError | None]:
         error = await self._handled(message)
         if error is not None:
             note_code(error.code)
             if error.verdict in {Verdict.REFUSE, Verdict.SET_ASIDE}:
                 error = await self._reported(message, error) or error
+        verdict = error.verdict if error else Verdict.DONE
         try:
-            await self._settle(raw, times, error.verdict if error else Verdict.DONE)
+            await self._settle(raw, times, verdict)
         except nats.errors.Error as lost:  # the acknowledgement did not arrive: it will be delivered again
             log.warning("acknowledgement: %s", lost)
+        return verdict, error
 
     async def _settle(self, raw: Msg, times: int, verdict: Verdict) -> None:
         match verdict:
@@ -182,8 +189,12 @@ class Answering:
         core = BusMessage(
             "", raw.subject, wire.own_headers(raw.headers or {}), raw.data, 0, datetime.now(UTC)
         )
-        with handling(core), self._span(core):
+        event, began = event_of(raw.subject), time.perf_counter()
+        at_work = self._bus.at_work.on(f"request: {raw.subject}")
+        with at_work, handling(core) as codes, self._span(core):
             await self._answered(raw)
+        code = codes[-1] if codes else DONE
+        self._bus.metrics.request(event, code, time.perf_counter() - began)
 
     def _span(self, message: BusMessage) -> AbstractContextManager[None]:
         """Only of requests that carry a trace context: what nobody traces is not recorded."""
@@ -197,8 +208,11 @@ class Answering:
             if raw.reply:
                 await self._bus.client.publish(raw.reply, data, headers=answer_headers or None)
         except FatalError as error:
+            note_code(error.code)
             self._fail(error)
         except (RekeyError, nats.errors.Error) as error:
+            note_code(error.code if isinstance(error, RekeyError) else OTHER)
             log.warning("request: %s", error, extra={"event": "unanswered"})
         except Exception:
+            note_code(OTHER)
             log.exception("a request failed", extra={"event": "unexpected"})

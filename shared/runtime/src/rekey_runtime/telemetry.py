@@ -95,11 +95,6 @@ def trace_id() -> Mapping[str, str]:
     return {"trace_id": present.trace_id} if present else {}
 
 
-def note_code(code: str) -> None:
-    """Say in the present span how it ended."""
-    trace.get_current_span().set_attribute(Attribute.CODE, code)
-
-
 def _remote(parent: TraceContext) -> Span:
     flags = TraceFlags(TraceFlags.SAMPLED if parent.sampled else TraceFlags.DEFAULT)
     return NonRecordingSpan(SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), True, flags))  # noqa: FBT003

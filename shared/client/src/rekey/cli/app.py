@@ -8,6 +8,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from rekey.cli import commanding, cosigning, views
+from rekey.cli.checkup import checkup_view, exit_code
+from rekey.cli.doctor import examine
 from rekey.cli.output import show, tell
 from rekey.cli.parameters import Common, Cosigned, Mutating
 from rekey.cli.session import connected
@@ -212,6 +214,20 @@ async def adoption(
     async with connected(common.who()) as session:
         answer = await session.ask(AdoptionAnswer, asked.key, version=asked.version or None)
     show(views.adoption_view(answer), common.output)
+
+
+@app.command
+async def doctor(*, common: Common = Common()) -> int:
+    """Look at everything between you and your keys: one line each, and what to do about it.
+
+    Ends with 0 when nothing failed, warnings or not; else with the code of the first line that did.
+
+    Args:
+        common: what every command takes.
+    """
+    lines = await examine(common.who())
+    show(checkup_view(lines), common.output)
+    return exit_code(lines)
 
 
 @app.command

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rekey.cli.errors import UsageError
-from rekey_core.names import Digest, Environment, PersonName
+from rekey_core.names import Digest, Environment, PersonName, Service
 
 _HINT: Final = "give --context FILE or set REKEY_CONTEXT; rekey key ls --help names its fields"
 
@@ -29,6 +30,9 @@ class Context(BaseModel):
     ssh_key: Path  # signs commands
     trust_genesis: Digest  # SHA-256 of the first trust document, pinned out of band
     state_dir: Path  # the highest trust version seen is kept here
+    services: Mapping[
+        Service, str
+    ] = {}  # where each says how it is, e.g. http://127.0.0.1:9101; for rekey doctor
     trace_file: Path | None = None  # spans of commands as JSON lines; none: they are not kept
 
 

@@ -16,6 +16,7 @@ from rekey_core.names import (
     KeyName,
     PersonName,
     Release,
+    Service,
 )
 
 
@@ -155,6 +156,52 @@ class CommandAnswer(AskAnswer):
     hint: str | None
 
 
+class ConsumerLag(Model):
+    """How far one durable consumer is behind its stream."""
+
+    consumer: str
+    stream: str
+    pending: int  # not delivered yet
+    unacknowledged: int  # delivered, and not settled
+
+
+class StreamFill(Model):
+    """How full one stream is, in bytes."""
+
+    stream: str
+    messages: int
+    bytes: int
+    max_bytes: int
+
+
+class RecentAlarm(Model):
+    """An alert of a service."""
+
+    at: Time
+    author: Service
+    code: str
+    stream: str
+    sequence: Sequence
+    subject: str
+
+
+class HealthAnswer(AskAnswer):
+    """How the environment is: figures of every consumer and stream, and the alerts of the last day.
+
+    ``alarms`` are the newest about keys in the person's scope; ``alarms_last_day`` counts all of them. ``bus_time`` is what
+    the bus's clock said when it was asked for this answer.
+    """
+
+    VERB: ClassVar[str] = "health"
+    TYPE: ClassVar[str] = "rekey.answer.health.v1"
+    type: Literal["rekey.answer.health.v1"] = "rekey.answer.health.v1"
+    bus_time: Time
+    consumers: tuple[ConsumerLag, ...]
+    streams: tuple[StreamFill, ...]
+    alarms: tuple[RecentAlarm, ...]
+    alarms_last_day: int
+
+
 class AskRefused(AskAnswer):
     """Audit does not answer this question to this person, or there is nothing of that name."""
 
@@ -172,5 +219,6 @@ ASK_ANSWERS: Final[tuple[type[AskAnswer], ...]] = (
     HistoryAnswer,
     AdoptionAnswer,
     CommandAnswer,
+    HealthAnswer,
     AskRefused,
 )
