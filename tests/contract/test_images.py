@@ -10,12 +10,15 @@ import copy
 import json
 import re
 import tomllib
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from deploy.environments import ENVIRONMENTS, ROOT, members, select
+from rekey_local.layout import Layout
+from rekey_local.plan import load_plan
 from tests.images import COMPOSE, FIVE, INSTALLED, SERVICES, STAGES, STATE, ancestry, install_steps, target
 
 SCHEMA: Final = ROOT / "tests" / "vectors" / "compose-spec" / "compose-spec.json"
@@ -129,7 +132,20 @@ def test_who_waits_for_whom_exists_and_the_bus_is_healthy_first(service: str) ->
     assert set(waits) <= set(SERVICES)
     if service not in {"founding", "bus"}:
         assert waits == {"bus": {"condition": "service_healthy"}}
-    assert "healthcheck" in SERVICES["bus"]
+
+
+@pytest.mark.parametrize("service", ["bus", *FIVE])
+def test_a_container_is_healthy_when_the_part_in_it_is_ready_by_the_port_that_founding_gives_it(
+    service: str, tmp_path: Path
+) -> None:
+    first = target("founding").command
+    plan = load_plan(Layout(tmp_path), int(first[first.index("--first-port") + 1]))
+    kind, program, flag, code = SERVICES[service]["healthcheck"]["test"]
+    assert (kind, program, flag) == ("CMD", f"{INSTALLED}/{service}/bin/python", "-c")
+    wanted = {"bus": f"('127.0.0.1', {plan.bus_port})"} | {
+        name: f"'{url}/readyz'" for name, url in plan.http_urls.items()
+    }
+    assert wanted[service] in code
 
 
 def test_no_image_is_whatever_is_newest() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,9 @@ class Root:
         }
         for there, here in places.items():
             words = [word.replace(there, here) for word in words]
-        return [str(self.first_port) if word == "4222" else word for word in words]
+        for port in range(4222, 4222 + PORTS):
+            words = [re.sub(rf"\b{port}\b", f"port {port - 4222}", word) for word in words]
+        return [re.sub(r"port (\d)", lambda n: str(self.first_port + int(n[1])), word) for word in words]
 
     def install(self, service: str) -> None:
         """Run the install steps of a service's target."""
@@ -73,6 +76,11 @@ class Root:
         with log.open("wb") as out:
             self.running.append(_popen(self.here(target(service).command), out, self.environment(service)))
         return log
+
+    def is_healthy(self, service: str) -> bool:
+        """What an engine would ask, by the very words of the compose file."""
+        words = self.here(SERVICES[service]["healthcheck"]["test"][1:])
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
     def environment(self, service: str) -> dict[str, str]:
         """What the compose file gives it, and where programs are."""
@@ -150,14 +158,12 @@ def test_founding_leaves_every_directory_that_a_container_mounts_and_is_done_onc
 
 def test_bus_and_services_start_from_their_images_on_what_founding_left(founded: Root) -> None:
     founded.start("bus")
-    health = founded.here(SERVICES["bus"]["healthcheck"]["test"][1:])
-    health = [word.replace("4222", str(founded.first_port)) for word in health]
-    _until(lambda: subprocess.run(health, capture_output=True, check=False).returncode == 0, "the bus")
+    _until(lambda: founded.is_healthy("bus"), "the bus")
 
     logs = {service: founded.start(service) for service in FIVE}
 
     for service, log in logs.items():
-        _until(lambda log=log: '"ready"' in log.read_text(), f"{service}: {log}")
+        _until(lambda name=service: founded.is_healthy(name), f"{service}: {log}")
     context = founded.directory / "state" / "people" / "alice" / "context.toml"
     listed = founded.run("cli", "key", "ls", "--output", "json", "--context", str(context))
     assert listed.returncode == 0, listed.stderr
