@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
+from rekey_audit.advisories import is_everyday
 from rekey_audit.answers import Answers
 from rekey_audit.ledger import Judged, Ledger
 from rekey_core.authority import Stream
@@ -97,6 +98,8 @@ class Audit:
         except SchemaError as error:
             self._alarm(message, error.code, str(error))
         else:
+            if is_everyday(body):
+                return
             text = f"{body.get('consumer')}: {body.get('reason') or 'no more deliveries'}"
             code = "max-deliveries" if "MAX_DELIVERIES" in message.subject else "terminated"
             sequence = body.get("stream_seq")
