@@ -11,6 +11,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import pytest
@@ -100,8 +101,8 @@ def kill_at(stack: RunningStack, boundary: Boundary, victim: str) -> None:
 
 def kill_after(stack: RunningStack, victim: str, seconds: float) -> None:
     versions = {key: now_at(stack, key) + 1 for key in KEY_NAMES}
-    for key in KEY_NAMES:
-        order(stack, key)
+    with ThreadPoolExecutor(len(KEY_NAMES)) as people:
+        list(people.map(lambda key: order(stack, key), KEY_NAMES))
     time.sleep(seconds)
     stack.kill(victim)
     for key, version in versions.items():

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rekey_core.errors import CiphertextError, MacError, RecordError
+from rekey_core.errors import CiphertextError, HsmError, MacError, RecordError, UnavailableError
 from rekey_core.names import Algorithm
+from rekey_core.secret import Secret
 from rekey_core.signatures import public_key_of, verify_signature
 from rekey_hsm import DistributorHsm, GeneratorHsm, WrappedSecret
-from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, RSA_KEK, SECRET_KEK
+from rekey_hsm.maker import make_in_own_process
+from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, RSA_KEK, SECRET_KEK, Tokens
 
 NONCE = bytes(range(12))
 AES, HMAC = Algorithm.AES_256_GCM, Algorithm.HMAC_SHA_256
@@ -116,3 +122,41 @@ async def test_a_blob_of_one_kek_does_not_open_under_another(
         await distributor_hsm.encrypt(AES_KEK, hmac.blob, NONCE, b"", b"")
     with pytest.raises(RecordError):
         await distributor_hsm.encrypt(AES_KEK, aes.blob[:-1] + b"\0", NONCE, b"", b"")
+
+
+def makers() -> set[int]:
+    """Makers that this process has started and that still run."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    return {pid for pid, command in commands.items() if b"rekey_hsm.maker" in command}
+
+
+async def until_one_runs() -> None:
+    async with asyncio.timeout(30):
+        while not makers():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0)
+
+
+async def test_a_maker_that_may_not_log_in_says_so_without_the_pin(tokens: Tokens) -> None:
+    wrong = replace(tokens.generator, pin=Secret(b"not the pin"))
+    with pytest.raises(HsmError, match="refuses the PIN") as caught:
+        await make_in_own_process(wrong, RSA_KEK, Algorithm.RSA_3072)
+    assert "not the pin" not in str(caught.value)
+
+
+async def test_a_maker_that_ends_without_a_pair_is_worth_another_try(tokens: Tokens) -> None:
+    making = asyncio.create_task(make_in_own_process(tokens.generator, RSA_KEK, Algorithm.RSA_3072))
+    await until_one_runs()
+    for pid in makers():
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(UnavailableError, match="ended without one"):
+        await making
+
+
+async def test_who_does_not_wait_any_more_ends_the_maker(tokens: Tokens) -> None:
+    making = asyncio.create_task(make_in_own_process(tokens.generator, RSA_KEK, Algorithm.RSA_3072))
+    await until_one_runs()
+    making.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    assert makers() == set()
