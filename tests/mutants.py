@@ -353,6 +353,27 @@ MUTANTS: Final = (
         'extra="ignore"',
         ("tests/contract/test_schemas.py", f"{UNIT}/test_commands.py"),
     ),
+    Mutant(
+        "rows: they decide where audit begins to judge",
+        "services/audit/src/rekey_audit/recalling.py",
+        "self.ledger.recall(min(applied.sequence, acknowledged), summaries)",
+        "self.ledger.recall(applied.sequence, summaries)",
+        ("tests/system/test_database.py",),
+    ),
+    Mutant(
+        "rows: they decide whether the scheduler looks at a key",
+        "services/rotation-scheduler/src/rekey_rotation_scheduler/rows.py",
+        "return due + [key for key in self.until if key not in due][:LOOKS]",
+        "return due",
+        ("tests/unit/rekey_rotation_scheduler/test_rows.py",),
+    ),
+    Mutant(
+        "database: everybody may connect and make temporary tables",
+        "deploy/provision/src/rekey_provision/database.py",
+        'await server.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")',
+        "pass",
+        ("tests/attacks/test_database_roles.py",),
+    ),
 )
 
 

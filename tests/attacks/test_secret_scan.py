@@ -22,6 +22,7 @@ from rekey_core.authority import STREAMS
 from rekey_core.names import Service
 from rekey_local.cast import OWNER, RESPONDER
 from rekey_local.settings import instance_settings
+from rekey_local.stack import DATABASE
 from tests.attacks.intruder import Intruder, intruder
 from tests.system.stack import INSTANCES, NATS, RunningStack, running_stack
 
@@ -83,6 +84,10 @@ def streams_key_files(stack: RunningStack) -> list[Path]:
     return [stack.layout.bus / name for name in ("store.key", "store-key.conf")]
 
 
+def password_files(stack: RunningStack) -> list[Path]:
+    return [path for path in stack.layout.root.rglob("database.password") if path.is_file()]
+
+
 async def keys_of(stack: RunningStack) -> dict[str, bytes]:
     """What an instance of ``orders`` holds, by name."""
     settings = rekey.Settings.load(instance_settings(stack.layout, "orders", 1))
@@ -98,9 +103,13 @@ async def secrets_of(stack: RunningStack) -> dict[str, bytes]:
     assert len(keys) >= 2
     pins = {f"PIN in {path.parent.name}": path.read_bytes().strip() for path in pin_files(stack)}
     assert len(pins) >= 2
+    passwords = {f"password in {path.parent.name}": path.read_bytes() for path in password_files(stack)}
+    assert len(passwords) == 3
     halves = {f"{name}, first half": secret[:HALF] for name, secret in keys.items()}
     halves |= {f"{name}, second half": secret[HALF:] for name, secret in keys.items()}
-    return halves | pins | {"key of the streams": streams_key_files(stack)[0].read_bytes().strip()}
+    return (
+        halves | pins | passwords | {"key of the streams": streams_key_files(stack)[0].read_bytes().strip()}
+    )
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -138,7 +147,9 @@ async def test_no_stream_holds_a_key_or_a_pin(stack: RunningStack) -> None:
 
 
 async def test_no_file_holds_a_key_or_a_pin(stack: RunningStack) -> None:
-    secrets, own = await secrets_of(stack), {*pin_files(stack), *streams_key_files(stack)}
+    secrets = await secrets_of(stack)
+    own = {*pin_files(stack), *streams_key_files(stack), *password_files(stack)}
+    own |= {stack.layout.service(name) / "database.url" for name in SERVICES}
     files = [path for path in stack.layout.root.rglob("*") if path.is_file() and path not in own]
     assert any(path.parent == stack.layout.logs for path in files)
     found = {str(path.relative_to(stack.layout.root)): found_in(path.read_bytes(), secrets) for path in files}
@@ -147,7 +158,7 @@ async def test_no_file_holds_a_key_or_a_pin(stack: RunningStack) -> None:
 
 async def test_no_argument_and_no_environment_holds_a_key_or_a_pin(stack: RunningStack) -> None:
     secrets = await secrets_of(stack)
-    for name in (NATS, *SERVICES, *INSTANCES):
+    for name in (NATS, DATABASE, *SERVICES, *INSTANCES):
         process = Path("/proc") / str(stack.pid(name))
         for what in ("cmdline", "environ"):
             assert found_in((process / what).read_bytes(), secrets) == [], f"{what} of {name}"

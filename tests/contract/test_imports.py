@@ -32,6 +32,13 @@ FORBIDDEN = [
     pytest.param(
         "rekey_provision", "import rekey_runtime", "services-only", id="the provisioner uses the runtime"
     ),
+    pytest.param(
+        "rekey_generator",
+        "import rekey_runtime.database",
+        "database",
+        id="the generator reaches the database",
+    ),
+    pytest.param("rekey_audit", "import asyncpg", "asyncpg", id="a service speaks to PostgreSQL itself"),
     pytest.param("rekey_core.fresh", "", "core", id="a core module without a place"),
     pytest.param("rekey_core.errors", "import rekey_core.contracts", "core", id="errors imports contracts"),
     pytest.param("rekey_generator.settings", "import rekey_generator.app", "service", id="settings composes"),

@@ -10,8 +10,9 @@ import os
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,7 +20,17 @@ import pytest
 from rekey_core.contracts import KeySummary
 from rekey_core.errors import RekeyError
 from rekey_local.errors import LocalError
+from rekey_local.stack import DATABASE
 from tests.faults.boundaries import BOUNDARIES, PROCESSES, Boundary, Killer
+from tests.faults.lost_database import (
+    administrator,
+    away,
+    dropped,
+    killed,
+    restored,
+    rows_are_right,
+    stopped,
+)
 from tests.system.stack import INSTANCES, KEY_NAMES, NATS, RunningStack, running_stack
 
 # nats-py leaves the sockets of its attempts to reach a killed server to the garbage collector
@@ -122,6 +133,34 @@ def test_at_a_seeded_instant(stack: RunningStack, number: int) -> None:
         f"REKEY_SEED={SEED} instant {number}: {victim} dies {seconds:.3f} s after the commands\n"
     )
     kill_after(stack, victim, seconds)
+
+
+LOST = [
+    pytest.param(killed, id="it is killed"),
+    pytest.param(dropped, id="it is dropped and made again"),
+    pytest.param(restored, id="an older one is restored and its readers start again"),
+    pytest.param(away, id="it is away while its readers start", marks=pytest.mark.matrix),
+]
+
+
+@pytest.mark.parametrize("lose", LOST)
+def test_whatever_becomes_of_the_database_in_mid_rotation_changes_nothing(
+    stack: RunningStack, tmp_path: Path, lose: Callable[[RunningStack, Path], None]
+) -> None:
+    version, older = now_at(stack, DATA) + 1, tmp_path / "older.dump"
+    administrator(stack).dump(older)
+    with stopped(stack, INSTANCES[0]):
+        order(stack, DATA)
+        stack.until(lambda: is_moving(stack, DATA, version), SETTLE_S, "a rotation under way")
+        lose(stack, older)
+    check(stack, DATA, version)
+    stack.ready(DATABASE)
+    stack.until(lambda: rows_are_right(stack), SETTLE_S, "rows that are what the log says")
+
+
+def is_moving(stack: RunningStack, key: str, version: int) -> bool:
+    summary = shown(stack, key)
+    return summary is not None and summary.versions[-1].version == version
 
 
 @pytest.mark.matrix

@@ -24,6 +24,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from deploy.environments import ROOT
+from rekey_local.database import unprivileged
 from rekey_local.plan import is_free
 from tests.contract.test_environments import ALLOWED
 from tests.images import FIVE, INSTALLED, SERVICES, STATE, install_steps, target
@@ -31,7 +32,7 @@ from tests.system.bus import free_port
 
 LIMIT_S: Final = 90.0
 PORTS: Final = 8  # at least as many as the servers of one environment
-WITHOUT_HSM: Final = ("rotation-scheduler", "revocation", "audit", "bus", "cli")
+WITHOUT_HSM: Final = ("rotation-scheduler", "revocation", "audit", "bus", "database", "cli")
 LIST: Final = "import importlib.metadata as m, json; print(json.dumps([d.name for d in m.distributions()]))"
 
 
@@ -49,6 +50,7 @@ class Root:
             "/uv/bin/uv": _uv(),
             INSTALLED: str(self.directory / "opt"),
             STATE: str(self.directory / "state"),
+            "/python3.11/": f"/python{sys.version_info.major}.{sys.version_info.minor}/",  # of the base image
         }
         for there, here in places.items():
             words = [word.replace(there, here) for word in words]
@@ -74,7 +76,10 @@ class Root:
         """Start a target's command; where what it writes goes."""
         log = self.directory / f"{service}.log"
         with log.open("wb") as out:
-            self.running.append(_popen(self.here(target(service).command), out, self.environment(service)))
+            words = self.here(target(service).command)
+            if service == "database":  # does not run as root; in its container nobody is
+                words = [*unprivileged(), *words]
+            self.running.append(_popen(words, out, self.environment(service)))
         return log
 
     def is_healthy(self, service: str) -> bool:
@@ -160,10 +165,13 @@ def test_bus_and_services_start_from_their_images_on_what_founding_left(founded:
     founded.start("bus")
     _until(lambda: founded.is_healthy("bus"), "the bus")
 
+    database = founded.start("database")
+    _until(lambda: "ready to accept connections" in database.read_text(), "the database")
     logs = {service: founded.start(service) for service in FIVE}
 
     for service, log in logs.items():
         _until(lambda name=service: founded.is_healthy(name), f"{service}: {log}")
+        assert "database-away" not in log.read_text()
     context = founded.directory / "state" / "people" / "alice" / "context.toml"
     listed = founded.run("cli", "key", "ls", "--output", "json", "--context", str(context))
     assert listed.returncode == 0, listed.stderr

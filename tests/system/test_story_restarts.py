@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rekey_local.stack import DATABASE
 from tests.system.stack import INSTANCES, NATS, RunningStack, running_stack
 
 
@@ -19,6 +20,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     "name",
     [
         pytest.param(NATS, id="the bus"),
+        pytest.param(DATABASE, id="the database"),
         pytest.param("generator", id="the generator"),
         pytest.param("distributor", id="the distributor"),
         pytest.param("rotation-scheduler", id="the scheduler"),

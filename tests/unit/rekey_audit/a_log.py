@@ -164,6 +164,10 @@ class Log:
         self.fact(RotationRequested, 1, cause, key, reason="initial", deadline=self.now)
         return cause
 
+    def requested(self, version: int, key: str = KEY) -> BusMessage:
+        """A rotation, because it is time."""
+        return self.fact(RotationRequested, version, f"time-{version}", key, reason="time", deadline=self.now)
+
     def generated(self, version: int = 1, key: str = KEY) -> BusMessage:
         """The version exists."""
         kind = class_named("application-data")

@@ -29,7 +29,8 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Founded:
     layout = Layout(tmp_path_factory.mktemp("stack"))
     genesis = found_identities(layout, ENV)
     token = TokenReport("token", "0123456789abcdef", layout.root / "softhsm2.conf", made=True)
-    plan = Plan(bus_port=4222, http_ports={service: 8080 + n for n, service in enumerate(Service)})
+    http_ports = {service: 8080 + n for n, service in enumerate(Service)}
+    plan = Plan(bus_port=4222, http_ports=http_ports, database_port=5432)
     module = Path("/lib/pkcs11.so")
     one = Founded(layout, plan, genesis_hash(genesis), module, CeremonyReport(token, token, keys=()))
     write_settings(one)

@@ -13,7 +13,8 @@ from rekey_local.layout import Layout
 from rekey_local.newcomer import planned
 from rekey_local.plan import DEPENDENTS, Plan, load_plan, read_plan, write_plan
 
-PLAN = Plan(bus_port=4222, http_ports={service: 4223 + n for n, service in enumerate(Service)})
+HTTP_PORTS = {service: 4223 + n for n, service in enumerate(Service)}
+PLAN = Plan(bus_port=4222, http_ports=HTTP_PORTS, database_port=5432)
 
 
 def test_a_newcomer_comes_last_and_moves_nobody() -> None:

@@ -85,7 +85,9 @@ async def _found(stack: Stack, screen: Screen, first_port: int | None) -> int:
 
 
 async def _tell(stack: Stack, story: Story, screen: Screen, *, once: bool) -> None:
-    screen.title("rekey on this machine: nats-server, SoftHSM with two tokens, five services, two dependents")
+    screen.title(
+        "rekey on this machine: nats-server, PostgreSQL, SoftHSM with two tokens, five services, two dependents"
+    )
     await stack.up()
     screen.title(f"ready after {screen.elapsed_s:.1f} s")
     await story.run()

@@ -31,14 +31,18 @@ class ChildPlan:
     command: tuple[str, ...]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM  # asks it to end what it is doing, and then to end
 
 
 class Child:
     """A running process whose JSON lines on stdout are handed on; all that it writes goes to its log."""
 
-    def __init__(self, process: asyncio.subprocess.Process, reader: asyncio.Task[None]) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.Task[None], stop_signal: signal.Signals
+    ) -> None:
         self._process = process
         self._reader = reader
+        self._stop_signal = stop_signal
 
     @classmethod
     async def start(cls, plan: ChildPlan, on_line: Callable[[Line], None]) -> Child:
@@ -59,7 +63,7 @@ class Child:
         except OSError:
             log.close()
             raise
-        return cls(process, asyncio.create_task(_read(process, log, on_line)))
+        return cls(process, asyncio.create_task(_read(process, log, on_line)), plan.stop_signal)
 
     @property
     def pid(self) -> int:
@@ -84,8 +88,8 @@ class Child:
         return code
 
     async def stop(self, grace_s: float) -> int:
-        """SIGTERM, and SIGKILL after the grace time."""
-        self.send(signal.SIGTERM)
+        """The plan's signal, and SIGKILL after the grace time."""
+        self.send(self._stop_signal)
         try:
             return await asyncio.wait_for(self.wait(), grace_s)
         except TimeoutError:

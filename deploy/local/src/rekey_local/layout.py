@@ -29,6 +29,11 @@ class Layout:
         return self.root / "bus"
 
     @property
+    def database(self) -> Path:
+        """The PostgreSQL cluster."""
+        return self.root / "database"
+
+    @property
     def ceremony(self) -> Path:
         """The officers' PINs of both tokens."""
         return self.root / "ceremony"

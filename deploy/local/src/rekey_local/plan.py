@@ -52,6 +52,7 @@ class Plan(BaseModel):
     env: Environment = "dev"
     bus_port: Port
     http_ports: dict[Service, Port]  # /livez, /readyz and /metrics of each; the distributor's public keys
+    database_port: Port
     newcomers: dict[DependentName, PersonName] = {}  # dependents that were enrolled later, and their owners
 
     @property
@@ -62,7 +63,7 @@ class Plan(BaseModel):
     @property
     def ports(self) -> tuple[int, ...]:
         """Every port that a server of this environment listens on."""
-        return self.bus_port, *self.http_ports.values()
+        return self.bus_port, *self.http_ports.values(), self.database_port
 
     @property
     def http_urls(self) -> dict[str, str]:
@@ -128,6 +129,8 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 
 def _ports(first: int | None = None) -> dict[str, int | dict[Service, int]]:
-    count = 1 + len(Service)
-    bus_port, *http_ports = free_ports(count) if first is None else range(first, first + count)
-    return {"bus_port": bus_port, "http_ports": dict(zip(Service, http_ports, strict=True))}
+    count = 1 + len(Service) + 1
+    chosen = free_ports(count) if first is None else range(first, first + count)
+    bus_port, *http_ports, database_port = chosen
+    by_service = dict(zip(Service, http_ports, strict=True))
+    return {"bus_port": bus_port, "http_ports": by_service, "database_port": database_port}

@@ -1,4 +1,4 @@
-"""A whole environment on this machine, from nothing to ready: bus, tokens, services, dependents."""
+"""A whole environment on this machine, from nothing to ready: bus, database, tokens, services, dependents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from rekey_ceremony import CeremonyReport
 from rekey_core.contracts import SignedTrust
 from rekey_core.names import Service
-from rekey_local import bus
+from rekey_local import bus, database
 from rekey_local.child import ChildPlan, Line
 from rekey_local.enrolling import enrol_dependents
 from rekey_local.environments import SDK, Environments, nats_server, softhsm
@@ -25,6 +25,7 @@ from rekey_local.tally import Tally
 from rekey_local.trust import genesis_hash
 
 BUS: Final = "nats-server"
+DATABASE: Final = "postgres"
 READY_S: Final = 60.0
 _WORKER: Final = Path(__file__).parent / "app" / "worker.py"
 _TOKENS: Final = (Service.GENERATOR, Service.DISTRIBUTOR)
@@ -90,9 +91,9 @@ class Stack:
         await self._ready(instance_names())
 
     async def down(self) -> None:
-        """Drain and stop in order: dependents, services, bus."""
+        """Drain and stop in order: dependents, services, bus and database."""
         services = [service.value for service in Service]
-        for names in (instance_names(), services, (BUS,)):
+        for names in (instance_names(), services, (BUS, DATABASE)):
             await asyncio.gather(*(self._keepers[name].stop() for name in names if name in self._keepers))
 
     async def _prepare(self, first_port: int | None = None) -> tuple[SignedTrust, CeremonyReport]:
@@ -112,6 +113,7 @@ class Stack:
             ceremony = group.create_task(asyncio.to_thread(hold_ceremony, self.layout, plan.env, softhsm()))
             group.create_task(asyncio.to_thread(found_transport_keys, self.layout))
             group.create_task(self._start_bus(plan, genesis))
+            group.create_task(self._start_database(plan))
         return genesis, ceremony.result()
 
     async def _start_bus(self, plan: Plan, genesis: SignedTrust) -> None:
@@ -120,6 +122,15 @@ class Stack:
         self._start(ChildPlan(BUS, command, self._log(BUS)), lambda: bus.answers(plan))
         await self._ready((BUS,))
         await bus.provision(self.layout, plan, genesis)
+
+    async def _start_database(self, plan: Plan) -> None:
+        if database.given_url() is None:
+            await database.found(self.layout, plan)
+            command = database.command(self.layout, plan)
+            child = ChildPlan(DATABASE, command, self._log(DATABASE), stop_signal=database.FAST_SHUTDOWN)
+            self._start(child, lambda: database.answers(plan))
+            await self._ready((DATABASE,))
+        await database.provision(self.layout, plan)
 
     def _start_services(self, tokens: CeremonyReport) -> None:
         confs = dict(
@@ -158,7 +169,9 @@ class Stack:
         elif self._keepers[name].restarts:
             self._screen.say(f"{name} is ready again", "green")
 
-    def _on_line(self, _name: str, line: Line) -> None:
+    def _on_line(self, name: str, line: Line) -> None:
+        if line.get("event") == "database-away":
+            self._screen.warn(f"{name} goes on without its database")
         self.tally.take(line)
 
 

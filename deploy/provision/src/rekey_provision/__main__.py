@@ -1,7 +1,8 @@
-"""``python -m rekey_provision --settings FILE {render|apply} [--plan]``.
+"""``python -m rekey_provision --settings FILE {render|apply|database} [--plan]``.
 
 ``render`` writes the server's configuration and, when it changed, has the server read it again. ``apply`` creates what is
-missing on the bus. With ``--plan`` both only say what they would do. Exit codes: 0 as it should be, 1 drift, 70 failed.
+missing on the bus, ``database`` the roles, the database and the schemas of projections. With ``--plan`` all only say
+what they would do. Exit codes: 0 as it should be, 1 drift, 70 failed.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ import nats
 import nats.errors
 
 from rekey_core.authority import Identity
-from rekey_core.errors import RekeyError, UnavailableError
+from rekey_core.errors import ConfigurationError, RekeyError, UnavailableError
+from rekey_provision.database import provision_database
 from rekey_provision.provision import Report, provision
 from rekey_provision.render import inbox, render_config
-from rekey_provision.settings import ProvisionSettings, load, tls_context
+from rekey_provision.settings import ProvisionSettings, load, secret_in, tls_context
 
 EXIT_DRIFT: Final = 1
 EXIT_FAILED: Final = 70
@@ -68,18 +70,34 @@ async def apply(settings: ProvisionSettings, *, dry: bool) -> Report:
         await client.close()
 
 
+async def database(settings: ProvisionSettings, *, dry: bool) -> Report:
+    """Create what is missing on the database server.
+
+    Raises:
+        ConfigurationError: the settings name no server, or a file of theirs cannot be read.
+        UnavailableError: the server cannot be reached or refuses.
+    """
+    if settings.database_url_file is None:
+        raise ConfigurationError("the settings name no database_url_file, so there is no database to make")
+    passwords = {identity: secret_in(file) for identity, file in settings.database_password_files.items()}
+    return await provision_database(
+        secret_in(settings.database_url_file), settings.plan.env, passwords, dry=dry
+    )
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; its exit code."""
     parser = argparse.ArgumentParser(prog="rekey_provision")
     parser.add_argument("--settings", type=Path, required=True, metavar="FILE")
-    parser.add_argument("action", choices=("render", "apply"))
+    parser.add_argument("action", choices=("render", "apply", "database"))
     parser.add_argument("--plan", action="store_true", help="only say what would be done")
     options = parser.parse_args(arguments)
     try:
         settings = load(options.settings)
         if options.action == "render":
             return render(settings, dry=options.plan)
-        report = asyncio.run(apply(settings, dry=options.plan))
+        make = apply if options.action == "apply" else database
+        report = asyncio.run(make(settings, dry=options.plan))
     except RekeyError as error:
         sys.stderr.write(f"{error.code}: {error}\n")
         return EXIT_FAILED

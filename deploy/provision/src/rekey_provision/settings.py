@@ -5,11 +5,16 @@ from __future__ import annotations
 import ssl
 import tomllib
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from rekey_core.authority import Identity
 from rekey_core.errors import ConfigurationError
+from rekey_core.secret import Secret
 from rekey_provision.plan import BusPlan
+
+OTHERS: Final = 0o077
 
 
 class ProvisionSettings(BaseModel):
@@ -27,6 +32,8 @@ class ProvisionSettings(BaseModel):
     tls_key: Path
     tls_ca: Path
     genesis_file: Path | None = None
+    database_url_file: Path | None = None  # postgresql://… of a role that may make roles and databases
+    database_password_files: dict[Identity, Path] = {}  # of each service that has a projection
 
 
 def load(path: Path) -> ProvisionSettings:
@@ -43,6 +50,23 @@ def load(path: Path) -> ProvisionSettings:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(f"settings {path}: {field}: {first['msg']}") from error
+
+
+def secret_in(path: Path) -> Secret:
+    """What stands in the file, without white space around it.
+
+    Raises:
+        ConfigurationError: it cannot be read, is empty, or may be read by others than its owner.
+    """
+    try:
+        if path.stat().st_mode & OTHERS:
+            raise ConfigurationError(f"{path} may be read by others", hint=f"chmod 600 {path}")
+        value = path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(f"secret file {path}: {error.strerror}") from error
+    if not value:
+        raise ConfigurationError(f"secret file {path} is empty")
+    return Secret(value)
 
 
 def tls_context(cert: Path, key: Path, ca: Path) -> ssl.SSLContext:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -65,10 +65,14 @@ class _Question:
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers from the ledger; leases, receipts and commands are read as they are now."""
+    """Answers from the ledger; leases, receipts and commands are read as they are now.
+
+    ``know``: brings a key into the ledger, where the ledger did not read the whole log.
+    """
 
     bus: Bus
     ledger: Ledger
+    know: Callable[[str], Awaitable[None]]
 
     async def to(self, subject: str, data: bytes) -> AskAnswer:
         """The answer, or the refusal with its reason.
@@ -92,10 +96,10 @@ class Answers:
                 keys = questions.page(self.ledger, self.bus.trust.current, question.person, question.ask.key)
                 return ListAnswer(**self._common(question, ListAnswer), keys=keys)
             case ShowAnswer.VERB:
-                summary = questions.summary(self._known(question).state)
+                summary = questions.summary((await self._known(question)).state)
                 return ShowAnswer(**self._common(question, ShowAnswer), key=summary)
             case HistoryAnswer.VERB:
-                return self._history(question)
+                return await self._history(question)
             case AdoptionAnswer.VERB:
                 return await self._adoption(question)
             case CommandAnswer.VERB:
@@ -122,14 +126,14 @@ class Answers:
             alarms_last_day=len(alerts),
         )
 
-    def _history(self, question: _Question) -> HistoryAnswer:
-        record = self._known(question)
+    async def _history(self, question: _Question) -> HistoryAnswer:
+        record = await self._known(question)
         entries, truncated = questions.history(record)
         common = self._common(question, HistoryAnswer)
         return HistoryAnswer(**common, key=record.state.key, entries=entries, truncated=truncated)
 
     async def _adoption(self, question: _Question) -> AdoptionAnswer:
-        record = self._known(question)
+        record = await self._known(question)
         state = record.state
         number = questions.adoption_version(state, question.ask.version)
         found = state.versions.get(number) if number is not None else None
@@ -156,6 +160,7 @@ class Answers:
             text = "expected the id of a command"
             raise UsageRefusedError(text)
         subject, command = await self._stored_command(identity)
+        await self.know(command.key)
         questions.may_see_command(self.ledger, self.bus.trust.current, question.person, command)
         facts = tuple(self.ledger.by_cause.get(identity, ()))
         report = None if facts else self.ledger.refusals.get(subject)
@@ -185,10 +190,11 @@ class Answers:
         text = f"command {identity[:16]}: the log has no such command"
         raise NotFoundError(text, hint="it may not have been accepted; publish it again")
 
-    def _known(self, question: _Question) -> KeyRecord:
+    async def _known(self, question: _Question) -> KeyRecord:
         if question.ask.key is None:
             text = f"{question.verb}: expected the name of a key"
             raise UsageRefusedError(text)
+        await self.know(question.ask.key)
         return questions.known(self.ledger, self.bus.trust.current, question.person, question.ask.key)
 
     async def _leases(self, grants: frozenset[str]) -> list[Stored[Lease]]:

@@ -9,9 +9,12 @@ from rekey_runtime.service import Service
 
 
 async def compose(service: Service, settings: AuditSettings) -> None:
-    """Read the whole log once, then bind the tail. Raises StaleReadError when the log cannot be read in full."""
-    audit = Audit(service.bus)
+    """Read the log, or what is new in it, then bind the tail. Raises StaleReadError when the log cannot be read in full."""
+    audit = Audit(service.bus, settings.database)
     await audit.rebuild()
+    if audit.projector is not None:
+        service.background(audit.projector.work)
+        service.on_stop(audit.projector.close)
     service.consume("audit", audit.on_fact)
     service.consume("audit-reports", audit.on_report)
     service.consume("audit-advisories", audit.on_advisory)

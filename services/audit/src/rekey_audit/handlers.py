@@ -1,8 +1,9 @@
 """The tail of the log, the reports of the others, and people's questions.
 
 A message of the log is acknowledged after it is in the ledger and its alarm, if it needs one, is stored (the atomic
-point). The ledger is memory: a crash loses it and the next start reads the log again from its first message. An alarm
-is written once per place in the log, so neither redelivery nor a new start says it twice.
+point). The ledger is memory: a crash loses it and the next start reads the log again, from its first message or, with a
+database, from what is new. An alarm is written once per place in the log, so neither redelivery nor a new start says it
+twice.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from rekey_audit.advisories import is_everyday
 from rekey_audit.answers import Answers
-from rekey_audit.ledger import Judged, Ledger
+from rekey_audit.ledger import Judged, Ledger, place
+from rekey_audit.recalling import VERSION, Recalling
 from rekey_core.authority import Stream
-from rekey_core.contracts import Alert, Refusal
+from rekey_core.contracts import Alert, KeySummary, Refusal
 from rekey_core.encoding import parse_json_strict, sha256_hex
 from rekey_core.envelope import BusMessage, Stored, sign
 from rekey_core.errors import ConflictError, MalformedError, SchemaError, UnavailableError
 from rekey_core.readers import open_report
 from rekey_runtime.bus import Bus
+from rekey_runtime.projector import Projector, database_of
 
 MAX_LINE: Final = 2000  # characters of a report's line
 MAX_ADVISORY_BYTES: Final = 64 * 1024
@@ -50,17 +54,32 @@ class Audit:
     """Handlers of the three consumers, and of people's questions."""
 
     bus: Bus
+    database: Path | None = None
     ledger: Ledger = field(init=False)
+    projector: Projector | None = field(init=False)
+    recalling: Recalling = field(init=False)
     _answers: Answers = field(init=False)
     _unsaid: list[_Alarm] = field(default_factory=list)
     _saying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.bus.settings.env)
-        self._answers = Answers(self.bus, self.ledger)
+        self.recalling = Recalling(self.bus, self.ledger)
+        self._answers = Answers(self.bus, self.ledger, self.recalling.know)
+        self.projector = None
+        if self.database is not None:
+            rows = database_of(self.bus, self.database, KeySummary, VERSION)
+            self.projector = Projector(self.bus, rows, self.recalling.row, lambda: self.ledger.applied)
 
     async def rebuild(self) -> None:
-        """Read the log from its first message, then every report. Raises StaleReadError when a read is cut short."""
+        """Read what the log has after what the database remembers, then every report.
+
+        Raises:
+            StaleReadError: a read was cut short.
+            ConfigurationError: the file with the database's URL cannot be used.
+        """
+        if self.projector is not None:
+            await self.recalling.begin(self.projector)
         await self._follow(until=None)
         async for message in self.bus.read_all(Stream.REPORTS, ">"):
             try:
@@ -144,10 +163,13 @@ class Audit:
         if missing:  # nothing is ever deleted from the log, so its sequences have no gaps
             text = f"{missing} messages before {message.sequence} are not in the log"
             self._alarm(message, "missing-sequence", text)
+        await self.recalling.know(place(message.subject)[1] or "")
         judged = await self._judged(message)
         if judged.finding is not None:
             self._alarm(message, judged.finding.code, str(judged.finding))
         self.ledger.keep(judged)
+        if self.projector is not None:
+            self.projector.wake()
 
     async def _judged(self, message: BusMessage) -> Judged:
         trust = self.bus.trust.current

@@ -7,11 +7,12 @@ fact is a *finding*: it has no effect on the key beyond its place in the log, an
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from rekey_audit.entries import delivered_entry, fact_entry, void_entry
-from rekey_core.contracts import Alert, Delivered, Fact, HistoryEntry, Refusal
+from rekey_core.contracts import Alert, Delivered, Fact, HistoryEntry, KeySummary, Refusal
 from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
 from rekey_core.errors import CheckSequenceError, IllegalTransitionError, MalformedError, ReplayedError
 from rekey_core.fold import KeyState, fold
@@ -57,10 +58,16 @@ class Ledger:
     by_cause: dict[str, list[HistoryEntry]] = field(default_factory=dict)
     refusals: OrderedDict[str, Refusal | Alert] = field(default_factory=OrderedDict)
     alerts: deque[Stored[Alert]] = field(default_factory=lambda: deque(maxlen=MAX_ALERTS))
+    unread: int = (
+        0  # keys not in ``keys`` may have messages up to here that this ledger did not read; 0: it read all
+    )
+    recalled: dict[str, KeySummary] = field(
+        default_factory=dict
+    )  # what the database says of keys not in ``keys``
 
     def judge(self, message: BusMessage, trust: Trust) -> Judged:
         """What the message is, under this trust. Raises nothing for what a message says: all of it may be hostile."""
-        kind, key = _kind_and_key(message.subject)
+        kind, key = place(message.subject)
         if key is None:
             text = f"{message.subject}: expected a subject that names a key"
             return Judged(message, None, None, ReplayedError(text))
@@ -87,6 +94,27 @@ class Ledger:
         for known in again:
             self.alerts.remove(known)
         self.alerts.append(alert)
+
+    def recall(self, applied: int, summaries: Mapping[str, KeySummary]) -> None:
+        """Begin at ``applied`` instead of at nothing. Only for a ledger that has read nothing yet."""
+        if self.applied:
+            text = f"the ledger has read up to {self.applied}"
+            raise ValueError(text)
+        self.applied = self.unread = applied
+        self.recalled = dict(summaries)
+
+    def read(self, key: str, messages: Iterable[BusMessage], trust: Trust) -> list[Judged]:
+        """Take in a key whose messages up to ``applied`` were not read: judged one by one, as if they came now."""
+        part = Ledger(self.env)
+        judged = []
+        for message in (m for m in messages if m.sequence <= self.applied):
+            judged.append(part.judge(message, trust))
+            part.keep(judged[-1])
+        self.keys |= part.keys
+        for cause, entries in part.by_cause.items():
+            self.by_cause.setdefault(cause, []).extend(entries)
+        self.recalled.pop(key, None)
+        return judged
 
     def reported(self, report: Refusal | Alert) -> None:
         """Remember what a service said about a command, by the command's subject; the newest word counts."""
@@ -138,6 +166,7 @@ def _judge_delivered(message: BusMessage, state: KeyState, trust: Trust) -> Judg
     return Judged(message, state, delivered_entry(item), None, delivery=item)
 
 
-def _kind_and_key(subject: str) -> tuple[str, str | None]:
+def place(subject: str) -> tuple[str, str | None]:
+    """The kind of message and the key that a subject of the log names, if it names one."""
     tokens = [*subject.split("."), "", ""]
     return tokens[0], tokens[2] if is_token(tokens[2]) else None

@@ -119,15 +119,24 @@ def known(ledger: Ledger, trust: Trust, person: str, key: str) -> KeyRecord:
 
 
 def page(ledger: Ledger, trust: Trust, person: str, after: str | None) -> tuple[KeySummary, ...]:
-    """The next keys that the person may see, by name."""
-    names = sorted(name for name in ledger.keys if after is None or name > after)
-    records = (ledger.keys[name] for name in names)
+    """The next keys that the person may see, by name; those that the ledger did not read as the database has them."""
+    names = sorted(name for name in {*ledger.keys, *ledger.recalled} if after is None or name > after)
     seen = (
-        r for r in records if r.state.is_registered and may_see(trust, person, r.state.key, r.state.owner)
+        name
+        for name in names
+        if (owner := _owner(ledger, name)) is not None and may_see(trust, person, name, owner)
     )
-    return tuple(
-        summary(record.state, PAGE_VERSIONS) for record, _ in zip(seen, range(PAGE_KEYS), strict=False)
-    )
+    return tuple(_listed(ledger, name) for name, _ in zip(seen, range(PAGE_KEYS), strict=False))
+
+
+def _owner(ledger: Ledger, name: str) -> str | None:
+    record = ledger.keys.get(name)
+    return record.state.owner if record else ledger.recalled[name].owner
+
+
+def _listed(ledger: Ledger, name: str) -> KeySummary:
+    record = ledger.keys.get(name)
+    return summary(record.state, PAGE_VERSIONS) if record else ledger.recalled[name]
 
 
 def summary(state: KeyState, newest: int = MAX_VERSIONS) -> KeySummary:

@@ -20,9 +20,11 @@ from rekey_core.quotas import ROTATE_AT
 from rekey_core.readers import key_in, keys_in, open_command, open_quota, open_receipt
 from rekey_rotation_scheduler import destroying, planner
 from rekey_rotation_scheduler.proofs import adopted, allotted
+from rekey_rotation_scheduler.rows import Quiet
 from rekey_rotation_scheduler.tracing import Waker, step_span
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.projector import Projector
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +35,13 @@ class Scheduler:
 
     bus: Bus
     keylog: KeyLog
+    projector: Projector | None = None
     _keys: dict[str, KeyState | None] = field(
         default_factory=dict
     )  # every key, and how it was after its last step
     _low: set[str] = field(default_factory=set)  # keys whose budget was found low; until they rotate
     _woken: dict[str, Waker | None] = field(default_factory=dict)  # in the order of their turn
+    _quiet: Quiet = field(default_factory=Quiet)
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def on_command(self, message: BusMessage) -> None:
@@ -80,6 +84,8 @@ class Scheduler:
 
     async def on_fact(self, message: BusMessage) -> None:
         """Any fact of a key may allow its next step."""
+        if self.projector is not None:
+            self.projector.wake()
         self.wake(key_in(message.subject), message)
 
     async def on_receipt(self, message: BusMessage) -> None:
@@ -102,22 +108,33 @@ class Scheduler:
                 self.wake(key)
 
     async def recall(self) -> None:
-        """At start: every registered key is looked at once."""
+        """At start: every registered key is looked at once; those that are quiet by their rows a few at a time, later."""
         env = self.bus.settings.env
         registered = f"evt.{env}.*.0.rotation-scheduler.registered.*"
+        recalled = await self.projector.recall() if self.projector is not None else None
+        quiet = Quiet.by(recalled[1] if recalled is not None else (), datetime.now(UTC))
         for key in keys_in(await self.bus.read_many(Stream.LIFECYCLE, [registered])):
-            self.wake(key)
+            if key in quiet:
+                self._keys[key] = None
+                self._quiet.until[key] = quiet.until[key]
+            else:
+                self.wake(key)
 
     async def tick(self) -> None:
         """Wake what time alone may move: a rotation under way (leases run out), a cryptoperiod that ended."""
         now = datetime.now(UTC)
         for key, state in self._keys.items():
+            if key in self._quiet:
+                continue
             if state is None or key in self._low or planner.unfinished(state) or rotation_due(state, now):
                 self.wake(key)
+        for key in self._quiet.next(now):
+            self.wake(key)
 
     def wake(self, key: str, message: BusMessage | None = None) -> None:
         """Have the worker look at a key; the message, if one is the reason."""
         self._keys.setdefault(key, None)
+        self._quiet.leave(key)
         self._woken[key] = Waker.of(message) or self._woken.get(key)
         self._bell.set()
 

@@ -68,6 +68,10 @@ LEASES_KEPT_S: Final = (
     24 * 3600
 )  # far longer than any lease: who reads the leases of a dependent reads few dead ones
 
+MAX_DATABASE_NAME: Final = 63 - len(
+    "_rotation_scheduler"
+)  # bytes: NAMEDATALEN of PostgreSQL, less a role's ending
+
 STREAMS: Final[tuple[StreamConfig, ...]] = (
     StreamConfig(
         Stream.LIFECYCLE, ("evt.{env}.>", "dlv.{env}.>"), write_once=True, atomic=True, max_bytes=4 << 30
@@ -286,6 +290,38 @@ CONSUMERS: Final[tuple[Consumer, ...]] = (
     Consumer(Identity.AUDIT, Stream.REPORTS, "audit-reports", ("rpt.{env}.>",)),
     Consumer(Identity.AUDIT, Stream.ADVISORIES, "audit-advisories", ()),
 )
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A service's rows in the database: derived from the log, read by that service alone, decided on by nobody."""
+
+    identity: Identity
+    table: str
+
+    @property
+    def schema(self) -> str:
+        """The one schema in which the service's role may do anything."""
+        return self.identity.value.replace("-", "_")
+
+    def role(self, env: str) -> str:
+        """The database role of the service in an environment."""
+        return f"{database_name(env)}_{self.schema}"
+
+
+PROJECTIONS: Final[tuple[Projection, ...]] = (
+    Projection(Identity.AUDIT, "inventory"),
+    Projection(Identity.ROTATION_SCHEDULER, "adoption"),
+)
+
+
+def database_name(env: str) -> str:
+    """The database of an environment; 63 bytes are what PostgreSQL takes, and a role's name is longer by 20."""
+    name = f"rekey_{_token(env).replace('-', '_')}"
+    if len(name) > MAX_DATABASE_NAME:
+        message = f"expected an environment of at most {MAX_DATABASE_NAME - 6} letters, found {env!r}"
+        raise ValueError(message)
+    return name
 
 
 @dataclass(frozen=True)
