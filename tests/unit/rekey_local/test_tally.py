@@ -29,7 +29,6 @@ def line(
         "name": name,
         "pid": pid,
         "calls": calls,
-        "rotated": [],
         "stopped": [],
         "first_refused": {},
         "last_failure": last,

@@ -16,17 +16,24 @@ AUDITOR: Final = "adam"
 
 @dataclass(frozen=True)
 class StoryKey:
-    """A key of the story."""
+    """A key of the story. ``calls``: what the instances do with its current version alone."""
 
     name: str
     key_class: str
     purpose: str
+    calls: tuple[str, ...]
 
 
-DATA: Final = StoryKey("orders-db", "application-data", "rows of the orders database")
-TOKENS: Final = StoryKey("token-signer", "token-signing", "access tokens between services")
-MACS: Final = StoryKey("webhook-mac", "message-auth", "what webhooks carry to prove who sent them")
-ENVELOPE: Final = StoryKey("envelope-root", "data-key-wrapping", "data keys of documents and attachments")
+DATA: Final = StoryKey("orders-db", "application-data", "rows of the orders database", ("encrypt",))
+MACS: Final = StoryKey(
+    "webhook-mac", "message-auth", "what webhooks carry to prove who sent them", ("mac", "check")
+)
+TOKENS: Final = StoryKey(
+    "token-signer", "token-signing", "access tokens between services", ("sign", "verify")
+)
+ENVELOPE: Final = StoryKey(
+    "envelope-root", "data-key-wrapping", "data keys of documents and attachments", ("seal", "open")
+)
 KEYS: Final = (DATA, MACS, TOKENS, ENVELOPE)
 
 

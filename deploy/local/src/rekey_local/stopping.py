@@ -21,11 +21,11 @@ async def stop_previous(cast: Cast, key: StoryKey) -> None:
     """Suspend the version before the current one; returns when every instance refuses its ciphertexts.
 
     Raises:
-        StoryError: not every instance stopped within the limit, or there is no version to stop.
+        StoryError: not every instance stopped within the limit, or the version is not there to be stopped.
         RekeyError: audit did not answer.
     """
     async with cast.people.reading(RESPONDER) as reader:
-        version, key_id = _previous(await reader.show(key.name))
+        version, key_id = previous(await reader.show(key.name))
     target = f"{key.name}@{version}"
     reason = "a copy of the disk was found"
     await cast.people.ask(RESPONDER, "suspend", target, "--reason", reason, "--yes")
@@ -60,10 +60,16 @@ def _stop(report: InstanceReport, key: str, version: int) -> Seen | None:
     return next((seen for seen in report.stopped if (seen.key, seen.version) == (key, version)), None)
 
 
-def _previous(shown: KeySummary) -> tuple[int, str]:
-    older = [version for version in shown.versions if version.state == "deactivated"]
-    if not older:
-        message = f"{shown.key} has no deactivated version to suspend"
-        raise StoryError(message)
-    newest = max(older, key=lambda version: version.version)
-    return newest.version, f"{newest.key_id or 0:08x}"  # as it stands in ciphertexts (Tink's prefix)
+def previous(shown: KeySummary) -> tuple[int, str]:
+    """The version before the current one, which only old data needs, and its key id as it stands in ciphertexts.
+
+    Raises:
+        StoryError: it is not deactivated, so that its suspension would show nothing.
+    """
+    number = (shown.current or 0) - 1
+    found = next((one for one in shown.versions if one.version == number), None)
+    if found is None or found.state != "deactivated":
+        message = f"{shown.key}@{number} is {found.state if found else 'not there'}, expected deactivated"
+        hint = f"rekey key rotate {shown.key} deactivates the version that is current now"
+        raise StoryError(message, hint=hint)
+    return number, f"{found.key_id or 0:08x}"  # Tink's prefix

@@ -33,7 +33,7 @@ class Count(BaseModel):
 
 
 class Seen(BaseModel):
-    """A version that an instance switched to, or stopped, and when (Unix seconds).
+    """A version that an instance stopped, and when (Unix seconds).
 
     ``commanded``: when the responder signed the command that stopped it.
     """
@@ -53,10 +53,8 @@ class InstanceReport(BaseModel):
 
     name: str
     pid: int
-    began: float = 0.0  # Unix time
     current: dict[str, int | None] = {}  # what it protects with, by key
     calls: dict[str, Count]
-    rotated: tuple[Seen, ...] = ()
     stopped: tuple[Seen, ...] = ()
     first_refused: dict[str, float] = {}
     last_failure: str | None = None

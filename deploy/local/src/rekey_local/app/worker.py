@@ -65,10 +65,8 @@ class Report:
 
     name: str
     pid: int = field(default_factory=os.getpid)
-    began: float = field(default_factory=time.time)  # Unix time
     current: dict[str, int | None] = field(default_factory=dict)  # what it protects with, by key
     calls: dict[str, Count] = field(default_factory=lambda: {kind: Count() for kind in KINDS})
-    rotated: list[dict[str, Any]] = field(default_factory=list)
     stopped: list[dict[str, Any]] = field(default_factory=list)
     first_refused: dict[str, float] = field(default_factory=dict)  # ciphertext's key id in hex: Unix time
     last_failure: str | None = None
@@ -314,7 +312,7 @@ async def serve(settings: Path, name: str, exchange: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     report, corpus = Report(name), Corpus(exchange, name)
     async with rekey.connect(rekey.Settings.load(settings)) as keys:
-        keys.on_rotated(lambda event: on_rotated(event, report, corpus))
+        keys.on_rotated(lambda event: on_rotated(event, corpus))
         keys.on_stopped(lambda event: on_stopped(event, report))
         worker = Worker(await surfaces(keys), corpus, report)
         write("ready")
@@ -337,9 +335,8 @@ def tell(keys: rekey.Keys, report: Report) -> None:
     write("counts", **asdict(report))
 
 
-def on_rotated(event: rekey.Rotated, report: Report, corpus: Corpus) -> None:
+def on_rotated(event: rekey.Rotated, corpus: Corpus) -> None:
     """The SDK protects with a new version from now on."""
-    report.rotated.append({"key": event.key, "version": event.version, "at": time.time()})
     if event.key == DATA_KEY:
         corpus.keep()
 
