@@ -1,4 +1,7 @@
-"""``python -m rekey_local`` as people start it: the story twice, one supervisor per state, nothing left behind."""
+"""``deploy/up`` as people start it: the story twice, one supervisor per state, nothing left behind.
+
+Each process runs from its own environment, so what a service imports beyond its declared dependencies ends it here.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,30 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 LIMIT_S = 150
-COMMAND = (sys.executable, "-m", "rekey_local")
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMAND = (str(ROOT / "deploy" / "up"),)
+REKEY = str(ROOT / ".rekey" / "env" / "stack" / "bin" / "rekey")
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The state directory and the screen of a first run."""
+    """The state directory and the screen of a first run; before its end a responder stops both keys by hand."""
     state = tmp_path_factory.mktemp("story")
-    return state, tell(state)
+    with start(state) as process:
+        screen = await_line(process, "everything stays up until Ctrl-C")
+        suspend(state, "token-signer")  # the whole key
+        suspend(state, "orders-db@2")  # its current version
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        screen += process.stdout.read()
+    assert process.returncode == 0, screen
+    return state, screen
 
 
 def test_the_story_from_nothing_has_no_failed_call(told: tuple[Path, str]) -> None:
@@ -36,14 +48,18 @@ def test_the_story_from_nothing_has_no_failed_call(told: tuple[Path, str]) -> No
     assert re.search(r"v1 +suspended +revocation +on the word of rita", screen)
 
 
-def test_on_warm_state_registration_is_skipped_and_the_keys_rotate_again(told: tuple[Path, str]) -> None:
+def test_on_warm_state_registration_is_skipped_and_the_keys_rotate_again_whatever_was_stopped(
+    told: tuple[Path, str],
+) -> None:
     state, _ = told
 
     screen = tell(state)
 
     assert "the keys are registered from an earlier run" in screen
-    assert "orders-db has rotated to version 3" in screen
-    assert "rita suspended orders-db@2: every instance refuses it" in screen
+    assert "token-signer was stopped in an earlier run" in screen
+    assert "token-signer has rotated to version 3" in screen
+    assert "orders-db has rotated to version 4" in screen
+    assert "rita suspended orders-db@3: every instance refuses it" in screen
     assert counts(screen)[1] == 0
 
 
@@ -112,20 +128,27 @@ def tell(state: Path) -> str:
     return done.stdout
 
 
+def suspend(state: Path, target: str) -> None:
+    """Rita suspends it, by the program and with the context that the screen names."""
+    context = state / "people" / "rita" / "context.toml"
+    command = [REKEY, "suspend", target, "--reason", "a test", "--yes", "--context", str(context)]
+    subprocess.run(command, check=True, timeout=30)
+
+
 def start(state: Path) -> subprocess.Popen[str]:
     """Start it and go on."""
     command = [*COMMAND, "--state", str(state)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
-def await_line(process: subprocess.Popen[str], words: str) -> None:
-    """Read the screen until it says this."""
+def await_line(process: subprocess.Popen[str], words: str) -> str:
+    """Read the screen until it says this; all that it said."""
     assert process.stdout is not None
     seen = []
     for line in process.stdout:
         seen.append(line)
         if words in line:
-            return
+            return "".join(seen)
     pytest.fail(f"it ended without saying {words!r}: {''.join(seen)}")
 
 
