@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import tomllib
 from pathlib import Path
@@ -10,11 +11,12 @@ import pytest
 from cryptography import x509
 
 from rekey_ceremony import CeremonyReport, TokenReport
+from rekey_ceremony.softhsm import prepare
 from rekey_core.names import Role, Service
 from rekey_core.trust import Trust
 from rekey_local.errors import RunningError
-from rekey_local.found import found_identities
-from rekey_local.layout import Layout
+from rekey_local.found import found_identities, hold_ceremony
+from rekey_local.layout import Layout, write_private
 from rekey_local.lock import exclusively, forget
 from rekey_local.plan import DEPENDENTS, HOST, PEOPLE, Plan, load_plan
 from rekey_local.settings import Founded, context, instance_settings, service_settings, write_settings
@@ -103,6 +105,21 @@ def test_founding_again_changes_nothing(founded: Founded) -> None:
     write_settings(founded)
 
     assert contents(founded.layout.root) == before
+
+
+def test_the_tokens_are_found_where_the_state_directory_is_now(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "before")
+    for service in (Service.GENERATOR, Service.DISTRIBUTOR):
+        prepare(layout.token(service))
+    report = {name: {"label": name, "serial": "0123456789abcdef"} for name in ("generator", "distributor")}
+    write_private(layout.ceremony / "report.json", json.dumps(report))
+    moved = Layout(layout.root.rename(tmp_path / "after"))
+
+    tokens = hold_ceremony(moved, ENV, Path("/lib/pkcs11.so"))
+
+    for service, token in ((Service.GENERATOR, tokens.generator), (Service.DISTRIBUTOR, tokens.distributor)):
+        assert token.softhsm_conf == moved.token(service) / "softhsm2.conf"
+        assert f"directories.tokendir = {moved.token(service)}/tokens\n" in token.softhsm_conf.read_text()
 
 
 def test_every_process_pins_the_same_first_trust_document(founded: Founded) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 
 from rekey_ceremony import CeremonyPlan, CeremonyReport, TokenPlan, TokenReport, perform
+from rekey_ceremony.softhsm import prepare
 from rekey_core.contracts import SignedTrust
 from rekey_core.names import Service
 from rekey_core.secret import Secret
@@ -37,6 +37,8 @@ def found_transport_keys(layout: Layout) -> None:
 def hold_ceremony(layout: Layout, env: str, module: Path) -> CeremonyReport:
     """Found both tokens once; later the report of that time is read back.
 
+    Where SoftHSM finds them is written at every start: the state directory may have been moved or copied.
+
     Raises:
         HsmError: the tokens could not be made, or their halves do not match.
     """
@@ -54,7 +56,11 @@ def hold_ceremony(layout: Layout, env: str, module: Path) -> CeremonyReport:
         tokens = {"generator": _flat(report.generator), "distributor": _flat(report.distributor)}
         write_private(file, json.dumps(tokens))
     found = json.loads(file.read_bytes())
-    return CeremonyReport(_token_report(found["generator"]), _token_report(found["distributor"]), keys=())
+    generator, distributor = (
+        _token_report(layout, service, found[service.value])
+        for service in (Service.GENERATOR, Service.DISTRIBUTOR)
+    )
+    return CeremonyReport(generator, distributor, keys=())
 
 
 def _certificates(layout: Layout, ca: DevelopmentCa) -> None:
@@ -86,8 +92,8 @@ def _token(layout: Layout, service: Service, so_pin: Path) -> TokenPlan:
 
 
 def _flat(report: TokenReport) -> dict[str, str]:
-    return {name: str(value) for name, value in asdict(report).items()}
+    return {"label": report.label, "serial": report.serial}
 
 
-def _token_report(flat: Mapping[str, str]) -> TokenReport:
-    return TokenReport(flat["label"], flat["serial"], Path(flat["softhsm_conf"]), made=False)
+def _token_report(layout: Layout, service: Service, flat: Mapping[str, str]) -> TokenReport:
+    return TokenReport(flat["label"], flat["serial"], prepare(layout.token(service)), made=False)
