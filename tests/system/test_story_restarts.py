@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from rekey_local.errors import NotReadyError
 from rekey_local.stack import DATABASE
 from tests.system.stack import INSTANCES, NATS, RunningStack, running_stack
 
@@ -46,6 +47,24 @@ def test_a_process_that_is_held_stays_down_until_it_is_released(stack: RunningSt
     stack.release("revocation")
 
     assert stack.keeper("revocation").is_ready
+
+
+def test_a_wrong_pin_is_tried_once_and_the_screen_says_why(stack: RunningStack) -> None:
+    file = stack.layout.service("generator") / "pin"
+    pin, before = file.read_text(), stack.keeper("generator").restarts
+    stack.hold("generator")
+    file.write_text("0000")
+    try:
+        with pytest.raises(NotReadyError, match="generator is not ready: token generator refuses the PIN"):
+            stack.release("generator")
+    finally:
+        file.write_text(pin)
+    assert "it is not started again" in stack.screen.getvalue()
+    assert stack.keeper("generator").restarts == before
+
+    stack.release("generator")
+
+    assert stack.rotate("token-signer").code == 0
 
 
 def test_a_stopped_key_ends_no_instance_and_a_rotation_replaces_it(stack: RunningStack) -> None:

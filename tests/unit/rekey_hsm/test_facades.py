@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from rekey_core.errors import HsmError, NotEnrolledError, RecordError, UnavailableError
+from rekey_core.errors import HsmError, NotEnrolledError, PinError, RecordError, UnavailableError
 from rekey_core.names import Algorithm
 from rekey_core.secret import Secret
 from rekey_hsm import DistributorHsm, GeneratorHsm, Released, WrappedKeyPair, WrappedSecret
@@ -187,7 +187,7 @@ async def test_both_tokens_prove_themselves(
 
 async def test_a_wrong_pin_is_refused_and_not_in_the_message(tokens: Tokens) -> None:
     wrong = replace(tokens.generator, pin=Secret(b"not the pin"))
-    with pytest.raises(HsmError, match="refuses the PIN") as caught:
+    with pytest.raises(PinError, match="refuses the PIN") as caught:
         await GeneratorHsm.open(wrong)
     assert "not the pin" not in str(caught.value)
     hsm = await GeneratorHsm.open(tokens.generator)

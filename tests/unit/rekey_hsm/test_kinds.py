@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rekey_core.errors import CiphertextError, HsmError, MacError, RecordError, UnavailableError
+from rekey_core.errors import CiphertextError, MacError, PinError, RecordError, UnavailableError
 from rekey_core.names import Algorithm
 from rekey_core.secret import Secret
 from rekey_core.signatures import public_key_of, verify_signature
@@ -139,7 +139,7 @@ async def until_one_runs() -> None:
 
 async def test_a_maker_that_may_not_log_in_says_so_without_the_pin(tokens: Tokens) -> None:
     wrong = replace(tokens.generator, pin=Secret(b"not the pin"))
-    with pytest.raises(HsmError, match="refuses the PIN") as caught:
+    with pytest.raises(PinError, match="refuses the PIN") as caught:
         await make_in_own_process(wrong, RSA_KEK, Algorithm.RSA_3072)
     assert "not the pin" not in str(caught.value)
 

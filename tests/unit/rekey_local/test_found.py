@@ -14,7 +14,7 @@ from rekey_ceremony import CeremonyReport, TokenReport
 from rekey_ceremony.softhsm import prepare
 from rekey_core.names import Role, Service
 from rekey_core.trust import Trust
-from rekey_local.errors import RunningError
+from rekey_local.errors import DamagedError, RunningError
 from rekey_local.found import found_identities, hold_ceremony
 from rekey_local.layout import Layout, write_private
 from rekey_local.lock import exclusively, forget
@@ -162,6 +162,22 @@ def test_ports_stay_the_same_until_one_is_taken(tmp_path: Path) -> None:
         second = load_plan(layout)
     assert second.bus_port != first.bus_port
     assert load_plan(layout) == second
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{\n", id="cut off"),
+        pytest.param('{"env": "dev", "bus_port": "many"}', id="another content"),
+        pytest.param("\x00", id="no text"),
+    ],
+)
+def test_a_damaged_plan_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
+    layout = Layout(tmp_path)
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(DamagedError, match=r"plan\.json: expected a plan") as caught:
+        load_plan(layout)
+    assert "--fresh" in str(caught.value.hint)
 
 
 def test_a_state_directory_has_one_supervisor(tmp_path: Path) -> None:

@@ -26,6 +26,18 @@ print(json.dumps({"event": "counts", "n": 1}), flush=True)
 time.sleep(60)
 """
 STUBBORN = READY.replace("lambda *_: sys.exit(0)", "signal.SIG_IGN")
+WRONG_PIN = """
+import json, sys
+print(json.dumps({"event": "fatal", "text": "token t refuses the PIN"}), flush=True)
+sys.exit(77)
+"""
+FATAL = WRONG_PIN.replace("token t refuses the PIN", "no such stream").replace("77", "70")
+WAVERING = """
+import json, time
+for line in ({"event": "ready"}, {"event": "not-ready", "why": "bus"}, {"event": "ready"}):
+    print(json.dumps(line), flush=True)
+time.sleep(60)
+"""
 SILENT = "import time; time.sleep(60)"
 
 
@@ -73,6 +85,32 @@ async def test_a_process_that_cannot_start_is_tried_later_each_time(kept: Kept) 
     said = [await kept.words.get() for _ in range(3)]
 
     assert said == [f"exited with 70; starts again in {pause:g} s" for pause in BACK_OFF_S[:3]]
+
+
+@pytest.mark.parametrize("kept", [WRONG_PIN], indirect=True)
+async def test_a_pin_that_the_token_refuses_is_never_tried_again(kept: Kept) -> None:
+    with pytest.raises(NotReadyError, match="part is not ready: token t refuses the PIN") as caught:
+        await kept.keeper.ready(60)
+
+    assert "part.log" in str(caught.value.hint)
+    assert [event for event, _ in kept.said] == [Event.GIVEN_UP]
+    assert "exited with 77: token t refuses the PIN" in kept.said[0][1]
+    assert kept.keeper.restarts == 0
+
+
+@pytest.mark.parametrize("kept", [FATAL], indirect=True)
+async def test_the_last_word_of_a_process_is_said_with_its_log(kept: Kept, tmp_path: Path) -> None:
+    said = await kept.words.get()
+
+    log = tmp_path / "part.log"
+    assert said == f"exited with 70: no such stream (log: {log}); starts again in {BACK_OFF_S[0]:g} s"
+
+
+@pytest.mark.parametrize("kept", [WAVERING], indirect=True)
+async def test_a_process_that_is_not_ready_any_more_is_said_to_be(kept: Kept) -> None:
+    said = [await kept.words.get() for _ in range(3)]
+
+    assert said == ["", "is not ready: bus", "is ready again"]
 
 
 @pytest.mark.parametrize("kept", [READY], indirect=True)

@@ -3,6 +3,7 @@
 LocalError
 ├── RunningError    another supervisor has the state directory
 ├── MissingError    something that has to be installed is not there
+├── DamagedError    a file of the state directory is not what was written
 ├── NotReadyError   a process or the bus did not become ready in time
 ├── DriftError      the bus is not as it was founded
 ├── RefusedError    what was asked for is not allowed
@@ -26,6 +27,10 @@ class RunningError(LocalError):
 
 class MissingError(LocalError):
     """A program or library is not installed."""
+
+
+class DamagedError(LocalError):
+    """A file of the state directory is not what was written there."""
 
 
 class NotReadyError(LocalError):

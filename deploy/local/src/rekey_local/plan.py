@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rekey_core.names import DependentName, Environment, PersonName, Role, Service
-from rekey_local.errors import NotReadyError
+from rekey_local.errors import DamagedError, NotReadyError
 from rekey_local.layout import Layout, write_private
 
 HOST: Final = "127.0.0.1"
@@ -96,9 +96,17 @@ def read_plan(layout: Layout) -> Plan:
 
     Raises:
         NotReadyError: nothing was founded in this directory.
+        DamagedError: the file is not a plan; names the first thing that is wrong.
     """
+    file = layout.root / _PLAN_FILE
     try:
-        return Plan.model_validate_json((layout.root / _PLAN_FILE).read_bytes())
+        return Plan.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        message = f"{file}: expected a plan, found {f'{where}: ' if where else ''}{first['msg'].lower()}"
+        hint = "bring the file back from a copy; deploy/up --fresh forgets all keys of this directory"
+        raise DamagedError(message, hint=hint) from None
     except FileNotFoundError:
         raise NotReadyError(f"nothing is founded in {layout.root}", hint="deploy/up founds it") from None
 

@@ -166,8 +166,8 @@ class Stack:
     def _say(self, name: str, event: Event, text: str) -> None:
         if event is not Event.READY:
             self._screen.warn(f"{name} {text}")
-        elif self._keepers[name].restarts:
-            self._screen.say(f"{name} is ready again", "green")
+        elif text:
+            self._screen.say(f"{name} {text}", "green")
 
     def _on_line(self, name: str, line: Line) -> None:
         if line.get("event") == "database-away":

@@ -1,4 +1,7 @@
-"""Keeps processes running: one that dies is started again, later each time, and the screen says so."""
+"""Keeps processes running: one that dies is started again, later each time, and the screen says so.
+
+One thing is never tried again: a PIN that its token refuses. Real tokens lock after a few wrong ones.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final
 
+from rekey_core.errors import EXIT_PIN
 from rekey_local.child import Child, ChildPlan, Line
 from rekey_local.errors import NotReadyError
 
@@ -22,6 +26,8 @@ class Event(StrEnum):
     """What the supervisor says about a process."""
 
     READY = "ready"
+    NOT_READY = "not-ready"
+    GIVEN_UP = "given-up"
     DIED = "died"
     KILLED = "killed"
 
@@ -41,6 +47,9 @@ class Keeper:
         self._on_line = on_line
         self._child: Child | None = None
         self._ready = asyncio.Event()
+        self._given_up = asyncio.Event()
+        self._wavered = False
+        self._why = ""  # the running process's last word
         self._task: asyncio.Task[None] | None = None
         self.restarts = 0
 
@@ -57,19 +66,26 @@ class Keeper:
     def start(self) -> None:
         """Start it and keep it running; nothing happens if it is."""
         if self._task is None or self._task.done():
+            self._given_up.clear()
             self._task = asyncio.create_task(self._keep(), name=f"keep {self.plan.name}")
 
     async def ready(self, limit_s: float) -> None:
         """Wait until it is ready.
 
         Raises:
-            NotReadyError: it is not within the limit; names its log.
+            NotReadyError: it is not within the limit, or is not started again; names its log.
         """
+        waiting = [asyncio.create_task(event.wait()) for event in (self._ready, self._given_up)]
         try:
-            await asyncio.wait_for(self._ready.wait(), limit_s)
-        except TimeoutError:
-            message = f"{self.plan.name} is not ready after {limit_s:.0f} s"
-            raise NotReadyError(message, hint=f"read {self.plan.log}") from None
+            await asyncio.wait(waiting, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        if self._ready.is_set():
+            return
+        after = f" after {limit_s:.0f} s" if not self._given_up.is_set() else ""
+        message = f"{self.plan.name} is not ready{after}{f': {self._why}' if self._why else ''}"
+        raise NotReadyError(message, hint=f"read {self.plan.log}")
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Signal the process itself; the keeper then starts it again."""
@@ -95,14 +111,26 @@ class Keeper:
             started = time.monotonic()
             code = await self._run()
             self._ready.clear()
+            if code == EXIT_PIN:
+                said = (
+                    f"{self._ended(code)}; it is not started again, since tokens lock after a few wrong PINs"
+                )
+                self._say(self.plan.name, Event.GIVEN_UP, said)
+                self._given_up.set()
+                return
             failures = 0 if time.monotonic() - started > STEADY_S else failures
             pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
             failures += 1
             self.restarts += 1
-            self._say(self.plan.name, Event.DIED, f"{_ending(code)}; starts again in {pause:g} s")
+            self._say(self.plan.name, Event.DIED, f"{self._ended(code)}; starts again in {pause:g} s")
             await asyncio.sleep(pause)
 
+    def _ended(self, code: int) -> str:
+        how = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        return f"{how}: {self._why} (log: {self.plan.log})" if self._why else how
+
     async def _run(self) -> int:
+        self._why = ""
         # Shielded: a stop that comes while the process is being made must still know of it.
         starting = asyncio.ensure_future(Child.start(self.plan, self._line))
         try:
@@ -125,11 +153,12 @@ class Keeper:
     def _line(self, line: Line) -> None:
         if line.get("event") == "ready":
             self._ready.set()
-            self._say(self.plan.name, Event.READY, "")
+            again = self.restarts > 0 or self._wavered
+            self._say(self.plan.name, Event.READY, "is ready again" if again else "")
         elif line.get("event") == "not-ready":
             self._ready.clear()
+            self._wavered = True
+            self._say(self.plan.name, Event.NOT_READY, f"is not ready: {line.get('why')}")
+        elif line.get("event") == "fatal":
+            self._why = str(line.get("text"))
         self._on_line(self.plan.name, line)
-
-
-def _ending(code: int) -> str:
-    return f"ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"

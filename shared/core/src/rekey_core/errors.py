@@ -37,6 +37,7 @@
         ├── ConfigurationError      settings, permissions or streams differ from what was founded
         ├── TrustError              the trust documents do not chain to the pinned genesis
         └── HsmError                the token is gone, locked or not the one that was founded
+            └── PinError                the token refuses the PIN: the process ends and is not started again
 
 Names end in ``Error``; a misuse by our own code is a built-in exception, never one of these.
 """
@@ -45,7 +46,10 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import ClassVar
+from typing import ClassVar, Final
+
+EXIT_FATAL: Final = 70  # EX_SOFTWARE of sysexits.h: a process ends so that its supervisor starts it again
+EXIT_PIN: Final = 77  # EX_NOPERM of sysexits.h: a supervisor must not start it again
 
 
 class Verdict(enum.StrEnum):
@@ -225,6 +229,10 @@ class TrustError(FatalError):
 
 class HsmError(FatalError):
     """The HSM cannot be used as founded."""
+
+
+class PinError(HsmError):
+    """The token refuses the PIN; nobody may try it again by himself, since tokens lock after a few wrong ones."""
 
 
 def code_of(kind: type[RekeyError]) -> str:

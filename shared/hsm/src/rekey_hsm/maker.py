@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from rekey_core.errors import HsmError, RekeyError, UnavailableError
+from rekey_core.errors import HsmError, PinError, RekeyError, UnavailableError, code_of
 from rekey_core.names import Algorithm
 from rekey_core.secret import Secret
 from rekey_hsm import keys
@@ -34,6 +34,7 @@ async def make_in_own_process(settings: TokenSettings, kek: str, algorithm: Algo
 
     Raises:
         HsmError: the maker says that the token cannot be used.
+        PinError: the token refuses the PIN.
         UnavailableError: it ended without a pair.
     """
     process = await asyncio.create_subprocess_exec(
@@ -67,7 +68,9 @@ def _made(out: bytes, kek: str) -> WrappedKeyPair:
         message = f"the maker of a key pair under {kek} ended without one"
         raise UnavailableError(message) from error
     if "blob" not in answer:
-        leaf = HsmError if answer["code"] == HsmError("").code else UnavailableError
+        leaf = next(
+            (kind for kind in (HsmError, PinError) if code_of(kind) == answer["code"]), UnavailableError
+        )
         raise leaf(answer["message"], hint=answer["hint"])
     return WrappedKeyPair(bytes.fromhex(answer["blob"]), bytes.fromhex(answer["spki"]))
 

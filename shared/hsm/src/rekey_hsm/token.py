@@ -17,7 +17,7 @@ from pkcs11.constants import Attribute, ObjectClass, TokenFlag
 from pkcs11.types import Object, Session
 from pkcs11.types import Token as SlotToken
 
-from rekey_core.errors import HsmError, RekeyError, UnavailableError
+from rekey_core.errors import HsmError, PinError, RekeyError, UnavailableError
 from rekey_hsm.attributes import TemplateMapper
 from rekey_hsm.kinds import KEK_PREFIX
 from rekey_hsm.labels import MAC_PREFIX
@@ -95,7 +95,8 @@ class Token:
         """Load the module, find the token, log in once.
 
         Raises:
-            HsmError: unknown module, absent or re-initialised token, wrong PIN, already open in this process.
+            HsmError: unknown module, absent or re-initialised token, already open in this process.
+            PinError: the token refuses the PIN.
         """
         library, profile = load_module(str(settings.module))
         return cls(settings, library, profile)
@@ -241,7 +242,7 @@ class Token:
             return token.open(user_pin=self.settings.pin.reveal().decode(), attribute_mapper=self.mapper)
         except WRONG_PIN as error:
             message = f"token {self.name} refuses the PIN: {_said(error)}"
-            raise HsmError(message, hint="never try again: tokens lock after a few wrong PINs") from error
+            raise PinError(message, hint="never try again: tokens lock after a few wrong PINs") from error
         except p11.UserAlreadyLoggedIn as error:
             message = f"token {self.name} is open in this process already"
             raise HsmError(message) from error

@@ -71,6 +71,6 @@ def configure_log(level: int = logging.INFO) -> None:
 
 
 def say(event: str, **fields: str) -> None:
-    """One JSON line on stdout for the supervisor: readiness and its changes, nothing else."""
+    """One JSON line on stdout for the supervisor: readiness, its changes, and why the process ends; nothing else."""
     sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
     sys.stdout.flush()

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 from rekey_core.authority import CONSUMERS, Consumer
 from rekey_core.envelope import BusMessage
-from rekey_core.errors import FatalError, RekeyError
+from rekey_core.errors import EXIT_FATAL, EXIT_PIN, FatalError, PinError, RekeyError
 from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
 from rekey_runtime.health import Check, Health
@@ -29,7 +29,6 @@ from rekey_runtime.watchdog import ROUND_S, Watchdog
 
 log = logging.getLogger(__name__)
 
-EXIT_FATAL: Final = 70
 CANCEL_AGAIN_S: Final = 0.2
 
 Handler = Callable[[BusMessage], Awaitable[None]]
@@ -109,10 +108,10 @@ class Service:
         try:
             await self._serve(compose)
         except RekeyError as error:
-            self._fail(FatalError(f"{error.code}: {error}", hint=error.hint))
+            self._fail(_fatal(error))
         finally:
             await self._close()
-        return EXIT_FATAL if self._fatal else 0
+        return exit_code(self._fatal) if self._fatal else 0
 
     async def _serve(self, compose: Callable[[Service], Awaitable[None]]) -> None:
         if self.http is not None:
@@ -166,7 +165,7 @@ class Service:
         try:
             await job()
         except RekeyError as error:
-            self._fail(FatalError(f"{error.code}: {error}", hint=error.hint))
+            self._fail(_fatal(error))
         except Exception as error:
             log.exception("a background job failed", extra={"event": "unexpected"})
             self._fail(FatalError(type(error).__name__))
@@ -203,7 +202,7 @@ class Service:
             say("not-ready", service=service, why=why)
 
     def _fail(self, error: FatalError) -> None:
-        log.critical("%s", error, extra={"event": "fatal", "code": error.code})
+        _say_fatal(error)
         self._fatal = self._fatal or error
         self._stopping.set()
 
@@ -215,8 +214,22 @@ def _consumer(settings: ServiceSettings, name: str) -> Consumer:
     return found[0]
 
 
+def exit_code(error: RekeyError) -> int:
+    """What the process ends with because of this error: 77 tells its supervisor not to start it again."""
+    return EXIT_PIN if isinstance(error, PinError) else EXIT_FATAL
+
+
+def _fatal(error: RekeyError) -> FatalError:
+    return error if isinstance(error, PinError) else FatalError(f"{error.code}: {error}", hint=error.hint)
+
+
+def _say_fatal(error: RekeyError) -> None:
+    log.critical("%s", error, extra={"event": "fatal", "code": error.code})
+    say("fatal", code=error.code, text=str(error))
+
+
 def main(model: type[S], compose: Callable[[Service, S], Awaitable[None]]) -> None:
-    """The process: ``python -m rekey_<name> --settings FILE``. Exits 0 after a drain, 70 when it had to end."""
+    """The process: ``python -m rekey_<name> --settings FILE``. Exits 0 after a drain, else as ``exit_code`` says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--settings", type=Path, required=True, metavar="FILE")
     arguments = parser.parse_args()
@@ -224,8 +237,8 @@ def main(model: type[S], compose: Callable[[Service, S], Awaitable[None]]) -> No
     try:
         code = asyncio.run(_run(load_settings(arguments.settings, model), compose))
     except RekeyError as error:
-        log.critical("%s", error, extra={"event": "fatal", "code": error.code})
-        code = EXIT_FATAL
+        _say_fatal(error)
+        code = exit_code(error)
     sys.exit(code)
 
 

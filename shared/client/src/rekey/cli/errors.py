@@ -92,6 +92,7 @@ EXITS: Final[Mapping[str, Exit]] = {
     "record": Exit.VERIFICATION,
     "trust": Exit.VERIFICATION,
     "hsm": Exit.FAILURE,
+    "pin": Exit.FAILURE,
     "fatal": Exit.FAILURE,
 }
 
