@@ -98,6 +98,27 @@ COMMANDS = [
     ),
     pytest.param(
         "alice",
+        ["suspend", "orders-db", "--reason", "x", "--plan"],
+        4,
+        "authority",
+        id="a plan of a stop by an owner",
+    ),
+    pytest.param(
+        "rita",
+        ["suspend", "orders-db@99", "--reason", "x", "--plan"],
+        3,
+        "99",
+        id="a plan of a stop of nothing",
+    ),
+    pytest.param(
+        "alice",
+        ["key", "rotate", "orders-db", "--reason", "", "--plan"],
+        2,
+        "reason",
+        id="a plan without a reason",
+    ),
+    pytest.param(
+        "alice",
         ["key", "register", "orders-db", *REGISTER, "--plan"],
         5,
         "already-exists",

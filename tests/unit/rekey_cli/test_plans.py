@@ -111,6 +111,63 @@ def test_a_stop_says_what_stops_and_what_goes_on(
     assert words(plan).startswith(f"{verb} {target}, owner alice")
 
 
+def with_states(current: int | None, *states: str) -> KeySummary:
+    """The key with its versions in these states."""
+    versions = tuple(
+        VersionSummary(version=number, state=state, since=START, key_id=1000 + number)
+        for number, state in enumerate(states, 1)
+    )
+    return SUMMARY.model_copy(update={"versions": versions, "current": current})
+
+
+def planned(verb: str, target: Target, key: KeySummary) -> plans.Plan:
+    """The plan of any of the three."""
+    if verb == "rotate":
+        return plans.plan_rotate(key, ADOPTION)
+    return plans.plan_stop(verb, target, key, ADOPTION)
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "key", "code"),
+    [
+        pytest.param("suspend", Target(KEY, 99), SUMMARY, "not-found", id="a version that is not there"),
+        pytest.param(
+            "suspend",
+            Target(KEY, 1),
+            with_states(2, "suspended", "active"),
+            "state-refused",
+            id="suspending what is suspended",
+        ),
+        pytest.param(
+            "revoke",
+            Target(KEY),
+            with_states(None, "compromised"),
+            "state-refused",
+            id="nothing is left to revoke",
+        ),
+        pytest.param(
+            "rotate",
+            Target(KEY),
+            with_states(1, "active", "pre-activation"),
+            "state-refused",
+            id="a rotation is under way",
+        ),
+    ],
+)
+def test_a_plan_refuses_what_the_service_would_refuse(
+    verb: str, target: Target, key: KeySummary, code: str
+) -> None:
+    with pytest.raises(RekeyError) as caught:
+        planned(verb, target, key)
+    assert caught.value.code == code
+    assert caught.value.hint
+
+
+def test_a_stop_of_a_whole_key_names_what_is_not_stopped_yet() -> None:
+    plan = plans.plan_stop("suspend", Target(KEY), with_states(2, "suspended", "active"), ADOPTION)
+    assert plan.changes[0] == "version 2 (active) stops until a responder resumes it"
+
+
 DESTROY = Target(KEY, 1)
 
 

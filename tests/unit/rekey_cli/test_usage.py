@@ -9,6 +9,7 @@ import pytest
 from rekey.cli.__main__ import run
 from rekey.cli.context import load_context
 from rekey.cli.errors import UsageError
+from rekey.cli.signing import place_of
 from rekey.cli.target import MAX_VERSION, Target, parse_name, parse_target
 
 LINES = [
@@ -21,6 +22,11 @@ LINES = [
     pytest.param("revoke orders-db --yes", "--reason", id="a stop without a reason"),
     pytest.param("revoke orders-db --reason x", "expected --yes", id="a stop without a terminal"),
     pytest.param("key rotate orders-db --reason x --wait soon", "soon", id="a time that is none"),
+    pytest.param(
+        "key rotate orders-db --reason x --wait nan", "found nan", id="a time that can be no number"
+    ),
+    pytest.param("suspend orders-db --reason x --yes --wait inf", "found inf", id="a time that never ends"),
+    pytest.param("key rotate orders-db --reason x --wait=-1", "found -1", id="a time in the past"),
     pytest.param(
         "key register orders-db --class c --purpose p --reason r", "--dependent", id="a key for nobody"
     ),
@@ -43,6 +49,17 @@ def test_usage_is_exit_2(
     assert said.out == ""
     assert words in said.err
     assert "hint: " in said.err
+
+
+VERBS = ("register", "rotate", "suspend", "revoke", "force", "destroy", "destroy-cancel")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_hint_names_a_command_that_is_there(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run([*place_of(verb).split(), "--help"])
+    assert ended.value.code == 0
+    assert f"rekey {place_of(verb)}" in capsys.readouterr().out
 
 
 TARGETS = [

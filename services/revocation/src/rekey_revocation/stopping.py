@@ -23,11 +23,11 @@ from rekey_core.contracts import (
     Suspended,
     event_id,
 )
-from rekey_core.errors import AlreadyDoneError, NotFoundError, StateRefusedError
+from rekey_core.errors import AlreadyDoneError, NotFoundError
 from rekey_core.fold import KeyState
-from rekey_core.lifecycle import Trigger, is_legal
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST
+from rekey_core.preconditions import check_stop
 
 
 def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand, now: datetime) -> Fact:
@@ -46,7 +46,7 @@ def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand,
         message = f"key {state.key} is not registered"
         raise NotFoundError(message, hint="rekey key ls")
     if not state.undecidable:
-        _check_effect(state, command)
+        check_stop(state.key, command.VERB, command.version, state.states())
     fact = Suspended if isinstance(command, Suspend) else Compromised
     return fact(
         id=event_id(cause, fact.TYPE, state.env, state.key, command.version),
@@ -86,17 +86,3 @@ def not_stopped(
     }
     live = [(lease.dependent, lease.instance) for lease in leases if is_live(lease, state.key, now)]
     return tuple(sorted(who for who in live if not wanted <= said.get(who, set())))
-
-
-def _check_effect(state: KeyState, command: Suspend | Revoke) -> None:
-    trigger = Trigger.SUSPEND if isinstance(command, Suspend) else Trigger.COMPROMISE
-    targets = sorted(state.versions) if command.version == 0 else [command.version]
-    missing = [number for number in targets if number not in state.versions]
-    if missing or not targets:
-        known = ", ".join(map(str, sorted(state.versions))) or "none"
-        message = f"{state.key}@{command.version} does not exist; versions: {known}"
-        raise NotFoundError(message, hint=f"rekey key show {state.key}")
-    if not any(is_legal(state.versions[number].state, trigger) for number in targets):
-        found = ", ".join(f"{number} is {state.versions[number].state}" for number in targets)
-        message = f"{state.key}: nothing to {command.VERB}, version {found}"
-        raise StateRefusedError(message, hint=f"rekey key show {state.key}")

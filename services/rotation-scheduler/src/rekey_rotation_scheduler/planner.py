@@ -10,6 +10,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Literal
 
+from rekey_core import preconditions
 from rekey_core.adoption import Adoption
 from rekey_core.commands import command_id
 from rekey_core.contracts import (
@@ -24,11 +25,12 @@ from rekey_core.contracts import (
     SignedCommand,
     event_id,
 )
-from rekey_core.errors import AlreadyDoneError, AlreadyExistsError, NotFoundError, StateRefusedError
+from rekey_core.errors import AlreadyDoneError, AlreadyExistsError, NotFoundError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST, check_registration, class_named
+from rekey_core.preconditions import check_rotate
 from rekey_core.quotas import ROTATE_AT, has_budget
 from rekey_core.trust import Trust
 
@@ -75,11 +77,7 @@ def rotation(state: KeyState, signed: SignedCommand, now: datetime) -> Fact:
     if state.registered is None:
         message = f"key {state.key} is not registered"
         raise NotFoundError(message, hint="rekey key ls")
-    under_way = unfinished(state)
-    if under_way:
-        found = ", ".join(f"version {n} is {state.versions[n].state}" for n in under_way)
-        message = f"{state.key}: a rotation is under way, {found}"
-        raise StateRefusedError(message, hint=f"rekey adoption {state.key}")
+    check_rotate(state.key, state.states(), state.current)
     return _requested(state, cause, "person", signed, now)
 
 
@@ -118,12 +116,8 @@ def subject_of(state: KeyState) -> int | None:
 
 
 def unfinished(state: KeyState) -> list[int]:
-    """Versions that a rotation still has to bring somewhere: in pre-activation, or active without being current.
-
-    Where the current version was stopped, nothing can bring older ones anywhere but the next rotation: it is not kept off.
-    """
-    moving = [n for n, v in state.versions.items() if v.state is VersionState.PRE_ACTIVATION]
-    return sorted({*moving, *(_older_active(state) if state.current is not None else ())})
+    """Versions that a rotation still has to bring somewhere."""
+    return preconditions.unfinished(state.states(), state.current)
 
 
 def _older_active(state: KeyState) -> list[int]:

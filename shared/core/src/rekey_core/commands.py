@@ -130,9 +130,19 @@ def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetim
     verify_person(person, signed.sshsig, payload, namespace=COMMAND_NAMESPACE, name=command.author)
     rule = RULES[command.VERB]
     _check_time(command, at, rule.lifetime_s)
-    _check_may(command, command.author, frozenset({rule.role}), trust)
+    check_author(command, trust)
     _check_cosigners(command, signed, rule, trust)
     return command
+
+
+def check_author(command: Command, trust: Trust) -> None:
+    """Return if the command's author may give it; whether they did is for ``verify_command`` to say.
+
+    Raises:
+        AuthorityError: unknown, or without the role.
+        NotInScopeError: the key is out of the author's scope.
+    """
+    _check_may(command, command.author, frozenset({RULES[command.VERB].role}), trust)
 
 
 def cosigned(signed: SignedCommand, sshsig: str, trust: Trust) -> SignedCommand:

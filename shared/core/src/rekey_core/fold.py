@@ -130,6 +130,10 @@ class KeyState:
         """Versions whose destruction is scheduled and not carried out, ascending."""
         return tuple(n for n, v in sorted(self.versions.items()) if v.pending is not None)
 
+    def states(self) -> Mapping[int, VersionState]:
+        """The state of every version."""
+        return {number: version.state for number, version in self.versions.items()}
+
     def next_version(self) -> int:
         """The number that the next version gets."""
         return max(self.versions, default=0) + 1

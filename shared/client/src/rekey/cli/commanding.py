@@ -6,6 +6,7 @@ they go out all the same, and the result says that nobody has confirmed them yet
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from rekey.cli.session import Accepted, Session
 from rekey.cli.signing import build, sign
 from rekey.cli.target import Target
 from rekey.cli.views import plan_view, result_view
+from rekey_core.commands import check_author
 from rekey_core.contracts import (
     AdoptionAnswer,
     CancelDestruction,
@@ -34,7 +36,7 @@ from rekey_core.contracts import (
     ShowAnswer,
     Suspend,
 )
-from rekey_core.errors import UnavailableError
+from rekey_core.errors import RefusedError, UnavailableError
 from rekey_core.policy import destruction_delay_s
 
 _STOPS: Final[dict[str, type[Suspend | Revoke]]] = {"suspend": Suspend, "revoke": Revoke}
@@ -42,12 +44,21 @@ _STOPS: Final[dict[str, type[Suspend | Revoke]]] = {"suspend": Suspend, "revoke"
 
 @dataclass(frozen=True)
 class Order:
-    """What every command that changes something is told. ``wait_s`` in seconds; none: only until it is decided."""
+    """What every command that changes something is told. ``wait_s`` in seconds; none: only until it is decided.
+
+    Raises:
+        UsageError: a time to wait that never ends, or is below 0.
+    """
 
     target: Target
     reason: str
     plan: bool
     wait_s: float | None
+
+    def __post_init__(self) -> None:
+        if self.wait_s is not None and not (math.isfinite(self.wait_s) and self.wait_s >= 0):
+            message = f"--wait: expected a number of seconds from 0 on, found {self.wait_s:g}"
+            raise UsageError(message, hint="leave --wait out to return once the command is decided")
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,7 @@ async def register(session: Session, order: Order, wanted: Registration) -> View
         cryptoperiod_s=wanted.cryptoperiod_s,
     )
     if order.plan:
+        check_author(command, session.trust.current)
         existing = await _existing(session, order.target.key)
         return plan_view(plans.plan_register(command, session.trust.current, existing))
     accepted = await _publish(session, command)
@@ -98,10 +110,11 @@ async def register(session: Session, order: Order, wanted: Registration) -> View
 async def rotate(session: Session, order: Order) -> View:
     """Rotate a key. Raises what the service refused it with."""
     key = order.target.key
+    command = build(Rotate, session.context, key=key, reason=order.reason)
     if order.plan:
+        check_author(command, session.trust.current)
         shown, adoption = await _known(session, key)
         return plan_view(plans.plan_rotate(shown, adoption))
-    command = build(Rotate, session.context, key=key, reason=order.reason)
     accepted = await _publish(session, command)
     decided = await _decided(session, accepted)
     version = max((entry.version for entry in decided.facts), default=0) if decided else 0
@@ -185,14 +198,16 @@ def check_confirmable(verb: str, order: Order, *, yes: bool) -> None:
 async def stop(session: Session, verb: str, order: Order, *, yes: bool) -> View:
     """Suspend or revoke. Raises what the services refused it with."""
     target = order.target
+    command = build(
+        _STOPS[verb], session.context, key=target.key, reason=order.reason, version=target.version
+    )
     if order.plan:
-        shown, adoption = await _known(session, target.key)
+        check_author(command, session.trust.current)
+        shown, adoption = await _known(session, target.key, version=target.version or None)
         return plan_view(plans.plan_stop(verb, target, shown, adoption))
     if not yes and is_interactive():
         tell(*await _what_stops(session, verb, target))
         typed(verb, target)
-    model = _STOPS[verb]
-    command = build(model, session.context, key=target.key, reason=order.reason, version=target.version)
     accepted = await _publish(session, command)
     decided = await _decided(session, accepted)
     if order.wait_s is not None:
@@ -252,10 +267,10 @@ async def _existing(session: Session, key: str) -> KeySummary | None:
 
 async def _what_stops(session: Session, verb: str, target: Target) -> tuple[str, ...]:
     try:
-        shown, adoption = await _known(session, target.key, tries=1)
-    except (UnavailableError, AnsweredError) as error:
+        shown, adoption = await _known(session, target.key, tries=1, version=target.version or None)
+        return tuple(plans.lines(plans.plan_stop(verb, target, shown, adoption)))
+    except (UnavailableError, AnsweredError, RefusedError) as error:  # audit's word keeps no responder off
         return (f"{verb} {target}: what it concerns is not known now ({error})",)
-    return tuple(plans.lines(plans.plan_stop(verb, target, shown, adoption)))
 
 
 async def _versions(session: Session, target: Target) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from rekey_core.contracts import AdoptionAnswer, KeySummary, Register, VersionSu
 from rekey_core.errors import NotEnrolledError
 from rekey_core.lifecycle import Trigger, VersionState, is_legal
 from rekey_core.policy import check_registration, class_named
+from rekey_core.preconditions import check_rotate, check_stop
 from rekey_core.trust import Trust
 
 _STOPPED: Final = frozenset({"suspended", "compromised", "destroyed", "destroyed-compromised"})
@@ -81,7 +82,12 @@ def plan_register(command: Register, trust: Trust, existing: KeySummary | None) 
 
 
 def plan_rotate(key: KeySummary, adoption: AdoptionAnswer) -> Plan:
-    """A new version beside the present one."""
+    """A new version beside the present one.
+
+    Raises:
+        StateRefusedError: a rotation is under way.
+    """
+    check_rotate(key.key, _states(key), key.current)
     newest = max((version.version for version in key.versions), default=0)
     current = f"version {key.current}" if key.current else "no version"
     return Plan(
@@ -107,9 +113,19 @@ def plan_rotate(key: KeySummary, adoption: AdoptionAnswer) -> Plan:
 
 
 def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
-    """Suspend or revoke."""
-    stopped = [v for v in key.versions if target.version in (0, v.version)]
-    names = ", ".join(f"version {v.version} ({v.state})" for v in stopped) or "no version"
+    """Suspend or revoke; ``adoption`` is of the version, if one is named.
+
+    Raises:
+        NotFoundError: there is no such version.
+        StateRefusedError: none of them can be stopped so.
+    """
+    states = _states(key)
+    if (
+        target.version and adoption.version == target.version and adoption.state
+    ):  # ``show`` names the newest versions alone
+        states[target.version] = VersionState(adoption.state)
+    stopped = check_stop(key.key, verb, target.version, states)
+    names = ", ".join(f"version {number} ({states[number]})" for number in stopped)
     until = "until a responder resumes it" if verb == "suspend" else "for good: it is compromised"
     current = key.current is not None and target.version in (0, key.current)
     return Plan(
@@ -238,6 +254,10 @@ def _version(target: Target, key: KeySummary) -> VersionSummary:
         text = f"{target} does not exist"
         raise AnsweredError("not-found", text, hint=f"rekey key show {target.key}")
     return found
+
+
+def _states(key: KeySummary) -> dict[int, VersionState]:
+    return {version.version: VersionState(version.state) for version in key.versions}
 
 
 def days(seconds: int) -> str:

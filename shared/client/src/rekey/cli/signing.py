@@ -17,6 +17,8 @@ from rekey_core.contracts import MAX_COSIGNED_LIFETIME_S, Command, SignedCommand
 LIFETIME_S: Final = 300  # below MAX_COMMAND_LIFETIME_S: a command is accepted within seconds or not at all
 COSIGNED_LIFETIME_S: Final = MAX_COSIGNED_LIFETIME_S  # somebody has to be found who signs it too
 
+_ALONE: Final = frozenset({"suspend", "revoke"})
+
 C = TypeVar("C", bound=Command)
 
 
@@ -41,7 +43,12 @@ def build(model: type[C], context: Context, **fields: Any) -> C:  # noqa: ANN401
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         text = f"{model.VERB}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        raise UsageError(text, hint=f"rekey {model.VERB} --help") from error
+        raise UsageError(text, hint=f"rekey {place_of(model.VERB)} --help") from error
+
+
+def place_of(verb: str) -> str:
+    """Where the command line has a verb: stops stand alone, for whoever is in a hurry."""
+    return verb if verb in _ALONE else f"key {verb}"
 
 
 def sign(command: Command, context: Context) -> SignedCommand:
