@@ -30,6 +30,20 @@ MUTANTS: Final = (
         ("tests/unit/rekey_distributor/test_jwks.py",),
     ),
     Mutant(
+        "runtime: leases are read behind the leader",
+        "shared/runtime/src/rekey_runtime/leases.py",
+        "if last is not None and last.sequence > read:",
+        "if last is not None and last.sequence < 0:",
+        ("tests/unit/rekey_runtime/test_leases.py",),
+    ),
+    Mutant(
+        "hsm: a refused PIN is like any other error, and tried again",
+        "shared/runtime/src/rekey_runtime/service.py",
+        "return EXIT_PIN if isinstance(error, PinError) else EXIT_FATAL",
+        "return EXIT_FATAL",
+        ("tests/unit/rekey_runtime/test_endings.py",),
+    ),
+    Mutant(
         "local: anybody may own a newcomer",
         "deploy/local/src/rekey_local/newcomer.py",
         "if person is None or person.role is not Role.OWNER:",

@@ -30,6 +30,7 @@ from rekey_core.trust import Trust
 from rekey_revocation import stopping
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.leases import all_leases
 from rekey_runtime.telemetry import present_trace
 
 _log = logging.getLogger(__name__)
@@ -118,7 +119,7 @@ class Revocation:
         if not names:
             return ()
         trust = await self.bus.trust.refresh()  # a dependent that is new to us has instances too
-        leases = await self.bus.read_many(Stream.LEASES, [f"lse.{env}.{name}.*" for name in names])
+        leases = await all_leases(self.bus, env, names)  # one that is missed would end the repetition early
         receipts = await self.bus.read_many(Stream.RECEIPTS, [f"rcpt.{env}.{name}.*" for name in names])
         return stopping.not_stopped(
             state,

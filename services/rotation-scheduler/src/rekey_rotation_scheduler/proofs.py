@@ -1,8 +1,4 @@
-"""What the decision about a version needs to know of its dependents: leases, receipts, deliveries, freshly read.
-
-Leases are read so that none is missed: the direct read must reach the leader's last lease of every dependent, since
-a lease that is not seen is an instance that is not waited for (DESIGN §3, stale reads).
-"""
+"""What the decision about a version needs to know of its dependents: leases, receipts, deliveries, freshly read."""
 
 from __future__ import annotations
 
@@ -15,13 +11,14 @@ from rekey_core.adoption import LEASE_MARGIN_S, Adoption, adoption
 from rekey_core.authority import Stream
 from rekey_core.contracts import Lease, Message
 from rekey_core.envelope import BusMessage, Stored
-from rekey_core.errors import MalformedError, RefusedError, StaleReadError, UnavailableError
+from rekey_core.errors import MalformedError, RefusedError, UnavailableError
 from rekey_core.fold import KeyState
 from rekey_core.policy import CLASSES
 from rekey_core.quotas import BUDGET
 from rekey_core.readers import open_delivered, open_lease, open_quota, open_receipt
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
+from rekey_runtime.leases import all_leases
 
 LONGEST: Final = timedelta(seconds=max(key_class.lease_s for key_class in CLASSES) + LEASE_MARGIN_S)
 FILTERS: Final = 500  # subjects in one question; an answer holds 1,024 at most
@@ -41,7 +38,7 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     env = bus.settings.env
     dependents = sorted(state.grants)
     now = await bus.time(Stream.LEASES)  # before they are read, so that it is rather too early
-    stored = await _all_leases(bus, [f"lse.{env}.{name}.*" for name in dependents])
+    stored = await all_leases(bus, env, dependents)
     lease_messages = [message for message in stored if now - message.stored_at <= LONGEST]
     receipt_messages = await _receipts(bus, [message.subject for message in lease_messages])
     delivered_messages = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{env}.{state.key}.{version}.*"])
@@ -87,17 +84,6 @@ async def _receipts(bus: Bus, leases: list[str]) -> list[BusMessage]:
     subjects = [f"rcpt.{subject.removeprefix('lse.')}" for subject in leases]
     parts = [subjects[at : at + FILTERS] for at in range(0, len(subjects), FILTERS)]
     return [message for part in parts for message in await bus.read_many(Stream.RECEIPTS, part)]
-
-
-async def _all_leases(bus: Bus, filters: list[str]) -> list[BusMessage]:
-    messages = await bus.read_many(Stream.LEASES, filters)
-    read = max((message.sequence for message in messages), default=0)
-    for subject in filters:
-        last = await bus.last(Stream.LEASES, subject)
-        if last is not None and last.sequence > read:
-            text = f"{subject}: read up to {read}, the leader has {last.sequence}"
-            raise StaleReadError(text)
-    return messages
 
 
 def _believed(
