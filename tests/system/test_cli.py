@@ -45,8 +45,12 @@ COMMANDS = [
         "adam", ["key", "history", "orders-db"], 0, "", id="an auditor sees the history of a key in scope"
     ),
     pytest.param("rita", ["adoption", "orders-db@1"], 0, "", id="a responder sees who has proved what"),
-    pytest.param(
-        "alice", ["key", "rotate", "orders-db", "--reason", "x", "--plan"], 0, "", id="a plan of a rotation"
+    pytest.param(  # no generator runs here, so the first version is never made
+        "alice",
+        ["key", "rotate", "orders-db", "--reason", "x", "--plan"],
+        5,
+        "version 1 is pre-activation",
+        id="a plan of a rotation while one is under way",
     ),
     pytest.param(
         "rita", ["revoke", "orders-db", "--reason", "x", "--plan"], 0, "", id="a plan needs no --yes"
