@@ -1,5 +1,5 @@
 # Sourced by deploy/up and tests/run, which set ROOT. From a clean clone to SoftHSM2, Python, uv and environments.
-# Everything that it writes lies under $ROOT/.rekey; the one exception are system packages.
+# What it writes lies under $ROOT/.rekey, but for system packages and uv's cache of downloads, which clones share.
 # shellcheck shell=sh
 
 TOOLS="$ROOT/.rekey/tools"

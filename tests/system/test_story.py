@@ -45,6 +45,8 @@ def test_the_story_from_nothing_has_no_failed_call(told: tuple[Path, str]) -> No
         assert f"{key} has rotated to version 2" in screen
     assert "rita suspended orders-db@1: every instance refuses it" in screen
     assert screen.count("after the command was signed") == 4
+    assert len(re.findall(r"local and \d+ remote calls/s, decrypted [1-9]\d* .* verified [1-9]", screen)) == 4
+    assert re.search(r"orders-db@2: generated \d+ ms, activated \d+ ms, deactivated \d+ ms", screen)
     assert re.search(r"v1 +suspended +revocation +on the word of rita", screen)
 
 
@@ -60,6 +62,7 @@ def test_on_warm_state_registration_is_skipped_and_the_keys_rotate_again_whateve
     assert "token-signer has rotated to version 3" in screen
     assert "orders-db has rotated to version 4" in screen
     assert "rita suspended orders-db@3: every instance refuses it" in screen
+    assert "try next, while deploy/up runs, in another terminal:" in screen
     assert counts(screen)[1] == 0
 
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from rekey_core.contracts import HistoryEntry
+from rekey_local.app import worker
 from rekey_local.history import History
-from rekey_local.tally import Tally
+from rekey_local.tally import Count, InstanceReport, Tally
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -114,3 +115,15 @@ def test_a_line_of_history_says_who_did_it_on_whose_word() -> None:
 
     assert lines[0] == "00:00:00.000  key  registered           rotation-scheduler on the word of alice"
     assert lines[2] == "00:00:01.250  v2   generated            rotation-scheduler"
+
+
+def test_each_instance_asks_for_as_many_calls_as_the_story_promises() -> None:
+    assert worker.LOCAL_PER_S >= 200
+    assert worker.REMOTE_PER_S >= 20
+    assert round(worker.LOCAL_PER_S * worker.TICK_S) / worker.TICK_S >= worker.LOCAL_PER_S
+
+
+def test_a_rate_counts_whatever_was_asked_for() -> None:
+    calls = {"encrypt": Count(done=7, failed=1, refused=2), "decrypt": Count(done=10), "sign": Count(done=99)}
+    report = InstanceReport(name="orders-1", pid=1, calls=calls, worked_s=4.0)
+    assert report.per_s(("encrypt", "decrypt")) == 5.0

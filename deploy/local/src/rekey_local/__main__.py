@@ -92,13 +92,12 @@ async def _tell(stack: Stack, story: Story, screen: Screen, *, once: bool) -> No
     screen.title(f"ready after {screen.elapsed_s:.1f} s")
     await story.run()
     screen.title(f"the story is told after {screen.elapsed_s:.1f} s")
-    if not once:
-        _next_steps(stack, screen)
+    _next_steps(stack, screen, once=once)
 
 
-def _next_steps(stack: Stack, screen: Screen) -> None:
+def _next_steps(stack: Stack, screen: Screen, *, once: bool) -> None:
     program = Path(sys.executable).parent / "rekey"
-    screen.say("try next, in another terminal:")
+    screen.say(f"try next, {'while deploy/up runs, ' if once else ''}in another terminal:")
     for person, command in (
         (OWNER, f"key rotate {DATA.name} --reason curiosity --wait 30"),
         (OWNER, f"adoption {TOKENS.name}"),

@@ -17,8 +17,10 @@ ROTATION_S: Final = 60.0
 _POLL_S: Final = 0.1
 
 
-async def rotate(cast: Cast, key: StoryKey) -> None:
+async def rotate(cast: Cast, key: StoryKey) -> str:
     """Rotate the key; returns when the new version alone is active and every instance reported that it protects with it.
+
+    The line that is returned names each phase with its time.
 
     Raises:
         StoryError: not within the limit.
@@ -32,6 +34,10 @@ async def rotate(cast: Cast, key: StoryKey) -> None:
             group.create_task(cast.people.ask(OWNER, *command))
             history = await _watch(cast, reader, key, version)
     cast.screen.title(f"{key.name} has rotated to version {version} in {history.rotation_s(version):.2f} s")
+    phases = ", ".join(
+        f"{phase.partition(':')[0]} {seconds * 1000:.0f} ms" for phase, seconds in history.phases(version)
+    )
+    return f"{key.name}@{version}: {phases}"
 
 
 async def _watch(cast: Cast, reader: Reader, key: StoryKey, version: int) -> History:

@@ -41,16 +41,17 @@ class Story:
         with cast.screen.step(f"{len(instance_names())} instances hold their keys and work"):
             await cast.stack.start_instances()
         await self._work()
-        await asyncio.gather(*(rotate(cast, key) for key in KEYS))
+        rotations = await asyncio.gather(*(rotate(cast, key) for key in KEYS))
         allowed = self._refused(stopped)
         await self._work()
         if DATA in stopped:  # the version before the current one is stopped already
-            await rotate(cast, DATA)
+            rotations.append(await rotate(cast, DATA))
             await self._work()
         await stop_previous(cast, DATA)
         await self._work()
-        await self._tell()
+        await self._tell(rotations)
         self._only_old_data_is_refused(allowed)
+        self._everybody_read_the_others()
         self.check()
 
     async def register(self) -> None:
@@ -141,10 +142,33 @@ class Story:
             self._cast.screen.live(self.line())
             await asyncio.sleep(_LIVE_S)
 
-    async def _tell(self) -> None:
+    def _everybody_read_the_others(self) -> None:
+        newest = self._cast.stack.tally.newest
+        alone = [
+            f"{kind} by {name}"
+            for name in instance_names()
+            for kind, count in newest[name].exchanged.items()
+            if count == 0
+        ]
+        if alone:
+            message = f"nothing that another instance made was used: {', '.join(alone)}"
+            raise StoryError(message)
+
+    async def _tell(self, rotations: Iterable[str]) -> None:
         async with self._cast.people.reading(AUDITOR) as reader:
             for key in KEYS:
                 self._cast.screen.title(f"history of {key.name}, as {AUDITOR} reads it")
                 for line in (await reader.history(key.name)).lines():
                     self._cast.screen.say(f"  {line}")
         self._cast.screen.title(self.line())
+        for line in (*rotations, *self._rates()):
+            self._cast.screen.say(f"  {line}")
+
+    def _rates(self) -> list[str]:
+        newest = self._cast.stack.tally.newest
+        return [
+            f"{name}: {report.per_s(LOCAL):.0f} local and {report.per_s(REMOTE):.0f} remote calls/s, "
+            f"decrypted {report.exchanged['decrypt']} ciphertexts and verified {report.exchanged['verify']} tokens "
+            "of other instances"
+            for name, report in sorted(newest.items())
+        ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -55,9 +55,16 @@ class InstanceReport(BaseModel):
     pid: int
     current: dict[str, int | None] = {}  # what it protects with, by key
     calls: dict[str, Count]
+    exchanged: dict[str, int] = {}  # done with what another instance made, by kind
+    worked_s: float = 0.0
     stopped: tuple[Seen, ...] = ()
     first_refused: dict[str, float] = {}
     last_failure: str | None = None
+
+    def per_s(self, kinds: Iterable[str]) -> float:
+        """Calls of these kinds asked for in a second, whatever became of them."""
+        asked = [self.calls[kind] for kind in kinds]
+        return sum(c.done + c.failed + c.refused for c in asked) / max(self.worked_s, 1.0)
 
 
 class Totals(BaseModel):

@@ -45,8 +45,6 @@ class KeyLog:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
-        self._asked: dict[str, asyncio.Task[KeyState]] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
 
     async def state(self, key: str) -> KeyState:
         """The key as the bus shows it; may be behind the leader. Enough to append, whose check tells.

@@ -67,6 +67,10 @@ class Report:
     pid: int = field(default_factory=os.getpid)
     current: dict[str, int | None] = field(default_factory=dict)  # what it protects with, by key
     calls: dict[str, Count] = field(default_factory=lambda: {kind: Count() for kind in KINDS})
+    exchanged: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(("decrypt", "verify"), 0)
+    )  # done with what another instance made
+    worked_s: float = 0.0
     stopped: list[dict[str, Any]] = field(default_factory=list)
     first_refused: dict[str, float] = field(default_factory=dict)  # ciphertext's key id in hex: Unix time
     last_failure: str | None = None
@@ -108,6 +112,7 @@ class Corpus:
         self.macs: list[bytes] = []
         self.sealed: list[bytes] = []
         self.tokens: list[str] = []
+        self.foreign: frozenset[bytes | str] = frozenset()  # what other instances made
 
     def add(self, ciphertext: bytes) -> None:
         """Remember one of our own."""
@@ -142,12 +147,15 @@ class Corpus:
         temporary = self._file.with_suffix(f".{os.getpid()}")
         temporary.write_text(json.dumps(ours))
         temporary.replace(self._file)
-        everybody = [json.loads(file.read_bytes()) for file in sorted(self._directory.glob("*.json"))]
+        by_file = {file: json.loads(file.read_bytes()) for file in sorted(self._directory.glob("*.json"))}
+        everybody = list(by_file.values())
+        others = [left for file, left in by_file.items() if file != self._file]
         self.ciphertexts = _bytes(everybody, "ciphertexts")
         self.macs = _bytes(everybody, "macs")
         self.sealed = _bytes(everybody, "sealed")
         fresh = [left for left in everybody if time.time() - left["at"] < FRESH_S]
         self.tokens = [one for left in fresh for one in left["tokens"]]
+        self.foreign = frozenset(_bytes(others, "ciphertexts")).union(*(left["tokens"] for left in others))
 
 
 class Worker:
@@ -207,7 +215,8 @@ class Worker:
             return self._encrypt()
         ciphertext = self._random.choice(self._corpus.ciphertexts)
         before = self._report.calls["decrypt"].refused
-        self._call("decrypt", lambda: self._box.decrypt(ciphertext, AAD))
+        if self._call("decrypt", lambda: self._box.decrypt(ciphertext, AAD)) is not None:
+            self._report.exchanged["decrypt"] += ciphertext in self._corpus.foreign
         if self._report.calls["decrypt"].refused > before:
             self._report.first_refused.setdefault(key_id(ciphertext), time.time())
         return None
@@ -216,7 +225,8 @@ class Worker:
         if not self._corpus.tokens:
             return self._encrypt()
         token = self._random.choice(self._corpus.tokens)
-        self._call("verify", lambda: self._signer.verify_jwt(token))
+        if self._call("verify", lambda: self._signer.verify_jwt(token)) is not None:
+            self._report.exchanged["verify"] += token in self._corpus.foreign
         return None
 
     def _mac(self) -> None:
@@ -316,7 +326,8 @@ async def serve(settings: Path, name: str, exchange: Path) -> None:
         keys.on_stopped(lambda event: on_stopped(event, report))
         worker = Worker(await surfaces(keys), corpus, report)
         write("ready")
-        await until(stop, worker.run(), every(REPORT_S, lambda: tell(keys, report)))
+        began = time.monotonic()
+        await until(stop, worker.run(), every(REPORT_S, lambda: tell(keys, report, began)))
         await worker.finish()
     write("counts", **asdict(report))
 
@@ -329,8 +340,9 @@ async def surfaces(keys: rekey.Keys) -> Surfaces:
     return Surfaces(box, macs, signer, envelope)
 
 
-def tell(keys: rekey.Keys, report: Report) -> None:
+def tell(keys: rekey.Keys, report: Report, began: float) -> None:
     """Report the counts, and what the SDK says of its keys."""
+    report.worked_s = time.monotonic() - began
     report.current = {name: status.current for name, status in keys.status().items()}
     write("counts", **asdict(report))
 
