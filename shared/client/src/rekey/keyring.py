@@ -50,13 +50,11 @@ class Keyring:
             CiphertextError: not a ciphertext, altered, or made with other ``aad``.
         """
         self._lease.check(self._key.name)
-        view = self._key.view
         key_id = tink.parse_key_id(ciphertext)
-        version = view.by_id.get(key_id)
+        version = self._key.view.by_id.get(key_id)
         if version is None:
             raise self._unknown(key_id)
-        held = aead_version(version)
-        return tink.decrypt(held.aead, key_id, ciphertext, aad)
+        return tink.decrypt_parsed(aead_version(version).aead, key_id, ciphertext, aad)
 
     def _unknown(self, key_id: int) -> Exception:
         stop = self._key.view.refused_ids.get(key_id)

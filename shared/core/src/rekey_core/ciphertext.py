@@ -114,6 +114,15 @@ def decrypt(aead: AESGCM, key_id: int, ciphertext: bytes, aad: bytes) -> bytes:
     """
     if (found := parse_key_id(ciphertext)) != key_id:
         raise CiphertextError(f"expected a ciphertext under key id {key_id}, found {found}")
+    return decrypt_parsed(aead, key_id, ciphertext, aad)
+
+
+def decrypt_parsed(aead: AESGCM, key_id: int, ciphertext: bytes, aad: bytes) -> bytes:
+    """The plaintext of a ciphertext whose ``parse_key_id`` is ``key_id``: who looked the key up by it need not ask again.
+
+    Raises:
+        CiphertextError: with other associated data, or altered.
+    """
     body = ciphertext if len(ciphertext) < _VIEW_BYTES else memoryview(ciphertext)
     try:
         return aead.decrypt(ciphertext[_PREFIX_BYTES:_NONCE_END], body[_NONCE_END:], aad)

@@ -1,0 +1,51 @@
+"""Every benchmark of the issue, with its target."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.bench import creating, sdk
+from tests.bench.figures import Subject, Target
+
+SUBJECTS: Final = (
+    Subject(
+        "sdk-encrypt",
+        14,
+        "SDK encrypts 1 KiB",
+        "AES-256-GCM of the library, fresh nonce",
+        Target("≥ 60 % of raw", at_least=0.60),
+        sdk.encrypt,
+    ),
+    Subject(
+        "sdk-decrypt",
+        14,
+        "SDK decrypts 1 KiB",
+        "AES-256-GCM of the library",
+        Target("≥ 60 % of raw", at_least=0.60),
+        sdk.decrypt,
+    ),
+    Subject(
+        "create",
+        14,
+        "one version made and in the log, p50",
+        "HSM generate+wrap+MAC, store, append, p50",
+        Target("≤ 2 x raw", at_most=2.0),
+        creating.create,
+    ),
+    Subject(
+        "create-rate",
+        14,
+        "versions per second of one generator process",
+        "a single-threaded peer that does 120/s",
+        Target("≥ 5 x the peer", at_least=5.0),
+        creating.create_rate,
+    ),
+    Subject(
+        "mass-rekey",
+        14,
+        "versions per second of two generator processes",
+        "HSM generate+wrap in two processes",
+        Target("≥ 80 % of raw", at_least=0.80),
+        creating.mass_rekey,
+    ),
+)
