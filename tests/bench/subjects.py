@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench import creating, sdk
+from tests.bench import creating, growth, sdk, waves
 from tests.bench.figures import Subject, Target
 
 SUBJECTS: Final = (
@@ -47,5 +47,29 @@ SUBJECTS: Final = (
         "HSM generate+wrap in two processes",
         Target("≥ 80 % of raw", at_least=0.80),
         creating.mass_rekey,
+    ),
+    Subject(
+        "waves",
+        14,
+        "facts per second, signed and appended in waves",
+        "atomic batches of ready messages",
+        Target("≥ 70 % of raw", at_least=0.70),
+        waves.append,
+    ),
+    Subject(
+        "growth-facts",
+        8,
+        "a decision in a stream full of other keys' facts",
+        "the same in an empty system",
+        Target("the same (≤ 1.25 x)", at_most=1.25),
+        growth.many_facts,
+    ),
+    Subject(
+        "growth-versions",
+        8,
+        "a decision on a key with thousands of versions",
+        "the same on a key with one",
+        Target("the same (≤ 1.25 x)", at_most=1.25),
+        growth.many_versions,
     ),
 )
