@@ -186,8 +186,8 @@ MUTANTS: Final = (
     Mutant(
         "activation rule: some instead of all live instances",
         f"{CORE}/adoption.py",
-        "return all(proof.installed for proofs",
-        "return any(proof.installed for proofs",
+        "return all(proof.installed or proof.waived for proofs",
+        "return any(proof.installed or proof.waived for proofs",
         (f"{UNIT}/test_adoption.py",),
     ),
     Mutant(
@@ -196,6 +196,20 @@ MUTANTS: Final = (
         "    except SignatureError:\n        return False",
         "    except SignatureError:\n        return True",
         (f"{UNIT}/test_adoption.py",),
+    ),
+    Mutant(
+        "activation rule: whoever is missing may be passed over",
+        f"{CORE}/waivers.py",
+        "            if not is_waived(waived, count.dependent, instance):",
+        "            if waived is None:",
+        (f"{UNIT}/test_fold_waived.py",),
+    ),
+    Mutant(
+        "authority of facts: a waiver for one version is good for another",
+        f"{CORE}/waivers.py",
+        "    if command.version != fact.version:",
+        "    if not command.version:",
+        (f"{UNIT}/test_fold_waived.py",),
     ),
     Mutant(
         "deactivation rule: an instance need not say that it stopped",

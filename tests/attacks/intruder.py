@@ -23,14 +23,25 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rekey_core.authority import Stream, Subjects
-from rekey_core.commands import command_id, sign_command
-from rekey_core.contracts import Alert, Command, Fact, Message, Refusal, Register, SignedCommand, SignedTrust
+from rekey_core.commands import command_id, cosigned, payload_of, sign_command
+from rekey_core.contracts import (
+    COMMAND_NAMESPACE,
+    Alert,
+    Command,
+    Fact,
+    Message,
+    Refusal,
+    Register,
+    SignedCommand,
+    SignedTrust,
+)
 from rekey_core.encoding import b64u_decode, sha256_hex
 from rekey_core.envelope import BusMessage, Packed, Void, pack, unpack_or_void
 from rekey_core.fold import KeyState, fold
 from rekey_core.names import Service
 from rekey_core.readers import open_fact, open_report
 from rekey_core.signing import SigningKey
+from rekey_core.sshsig import sign as ssh_sign
 from rekey_core.trust import Trust
 from rekey_local.bus import render
 from rekey_local.ca import DevelopmentCa
@@ -103,6 +114,16 @@ class Intruder:
     async def give(self, command: Command, by: str | None = None) -> SignedCommand:
         """Store a command where the command line would."""
         signed = self.signed(command, by)
+        subject = self.subjects.command(command.VERB, command.key, command_id(signed))
+        await self.store(subject, signed.model_dump_json().encode())
+        return signed
+
+    async def give_by_two(self, command: Command, other: str) -> SignedCommand:
+        """Store a command that another person signs too."""
+        key = (self.stack.layout.person(other) / "id_ed25519").read_bytes()
+        signed = cosigned(
+            self.signed(command), ssh_sign(key, payload_of(command), COMMAND_NAMESPACE), self.trust
+        )
         subject = self.subjects.command(command.VERB, command.key, command_id(signed))
         await self.store(subject, signed.model_dump_json().encode())
         return signed

@@ -13,16 +13,17 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import nats
 import pytest
 
 import rekey
-from rekey_core.authority import Identity, Stream
+from rekey_core.authority import Stream
 from rekey_core.commands import command_id
 from rekey_core.contracts import (
     Activated,
+    Command,
     Compromised,
     Fact,
+    Force,
     Generated,
     Granted,
     Notice,
@@ -36,18 +37,18 @@ from rekey_core.contracts import (
     StoppedVersion,
     Suspend,
     Suspended,
+    Waive,
+    Waived,
+    Whom,
     event_id,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import sign
 from rekey_core.fold import KeyState
 from rekey_core.names import Algorithm, Release, Service
-from rekey_core.policy import POLICY_DIGEST, class_named
-from rekey_local.plan import SERVER_NAME
+from rekey_core.policy import class_named
 from rekey_local.settings import instance_settings
-from rekey_provision import inbox
-from rekey_provision.settings import tls_context
-from rekey_runtime import wire
+from tests.attacks.forging import a_fact, forge, say
 from tests.attacks.intruder import Intruder, a_key, intruder, poll
 from tests.system.stack import RunningStack, running_stack
 
@@ -74,49 +75,6 @@ async def watcher(stack: RunningStack) -> AsyncIterator[Intruder]:
     """Sees the bus from inside, and knows every signing key."""
     async with intruder(stack) as one:
         yield one
-
-
-async def say(
-    watcher: Intruder, service: Service, subject: str, data: bytes, headers: dict[str, str]
-) -> None:
-    """Store a message as the service that was taken over: by its certificate, in its account."""
-    directory = watcher.stack.layout.service(service)
-    client = await nats.connect(
-        watcher.stack.plan.bus_url,
-        tls=tls_context(directory / "tls.crt", directory / "tls.key", directory / "ca.crt"),
-        tls_hostname=SERVER_NAME,
-        inbox_prefix=inbox(Identity(service.value)),
-        allow_reconnect=False,
-    )
-    try:
-        answer = await client.request(subject, data, timeout=5, headers=headers)
-        wire.acknowledged(answer.data, where=subject)
-    finally:
-        await client.close()
-
-
-async def forge(watcher: Intruder, fact: Fact) -> str:
-    """Append a fact as its author, which was taken over; where it stands."""
-    packed = watcher.pack(fact, fact.AUTHOR)
-    subject = watcher.subjects.fact(fact.key, fact.version, fact.author, fact.EVENT, fact.id.hex)
-    await say(watcher, fact.AUTHOR, subject, packed.data, packed.headers)
-    return subject
-
-
-def a_fact(kind: type[Fact], state: KeyState, version: int, cause: str, **said: Any) -> Fact:
-    """The next fact of the key, right in everything that its author can know."""
-    common = {
-        "id": event_id(cause, kind.TYPE, state.env, state.key, version),
-        "env": state.env,
-        "key": state.key,
-        "version": version,
-        "author": kind.AUTHOR,
-        "checked": state.last_sequence,
-        "cause": cause,
-        "policy": POLICY_DIGEST,
-        "at": datetime.now(UTC),
-    }
-    return kind.model_validate(common | said)
 
 
 def a_registration(
@@ -258,6 +216,29 @@ async def test_a_taken_over_scheduler_cannot_rotate_in_the_name_of_a_person(
     assert await has_no_effect(watcher, state, subject) == "schema"
     assert (await watcher.report(Service.GENERATOR, subject)).code == "state-refused"
     assert await watcher.last(Stream.MATERIAL, watcher.subjects.material(state.key, 2)) is None
+
+
+WAIVERS = [
+    pytest.param(Rotate, "alice", {}, id="by a command that says something else"),
+    pytest.param(Waive, "rita", {"dependent": "orders"}, id="by a responder"),
+    pytest.param(
+        Waive, "alice", {"dependent": "orders", "version": 2}, id="by the owner, for another version"
+    ),
+    pytest.param(Waive, "alice", {"dependent": "billing"}, id="by the owner, of somebody else"),
+    pytest.param(Force, "alice", {}, id="by one person"),
+]
+
+
+@pytest.mark.parametrize(("kind", "author", "fields"), WAIVERS)
+async def test_a_taken_over_scheduler_cannot_pass_anybody_over(
+    watcher: Intruder, kind: type[Command], author: str, fields: dict[str, Any]
+) -> None:
+    state = await watcher.registered(a_key())
+    version = {} if kind is Rotate else {"version": 1}
+    signed = watcher.signed(watcher.command(kind, author, state.key, **(version | fields)))
+    said = {"whom": (Whom(dependent="orders"),), "command": signed}
+    subject = await forge(watcher, a_fact(Waived, state, 1, command_id(signed), **said))
+    assert await has_no_effect(watcher, state, subject) == "schema"
 
 
 @pytest.mark.parametrize("version", [1, 2], ids=["a second time", "without a request"])

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from rich.console import Console
 
-from rekey_core.contracts import KeySummary
+from rekey_core.contracts import AdoptionAnswer, KeySummary
 from rekey_local.cast import KEYS, OWNER, Cast
 from rekey_local.commands import Outcome, People
 from rekey_local.environments import Environments
@@ -140,6 +140,15 @@ class RunningStack:
         async def read() -> History:
             async with self._people.reading(person) as reader:
                 return await reader.history(key)
+
+        return self._wait(read())
+
+    def adoption(self, key: str, version: int | None = None, person: str = OWNER) -> AdoptionAnswer:
+        """Who has proved what of a version, and who is waited for."""
+
+        async def read() -> AdoptionAnswer:
+            async with self._people.reading(person) as reader:
+                return await reader.session.ask(AdoptionAnswer, key, version=version)
 
         return self._wait(read())
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from rekey_core.contracts import Force, Rotate, Whom
+from rekey_core.fold import KeyState
 from rekey_core.names import Service
 from rekey_core.tracecontext import Attribute
 from rekey_runtime.about import EVENTS
+from tests.attacks.intruder import Intruder, intruder
 from tests.system.spans import Tree, written
 from tests.system.stack import INSTANCES, RunningStack, running_stack
 
 KEY = "orders-db"
+ROTATE = ("key", "rotate", KEY, "--reason", "test")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +48,8 @@ def test_time_alone_rotates_a_key_whose_cryptoperiod_is_over(stack: RunningStack
 
 
 def test_an_instance_that_does_not_answer_holds_its_rotation_up_and_is_named(stack: RunningStack) -> None:
-    before = stack.show(KEY).current
-    assert before is not None
+    failed_before = stack.tally.totals().failed_local
+    before = settled(stack)
     pid = stack.pid(INSTANCES[0])
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -58,7 +64,108 @@ def test_an_instance_that_does_not_answer_holds_its_rotation_up_and_is_named(sta
     finally:
         os.kill(pid, signal.SIGCONT)
     stack.until(lambda: stack.show(KEY).current == before + 1, what="the end of the rotation")
-    assert stack.tally.totals().failed_local == 0, stack.tally.failures()
+    assert stack.tally.totals().failed_local == failed_before, stack.tally.failures()
+
+
+def test_who_is_missing_after_the_deadline_is_named_everywhere_and_waived_by_its_owner(
+    stack: RunningStack,
+) -> None:
+    version = settled(stack) + 1
+    with off(stack, INSTANCES[0]):
+        late = stack.rekey("alice", *ROTATE, "--deadline", "1", "--wait", "4")
+        assert late.code == 6, late.err
+        stack.until(lambda: missing_of(stack) == 1, what="the others' proofs")
+        [missing] = stack.ask("adam", "key", "show", KEY)["waiting"]["missing"]
+        dependent, _, instance = missing.partition("/")
+        assert dependent == "orders"
+        said = rf"not installed since \S+Z, deadline \S+Z passed: .*orders/{instance[:8]}"
+        assert re.search(said, late.err), late.err
+        stack.until(lambda: f"orders/{instance}" in stack.log("audit"), what="the alarm of the scheduler")
+        target, named = f"{KEY}@{version}", ("--dependent", "orders", "--instance", instance)
+        done = stack.rekey("alice", "key", "waive", target, *named, "--reason", "off", "--wait", "30")
+        assert done.code == 0, done.err
+    entries = [e for e in stack.history(KEY).entries if e.version == version]
+    assert [(e.person, e.detail) for e in entries if e.event == "waived"] == [
+        ("alice", f"not waited for: {missing}")
+    ]
+    assert [missing in e.detail for e in entries if e.event == "activated"] == [True]
+    has_caught_up(stack, version)
+
+
+async def test_an_instance_that_was_off_for_three_rotations_catches_up(stack: RunningStack) -> None:
+    """Off is a process that does not run. While it has a lease, two people force; without one nobody waits for it."""
+    first = settled(stack) + 1
+    async with intruder(stack) as people:
+        with off(stack, INSTANCES[1]):
+            forced = [await rotated_past_one(stack, people, version) for version in range(first, first + 3)]
+    assert len(forced[0]) == 1, "it had a lease when it began"
+    assert {whom.dependent for waived in forced for whom in waived} == {"orders"}
+    has_caught_up(stack, first + 2)
+
+
+async def rotated_past_one(stack: RunningStack, people: Intruder, version: int) -> frozenset[Whom]:
+    """Whom two people forced the rotation past."""
+    await people.give(people.command(Rotate, "alice", KEY, deadline_s=1))
+    state = await people.until(KEY, lambda s: version in s.versions)
+    deadline = state.versions[version].requested.model.deadline
+
+    def is_due() -> bool:
+        told = stack.adoption(KEY, version)
+        return told.state == "active" or (told.at > deadline and missing_of(stack) == 1)
+
+    stack.until(is_due, what="one who is missing")
+    if stack.adoption(KEY, version).state == "pre-activation":
+        await people.give_by_two(people.command(Force, "alice", KEY, version=version), "rita")
+    state = await people.until(KEY, lambda s: len(_active(s)) == 1 and s.current == version, within_s=60)
+    assert state.voids == ()
+    return state.versions[version].waived
+
+
+def _active(state: KeyState) -> list[int]:
+    return [n for n, v in state.versions.items() if v.state in ("pre-activation", "active")]
+
+
+@contextmanager
+def off(stack: RunningStack, name: str) -> Iterator[None]:
+    """The process does not run; it has its lease still."""
+    pid = stack.pid(name)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def missing_of(stack: RunningStack) -> int:
+    """How many the rotation waits for."""
+    told = stack.adoption(KEY)
+    return len(told.waiting.missing) if told.waiting else 0
+
+
+def settled(stack: RunningStack) -> int:
+    """The current version, once no rotation is under way."""
+    stack.until(lambda: stack.adoption(KEY).waiting is None, what="the end of the rotation before")
+    current = stack.show(KEY).current
+    assert current is not None
+    return current
+
+
+def has_caught_up(stack: RunningStack, version: int) -> None:
+    """Every instance protects with the version, and from then on no local call fails."""
+
+    def everybody() -> bool:
+        told = stack.adoption(KEY, version)
+        proofs = [i.installed and i.switched for d in told.dependents for i in d.instances]
+        return len(proofs) == len(INSTANCES) and all(proofs)
+
+    stack.until(everybody, what="the one that was off")
+    stack.until(
+        lambda: {r.current.get(KEY) for r in stack.tally.newest.values()} == {version},
+        what="everybody's word",
+    )
+    before = stack.tally.totals()
+    stack.until(lambda: stack.tally.totals().all_calls > before.all_calls + 200, what="calls")
+    assert stack.tally.totals().failed_local == before.failed_local, stack.tally.failures()
 
 
 # each row: somewhere above a span of the second name there is one of the first

@@ -8,6 +8,7 @@ import pytest
 
 from rekey_audit import questions
 from rekey_audit.entries import fact_entry
+from rekey_core.adoption import adoption
 from rekey_core.contracts import Endorsement, KeyReceipt, Lease, LeasedKey, Receipt, Signed
 from rekey_core.envelope import Stored
 from rekey_core.policy import class_named
@@ -83,12 +84,7 @@ def test_who_has_it_no_longer_is_what_instances_signed(
     held = KeyReceipt(proofs={}, protects=2, stopped=(1,), refused=refused, destroyed=destroyed, as_of=0)
     receipt = Receipt.model_validate(common | {"n": 1, "keys": {KEY: held}})
     state = w.state()
-    _, orders = questions.dependents(
-        state,
-        state.versions[1],
-        [Stored(lease, 1, NOW, "lse", SIGNED)],
-        [Stored(receipt, 1, NOW, "rcpt", SIGNED)],
-        [],
-        DUE,
-    )
+    receipts = [Stored(receipt, 1, NOW, "rcpt", SIGNED)]
+    found = adoption(state, 1, [Stored(lease, 1, NOW, "lse", SIGNED)], receipts, [], DUE)
+    _, orders = questions.dependents(state, state.versions[1], found, receipts)
     assert [instance.stopped for instance in orders.instances] == [has_left]

@@ -9,6 +9,7 @@ import pytest
 from rekey_audit import questions
 from rekey_audit.answers import parse_question
 from rekey_audit.ledger import MAX_ALERTS, Ledger
+from rekey_core.adoption import adoption
 from rekey_core.commands import read_command
 from rekey_core.contracts import Alert, Endorsement, KeyReceipt, Lease, LeasedKey, Receipt, Rotate, Signed
 from rekey_core.envelope import Stored
@@ -164,9 +165,8 @@ def test_who_has_stopped_is_what_instances_signed(
     log.suspended()
     record = read(log).keys[KEY]
     lease, receipt = an_instance(log, stopped=stopped, refused=refused)
-    billing, orders = questions.dependents(
-        record.state, record.state.versions[1], [lease], [receipt], [], log.now
-    )
+    found = adoption(record.state, 1, [lease], [receipt], [], log.now)
+    billing, orders = questions.dependents(record.state, record.state.versions[1], found, [receipt])
     assert billing.instances == ()
     assert [instance.stopped for instance in orders.instances] == expected
 

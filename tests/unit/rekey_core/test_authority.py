@@ -45,6 +45,7 @@ AUTHORS: Final = {
     "registered": I.ROTATION_SCHEDULER,
     "granted": I.ROTATION_SCHEDULER,
     "rotation-requested": I.ROTATION_SCHEDULER,
+    "waived": I.ROTATION_SCHEDULER,
     "activated": I.ROTATION_SCHEDULER,
     "deactivated": I.ROTATION_SCHEDULER,
     "generated": I.GENERATOR,

@@ -22,6 +22,7 @@ from rekey_core.envelope import Stored, sign
 from rekey_core.errors import (
     NotFoundError,
     NotGrantedError,
+    NotInstalledError,
     RekeyError,
     RetryableError,
     StateRefusedError,
@@ -366,3 +367,19 @@ def _gone(w: World, version: int) -> Stored[Destroyed]:
     fact = w.fact(Destroyed, version, blob_digest="ab" * 32, epoch=1, tombstone=1, claimed=(), not_claimed=())
     assert isinstance(fact, Destroyed)
     return Stored(fact, version, NOW, "subject", sign(fact, w.services[Service.GENERATOR]))
+
+
+def test_who_protects_with_a_deactivated_version_gets_one_lease_to_go_over_and_no_second() -> None:
+    w = world(versions=1)
+    w.version(2)
+    before = w.log[-1].sequence
+    granting.check_protects(w.state(), 1, before)
+    w.deactivated(1)
+    state, at = w.state(), w.log[-1].sequence
+    granting.check_protects(state, 1, before)
+    for protects in (2, None, 9):
+        granting.check_protects(state, protects, at)
+    with pytest.raises(
+        NotInstalledError, match="orders-db@1 is deactivated, expected to protect with version 2"
+    ):
+        granting.check_protects(state, 1, at)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rekey_core.adoption import awaited
 from rekey_core.commands import command_id
 from rekey_core.contracts import (
     Activated,
@@ -188,7 +189,7 @@ def fleet() -> Fleet:
 def test_a_version_is_activated_when_every_live_instance_proved_that_it_holds_it() -> None:
     it = fleet()
     state = it.world.state()
-    assert planner.subject_of(state) == 2
+    assert awaited(state) == 2
     assert planner.step(state, it.adoption(), NOW) is None
     it.says("orders", ONE, it.confirmation(ONE))
     assert planner.step(state, it.adoption(), NOW) is None, "billing has not answered"
@@ -214,7 +215,7 @@ def test_the_old_version_is_deactivated_when_every_live_instance_switched_and_si
     it = fleet()
     it.world.activated(2)
     state = it.world.state()
-    assert planner.subject_of(state) == 2
+    assert awaited(state) == 2
     it.says("orders", ONE, it.confirmation(ONE, switched=True), protects=2, stopped=(1,))
     assert planner.step(state, it.adoption(), NOW) is None, "billing has not switched"
     it.says("billing", OTHER, it.confirmation(OTHER, switched=True), protects=2, stopped=(1,))

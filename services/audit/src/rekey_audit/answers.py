@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from rekey_audit import figures, questions
 from rekey_audit.ledger import KeyRecord, Ledger
+from rekey_core.adoption import Adoption, adoption, awaited, waiting
 from rekey_core.authority import CONSUMERS, STREAMS, Stream
 from rekey_core.commands import command_id, read_command
 from rekey_core.contracts import (
@@ -96,8 +97,7 @@ class Answers:
                 keys = questions.page(self.ledger, self.bus.trust.current, question.person, question.ask.key)
                 return ListAnswer(**self._common(question, ListAnswer), keys=keys)
             case ShowAnswer.VERB:
-                summary = questions.summary((await self._known(question)).state)
-                return ShowAnswer(**self._common(question, ShowAnswer), key=summary)
+                return await self._show(question)
             case HistoryAnswer.VERB:
                 return await self._history(question)
             case AdoptionAnswer.VERB:
@@ -126,6 +126,16 @@ class Answers:
             alarms_last_day=len(alerts),
         )
 
+    async def _show(self, question: _Question) -> ShowAnswer:
+        record = await self._known(question)
+        target = awaited(record.state)
+        found = (await self._adopted(record, target))[0] if target is not None else None
+        return ShowAnswer(
+            **self._common(question, ShowAnswer),
+            key=questions.summary(record.state),
+            waiting=waiting(record.state, found) if found is not None else None,
+        )
+
     async def _history(self, question: _Question) -> HistoryAnswer:
         record = await self._known(question)
         entries, truncated = questions.history(record)
@@ -142,17 +152,23 @@ class Answers:
             return AdoptionAnswer(
                 **common, key=state.key, version=None, state=None, deadline=None, dependents=()
             )
-        leases, receipts = await self._leases(state.grants), await self._receipts(state.grants)
+        adopted, receipts = await self._adopted(record, found.number)
         return AdoptionAnswer(
             **common,
             key=state.key,
             version=number,
             state=found.state.value,
             deadline=found.requested.model.deadline,
-            dependents=questions.dependents(
-                state, found, leases, receipts, record.deliveries, datetime.now(UTC)
-            ),
+            dependents=questions.dependents(state, found, adopted, receipts),
+            waiting=waiting(state, adopted),
         )
+
+    async def _adopted(self, record: KeyRecord, version: int) -> tuple[Adoption, list[Stored[Receipt]]]:
+        """Who has proved what, and the receipts that say so."""
+        grants = record.state.grants
+        leases, receipts = await self._leases(grants), await self._receipts(grants)
+        batches = [stored.model for stored in record.deliveries]
+        return adoption(record.state, version, leases, receipts, batches, datetime.now(UTC)), receipts
 
     async def _command(self, question: _Question) -> CommandAnswer:
         identity = question.ask.command

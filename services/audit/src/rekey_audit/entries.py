@@ -20,7 +20,9 @@ from rekey_core.contracts import (
     HistoryEntry,
     Registered,
     RotationRequested,
+    SignedCommand,
     Suspended,
+    Waived,
 )
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import MalformedError
@@ -83,7 +85,7 @@ def _version(token: str) -> int:
     return int(token) if token.isascii() and token.isdigit() and len(token) < 10 else 0  # noqa: PLR2004 - below 2^31
 
 
-def _detail(fact: Fact) -> str:
+def _detail(fact: Fact) -> str:  # noqa: C901 - one case for each fact
     detail = ""
     match fact:
         case Registered():
@@ -96,8 +98,12 @@ def _detail(fact: Fact) -> str:
             )
         case Generated():
             detail = f"key id {fact.key_id}, KEK epoch {fact.epoch}, commitment {fact.commitment[:16]}"
+        case Waived():
+            detail = f"not waited for: {_names(fact)}{_with(fact.command)}"
         case Activated() | Deactivated():
             detail = f"proved by {_counts(fact.proved)}"
+            passed_over = [f"{count.dependent}/{i}" for count in fact.proved for i in count.waived]
+            detail += f"; not waited for: {', '.join(passed_over)}" if passed_over else ""
         case Suspended() | Compromised():
             which = f"version {fact.version}" if fact.version else "every version"
             detail = f"{which}: {read_command(fact.command).reason}"
@@ -115,6 +121,16 @@ def _erasure(fact: Destroyed) -> str:
     claimed, not_claimed = (", ".join(words) or "nothing" for words in (fact.claimed, fact.not_claimed))
     certain = f"certain when KEK epoch {fact.epoch} dies" if fact.epoch else "it was never generated"
     return f"claimed: {claimed}; not claimed: {not_claimed}; {certain}"
+
+
+def _names(fact: Waived) -> str:
+    return ", ".join(f"{whom.dependent}/{whom.instance or 'every instance'}" for whom in fact.whom)
+
+
+def _with(signed: SignedCommand) -> str:
+    """The other people of a command."""
+    others = ", ".join(cosignature.person for cosignature in signed.cosignatures)
+    return f" ({read_command(signed).VERB} with {others})" if others else ""
 
 
 def _counts(proved: tuple[Count, ...]) -> str:

@@ -12,16 +12,14 @@ from datetime import datetime
 from typing import Final
 
 from rekey_audit.ledger import KeyRecord, Ledger
-from rekey_core.adoption import InstanceProof, adoption
+from rekey_core.adoption import Adoption, InstanceProof
 from rekey_core.contracts import (
     Alert,
     Command,
-    Delivered,
     DependentAdoption,
     HistoryEntry,
     InstanceAdoption,
     KeySummary,
-    Lease,
     Receipt,
     RecentAlarm,
     VersionSummary,
@@ -196,18 +194,10 @@ def adoption_version(state: KeyState, asked: int | None) -> int | None:
 
 
 def dependents(
-    state: KeyState,
-    version: VersionFacts,
-    leases: Iterable[Stored[Lease]],
-    receipts: Iterable[Stored[Receipt]],
-    deliveries: Iterable[Stored[Delivered]],
-    now: datetime,
+    state: KeyState, version: VersionFacts, found: Adoption, receipts: Iterable[Stored[Receipt]]
 ) -> tuple[DependentAdoption, ...]:
     """Every dependent with a grant, those without a live instance too; of one stopped or destroyed, who has left it."""
-    written = list(receipts)
-    batches = [stored.model for stored in deliveries]
-    found = adoption(state, version.number, leases, written, batches, now)
-    stopped = _who_left(state, version, written)
+    stopped = _who_left(state, version, receipts)
     return tuple(
         DependentAdoption(
             dependent=name, instances=tuple(_instance(name, proof, stopped) for proof in proofs)
@@ -225,6 +215,7 @@ def _instance(
         installed=proof.installed,
         switched=proof.switched,
         stopped=proof.stopped if stopped is None else (dependent, proof.instance) in stopped,
+        waived=proof.waived,
     )
 
 

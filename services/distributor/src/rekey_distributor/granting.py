@@ -10,6 +10,7 @@ from rekey_core.envelope import Stored
 from rekey_core.errors import (
     NotFoundError,
     NotGrantedError,
+    NotInstalledError,
     RetryableError,
     StateRefusedError,
     UndecidableKeyError,
@@ -141,6 +142,22 @@ def counted_version(state: KeyState, denied: Collection[int]) -> int | None:
 def surfaces_of(generated: Generated) -> str:
     """What the SDK uses such a key by, for hints."""
     return " or ".join(f"{surface}()" for surface in USES[generated.algorithm, generated.release].surfaces)
+
+
+def check_protects(state: KeyState, protects: int | None, seen: int) -> None:
+    """An instance goes over from a deactivated version within one lease: one that nobody waited for ends so, if it cannot.
+
+    ``seen``: the state of the key at which its lease before was decided. The first one after the deactivation it gets:
+    with that come the messages that it may protect with the new version.
+
+    Raises:
+        NotInstalledError: it protects with a version that was deactivated before that.
+    """
+    found = state.versions.get(protects) if protects is not None else None
+    if found is None or found.deactivated is None or found.deactivated.sequence > seen:
+        return
+    message = f"{state.key}@{protects} is deactivated, expected to protect with version {state.current}"
+    raise NotInstalledError(message, hint="switch, write a receipt, ask again")
 
 
 def versions_to_prove(state: KeyState, denied: Collection[int]) -> tuple[int, ...]:

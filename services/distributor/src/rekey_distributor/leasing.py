@@ -64,6 +64,9 @@ class Leasing:
             message = f"instance {request.instance} of {request.dependent} has left"
             raise ExpiredError(message, hint="connect again, as another instance")
         states = await self._proved(request, receipt, previous)
+        for key, state in states.items():
+            held, before = receipt.keys.get(key), previous.model.keys.get(key) if previous else None
+            granting.check_protects(state, held.protects if held else None, before.as_of if before else 0)
         quotas = {key: await self._quota(request, state, previous) for key, state in states.items()}
         lease = Lease(
             env=request.env,

@@ -11,20 +11,32 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from rekey_core.adoption import awaited
 from rekey_core.authority import Stream
-from rekey_core.contracts import CancelDestruction, Destroy, Register, Rotate
+from rekey_core.contracts import (
+    CancelDestruction,
+    Destroy,
+    Force,
+    Register,
+    Rotate,
+    SignedCommand,
+    Waiting,
+    Waive,
+)
+from rekey_core.encoding import sha256_hex
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import FatalError, NotInScopeError, RekeyError, UnknownTypeError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.quotas import ROTATE_AT
 from rekey_core.readers import key_in, keys_in, open_command, open_quota, open_receipt
-from rekey_rotation_scheduler import destroying, planner
+from rekey_rotation_scheduler import destroying, outcomes, planner
 from rekey_rotation_scheduler.proofs import adopted, allotted
 from rekey_rotation_scheduler.rows import Quiet
 from rekey_rotation_scheduler.tracing import Waker, step_span
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.projector import Projector
+from rekey_runtime.reports import publish_alarm
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +54,7 @@ class Scheduler:
     _low: set[str] = field(default_factory=set)  # keys whose budget was found low; until they rotate
     _woken: dict[str, Waker | None] = field(default_factory=dict)  # in the order of their turn
     _quiet: Quiet = field(default_factory=Quiet)
+    _told: set[str] = field(default_factory=set)
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def on_command(self, message: BusMessage) -> None:
@@ -61,7 +74,9 @@ class Scheduler:
             case Rotate():
                 await self.keylog.decide(
                     command.key,
-                    lambda state: planner.rotation(_owned(state, command), signed, datetime.now(UTC)),
+                    lambda state: planner.rotation(
+                        _owned(state, command), signed, datetime.now(UTC), command.deadline_s
+                    ),
                 )
             case Destroy():
                 await self.keylog.decide(
@@ -77,10 +92,22 @@ class Scheduler:
                         _owned(state, command), command, signed, datetime.now(UTC)
                     ),
                 )
+            case Waive() | Force():
+                await self._pass_over(command, signed)
             case _:
                 text = f"{message.subject}: expected a command of an owner, found {command.VERB}"
                 raise UnknownTypeError(text)
         self.wake(command.key)
+
+    async def _pass_over(self, command: Waive | Force, signed: SignedCommand) -> None:
+        """Wait no longer for somebody who is missing."""
+        before = await self.keylog.confirmed(command.key)
+        target = awaited(before)
+        proof = await adopted(self.bus, before, target) if target is not None else None
+        await self.keylog.decide(
+            command.key,
+            lambda state: outcomes.waived(_owned(state, command), command, signed, proof, datetime.now(UTC)),
+        )
 
     async def on_fact(self, message: BusMessage) -> None:
         """Any fact of a key may allow its next step."""
@@ -165,10 +192,12 @@ class Scheduler:
     async def _step(self, key: str, woken_by: Waker | None) -> bool:
         state = await self.keylog.state(key)
         self._keys[key] = state
-        target = planner.subject_of(state)
+        target = awaited(state)
         proof = await adopted(self.bus, state, target) if target is not None else None
         fact = planner.step(state, proof, datetime.now(UTC), await self._allotted(state))
         if fact is None:
+            if proof is not None and (late := outcomes.overdue(state, proof, datetime.now(UTC))):
+                await self._tell(state, late)
             return False
         with step_span(self.bus.tracing, state, fact, woken_by):
             await self.keylog.append(state, fact)
@@ -182,8 +211,30 @@ class Scheduler:
             self._low.discard(state.key)
         return found
 
+    async def _tell(self, state: KeyState, late: Waiting) -> None:
+        """Say once for each step who is missing; after a new start again, in the same place."""
+        place = f"{state.key}@{late.version} {late.step}"
+        if place in self._told:
+            return
+        text = f"{place}: deadline {late.deadline:%Y-%m-%d %H:%M:%SZ} passed, waiting since "
+        text += f"{late.since:%Y-%m-%d %H:%M:%SZ} for {', '.join(late.missing)}"
+        request = state.versions[late.version].requested
+        await publish_alarm(
+            self.bus,
+            subject=request.subject,
+            stream=Stream.LIFECYCLE,
+            sequence=request.sequence,
+            code="deadline-passed",
+            text=text,
+            number=sha256_hex(place.encode())[:16],
+        )
+        self._told.add(place)
+        _log.warning(
+            "%s", text, extra={"event": "deadline-passed", "key": state.key, "version": late.version}
+        )
 
-def _owned(state: KeyState, command: Rotate | Destroy | CancelDestruction) -> KeyState:
+
+def _owned(state: KeyState, command: Rotate | Waive | Force | Destroy | CancelDestruction) -> KeyState:
     if state.registered is not None and state.owner != command.author:
         text = f"key {state.key} belongs to {state.owner}, not to {command.author}"
         raise NotInScopeError(text, hint=f"ask {state.owner}")

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from rekey_core import preconditions
-from rekey_core.adoption import Adoption
+from rekey_core.adoption import Adoption, awaited, older_active
 from rekey_core.commands import command_id
+from rekey_core.confirmation import Phase
 from rekey_core.contracts import (
     Activated,
     Count,
@@ -29,7 +30,7 @@ from rekey_core.errors import AlreadyDoneError, AlreadyExistsError, NotFoundErro
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST, check_registration, class_named
+from rekey_core.policy import POLICY_DIGEST, check_registration, class_named, deadline_s
 from rekey_core.preconditions import check_rotate
 from rekey_core.quotas import ROTATE_AT, has_budget
 from rekey_core.trust import Trust
@@ -62,13 +63,14 @@ def registration(
     return None
 
 
-def rotation(state: KeyState, signed: SignedCommand, now: datetime) -> Fact:
-    """The ``rotation-requested`` of a person's command.
+def rotation(state: KeyState, signed: SignedCommand, now: datetime, asked_s: int | None = None) -> Fact:
+    """The ``rotation-requested`` of a person's command; ``asked_s``: the deadline in seconds, if it is to be sooner.
 
     Raises:
         AlreadyDoneError: the log names this command.
         NotFoundError: no such key.
         StateRefusedError: a rotation is under way.
+        PolicyError: a later deadline than the class allows.
     """
     cause = command_id(signed)
     if cause in state.causes:
@@ -78,17 +80,17 @@ def rotation(state: KeyState, signed: SignedCommand, now: datetime) -> Fact:
         message = f"key {state.key} is not registered"
         raise NotFoundError(message, hint="rekey key ls")
     check_rotate(state.key, state.states(), state.current)
-    return _requested(state, cause, "person", signed, now)
+    return _requested(state, cause, "person", signed, now, asked_s)
 
 
 def step(state: KeyState, adopted: Adoption | None, now: datetime, allotted: int = 0) -> Fact | None:
     """The next fact that time, receipts and the budget allow.
 
-    ``adopted`` is about the version of ``subject_of(state)``, ``allotted`` counts messages of ``counted_version(state)``.
+    ``adopted`` is about the version of ``adoption.awaited``, ``allotted`` counts messages of ``counted_version(state)``.
     """
     if state.registered is None or state.undecidable:
         return None
-    target = subject_of(state)
+    target = awaited(state)
     if target is not None:
         if adopted is None or adopted.version != target:
             return None
@@ -105,23 +107,9 @@ def counted_version(state: KeyState) -> int | None:
     return state.current if has_budget(state.algorithm) and not unfinished(state) else None
 
 
-def subject_of(state: KeyState) -> int | None:
-    """The version whose adoption decides the next step: the one in motion, or a current one with older actives."""
-    moving = state.in_motion()
-    if moving is not None and state.versions[moving].generated is not None:
-        return moving
-    if moving is None and state.current is not None and _older_active(state):
-        return state.current
-    return None
-
-
 def unfinished(state: KeyState) -> list[int]:
     """Versions that a rotation still has to bring somewhere."""
     return preconditions.unfinished(state.states(), state.current)
-
-
-def _older_active(state: KeyState) -> list[int]:
-    return [n for n, v in state.versions.items() if v.state is VersionState.ACTIVE and n != state.current]
 
 
 def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | None:
@@ -135,18 +123,18 @@ def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | Non
         return None
     cause = str(version.generated.model.id)
     return Activated.model_validate(
-        {**common(state, Activated, cause, adopted.version, now), "proved": _counts(adopted)}
+        {**common(state, Activated, cause, adopted.version, now), "proved": _counts(adopted, "installed")}
     )
 
 
 def _deactivation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | None:
     current = state.versions[adopted.version]
-    older = _older_active(state)
+    older = older_active(state)
     if state.current != adopted.version or current.activated is None or not older or not adopted.all_switched:
         return None
     cause = str(current.activated.model.id)
     return Deactivated.model_validate(
-        {**common(state, Deactivated, cause, older[0], now), "proved": _counts(adopted)}
+        {**common(state, Deactivated, cause, older[0], now), "proved": _counts(adopted, "switched")}
     )
 
 
@@ -156,10 +144,14 @@ def _asked(
     return _requested(state, f"{reason}-{state.next_version()}-{registered}", reason, None, now)
 
 
-def _counts(adopted: Adoption) -> tuple[Count, ...]:
+def _counts(adopted: Adoption, phase: Phase) -> tuple[Count, ...]:
     return tuple(
-        Count(dependent=name, instances=tuple(sorted(i.instance for i in instances)))
-        for name, instances in sorted(adopted.dependents.items())
+        Count(
+            dependent=name,
+            instances=tuple(sorted(proof.instance for proof in proofs if proof.has(phase))),
+            waived=tuple(sorted(proof.instance for proof in proofs if not proof.has(phase))),
+        )
+        for name, proofs in sorted(adopted.dependents.items())
     )
 
 
@@ -192,8 +184,9 @@ def _requested(
     reason: Literal["initial", "time", "volume", "person"],
     signed: SignedCommand | None,
     now: datetime,
+    asked_s: int | None = None,
 ) -> RotationRequested:
-    deadline = now + timedelta(seconds=class_named(state.key_class or "").rotation_deadline_s)
+    deadline = now + timedelta(seconds=deadline_s(state.key_class or "", asked_s))
     said = common(state, RotationRequested, cause, state.next_version(), now)
     return RotationRequested.model_validate(
         {**said, "reason": reason, "deadline": deadline, "command": signed}

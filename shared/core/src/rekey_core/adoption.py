@@ -8,7 +8,7 @@ phase, signed that it protects with the version, and signed that it does not pro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -22,6 +22,7 @@ from rekey_core.contracts import (
     Probe,
     ProbeSignature,
     Receipt,
+    Waiting,
 )
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
@@ -29,6 +30,7 @@ from rekey_core.errors import SchemaError, SignatureError
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.signatures import public_key_of, verify_signature
+from rekey_core.waivers import is_waived
 
 LEASE_MARGIN_S: Final = 2  # how much longer than its lease an instance is waited for
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(
@@ -47,6 +49,11 @@ class InstanceProof:
     installed: bool
     switched: bool
     stopped: bool  # signed that it does not protect with any other active version
+    waived: bool = False  # people said that nobody waits for it
+
+    def has(self, phase: Phase) -> bool:
+        """Whether it has proved the phase."""
+        return self.installed if phase == "installed" else self.switched and self.stopped
 
 
 @dataclass(frozen=True)
@@ -58,23 +65,23 @@ class Adoption:
 
     @property
     def all_installed(self) -> bool:
-        """Every live instance of every dependent holds the version."""
-        return all(proof.installed for proofs in self.dependents.values() for proof in proofs)
+        """Every live instance of every dependent, but those waived, holds the version."""
+        return all(proof.installed or proof.waived for proofs in self.dependents.values() for proof in proofs)
 
     @property
     def all_switched(self) -> bool:
-        """Every live instance of every dependent protects with the version and with no older one."""
+        """Every live instance of every dependent, but those waived, protects with the version and with no older one."""
         return all(
-            proof.switched and proof.stopped for proofs in self.dependents.values() for proof in proofs
+            proof.has("switched") or proof.waived for proofs in self.dependents.values() for proof in proofs
         )
 
     def missing(self, phase: Phase) -> tuple[str, ...]:
-        """``dependent/instance`` of those that have not proved the phase."""
+        """``dependent/instance`` of those that have not proved the phase and are waited for."""
         return tuple(
             f"{name}/{proof.instance}"
             for name, proofs in sorted(self.dependents.items())
             for proof in proofs
-            if not (proof.installed if phase == "installed" else proof.switched and proof.stopped)
+            if not proof.has(phase) and not proof.waived
         )
 
 
@@ -96,6 +103,34 @@ def adoption(
             receipt = of_instance.get((lease.dependent, lease.instance))
             found[lease.dependent].append(_proof(state, version, lease, receipt, given))
     return Adoption(version, {name: tuple(proofs) for name, proofs in found.items()})
+
+
+def older_active(state: KeyState) -> list[int]:
+    """Versions that are active without being current, ascending."""
+    return sorted(
+        n for n, v in state.versions.items() if v.state is VersionState.ACTIVE and n != state.current
+    )
+
+
+def awaited(state: KeyState) -> int | None:
+    """The version that instances are waited for: generated and in motion, or current beside older active ones."""
+    moving = state.in_motion()
+    if moving is not None:
+        return moving if state.versions[moving].generated is not None else None
+    return state.current if state.current is not None and older_active(state) else None
+
+
+def waiting(state: KeyState, adopted: Adoption) -> Waiting | None:
+    """Whom the rotation of the key waits for; none: for nobody, or ``adopted`` is not of the version in question."""
+    version = state.versions.get(adopted.version)
+    if version is None or version.generated is None or adopted.version != awaited(state):
+        return None
+    step: Phase = "installed" if version.activated is None else "switched"
+    missing = adopted.missing(step)
+    since, deadline = version.state_since, version.requested.model.deadline
+    if not missing:
+        return None
+    return Waiting(version=version.number, step=step, since=since, deadline=deadline, missing=missing)
 
 
 def is_live(lease: Lease, key: str, now: datetime) -> bool:
@@ -135,12 +170,16 @@ def _proof(
     leased = version in lease.keys[state.key].versions
     held = receipt.keys.get(state.key) if receipt else None
     until = _lease_end(lease, state.key)
+    facts = state.versions.get(version)
+    waived = facts is not None and is_waived(facts.waived, lease.dependent, lease.instance)
+    proof = InstanceProof(
+        lease.instance, until, installed=leased, switched=False, stopped=False, waived=waived
+    )
     if receipt is None or held is None:
-        return InstanceProof(lease.instance, until, installed=leased, switched=False, stopped=False)
+        return proof
     older = {n for n, v in state.versions.items() if v.state is VersionState.ACTIVE and n != version}
-    return InstanceProof(
-        lease.instance,
-        until,
+    return replace(
+        proof,
         installed=leased or _proved(receipt, state, version, "installed", given),
         switched=held.protects == version and _proved(receipt, state, version, "switched", given),
         stopped=held.protects not in older and (0 in held.stopped or older <= set(held.stopped)),

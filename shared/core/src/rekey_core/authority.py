@@ -278,7 +278,10 @@ CONSUMERS: Final[tuple[Consumer, ...]] = (
         Identity.ROTATION_SCHEDULER,
         Stream.COMMANDS,
         "rotation-scheduler",
-        tuple(f"cmd.{verb}.{{env}}.>" for verb in ("register", "rotate", "destroy", "destroy-cancel")),
+        tuple(
+            f"cmd.{verb}.{{env}}.>"
+            for verb in ("register", "rotate", "waive", "force", "destroy", "destroy-cancel")
+        ),
     ),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.LIFECYCLE, "rotation-scheduler-facts", ("evt.{env}.>",)),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.RECEIPTS, "rotation-scheduler-receipts", ("rcpt.{env}.>",)),

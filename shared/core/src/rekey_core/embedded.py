@@ -10,7 +10,15 @@ from typing import Final, TypeVar
 
 from rekey_core.commands import command_id, read_command, verify_command
 from rekey_core.confirmation import spki_commitment
-from rekey_core.contracts import AnyCommand, Command, Fact, Generated, Register, Registered, SignedCommand
+from rekey_core.contracts import (
+    AnyCommand,
+    Command,
+    Fact,
+    Generated,
+    Register,
+    Registered,
+    SignedCommand,
+)
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
 from rekey_core.errors import AuthorityError, NotInScopeError, SchemaError, SignatureError

@@ -33,6 +33,7 @@ from rekey_core.contracts import (
     SignedCommand,
     Suspend,
     Suspended,
+    Waived,
 )
 from rekey_core.destruction import cancelled, destroyed, scheduled
 from rekey_core.embedded import check_public_key, check_registered, commanded
@@ -53,6 +54,7 @@ from rekey_core.policy import is_known_policy
 from rekey_core.tracecontext import TraceContext
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts, stopped
+from rekey_core.waivers import check_passed_over, waived
 
 F = TypeVar("F", bound=Fact)
 V = TypeVar("V", Destroy, CancelDestruction)
@@ -71,9 +73,7 @@ class KeyState:
     versions: Mapping[int, VersionFacts] = field(default_factory=dict)
     current: int | None = None
     last_sequence: int = 0
-    events_of: Mapping[str, tuple[Stored[Fact], ...]] = field(
-        default_factory=dict
-    )  # cause → facts that name it
+    events_of: Mapping[str, tuple[Stored[Fact], ...]] = field(default_factory=dict)  # by cause
     voids: tuple[Void, ...] = ()
     undecidable: str | None = None
     trace: TraceContext | None = None  # of the newest fact with effect; what follows from it goes on with it
@@ -187,8 +187,7 @@ def fold(env: str, key: str, items: Iterable[Stored[Fact] | Void], trust: Trust)
 
 def rotation_due(state: KeyState, now: datetime) -> bool:
     """Whether the cryptoperiod of the current version is over."""
-    due = state.rotates_by()
-    return due is not None and due <= now
+    return (due := state.rotates_by()) is not None and due <= now
 
 
 def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
@@ -210,7 +209,7 @@ def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
     return _ruled(state, item, trust)
 
 
-def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
+def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:  # noqa: C901 - one case for each fact
     match item.model:
         case Registered():
             after = _registered(state, _as(item, Registered), trust)
@@ -220,6 +219,10 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
             after = _requested(state, _as(item, RotationRequested), trust)
         case Generated():
             after = _generated(state, _as(item, Generated))
+        case Waived():
+            _must_be_new(state, item)
+            version = waived(_version(state, item.model.version), _as(item, Waived), trust, state.registered)
+            after = _with(state, version)
         case Activated():
             after = _activated(state, _as(item, Activated))
         case Deactivated():
@@ -231,9 +234,9 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
                 state, scheduled(_version(state, fact.version), asked, command, state.key_class or "", trust)
             )
         case DestructionCancelled() as fact:
-            word = _ordered(state, item, fact.command, CancelDestruction, trust)
+            lifted = _ordered(state, item, fact.command, CancelDestruction, trust)
             version = _version(state, fact.version)
-            after = _with(state, cancelled(version, item.stored_at, word, state.last_sequence))
+            after = _with(state, cancelled(version, item.stored_at, lifted, state.last_sequence))
         case Destroyed() as fact:
             after = _with(state, destroyed(_version(state, fact.version), _as(item, Destroyed)))
         case _:
@@ -314,6 +317,7 @@ def _activated(state: KeyState, item: Stored[Activated]) -> KeyState:
     if version.destruction is not None:
         raise IllegalTransitionError(f"{state.key}@{version.number}: its destruction is scheduled")
     _caused_by(item, version.generated)
+    check_passed_over(item.model.proved, version.waived, where=item.subject)
     after = transition(version.state, Trigger.ACTIVATE)
     changed = replace(version, state=after, activated=item, state_since=item.stored_at)
     return replace(_with(state, changed), current=version.number)
@@ -323,7 +327,9 @@ def _deactivated(state: KeyState, item: Stored[Deactivated]) -> KeyState:
     version = _version(state, item.model.version)
     if version.number == state.current:
         raise IllegalTransitionError(f"{state.key}@{version.number} is current and cannot be deactivated")
-    _caused_by(item, state.versions[state.current].activated if state.current else None)
+    current = state.versions[state.current] if state.current else None
+    _caused_by(item, current.activated if current else None)
+    check_passed_over(item.model.proved, current.waived if current else (), where=item.subject)
     after = transition(version.state, Trigger.DEACTIVATE)
     return _with(state, replace(version, state=after, deactivated=item, state_since=item.stored_at))
 

@@ -24,6 +24,10 @@ MIN_DESTRUCTION_DELAY_S: Final = 7 * _DAY_S  # the floor of every class, as of A
 DEVELOPMENT_DESTRUCTION_DELAY_S: Final = 3  # only where the trust document says development
 
 
+Outcome = Literal["wait", "waive", "force"]  # each allows what stands before it
+_OUTCOMES: Final[tuple[Outcome, ...]] = ("wait", "waive", "force")
+
+
 class KeyClass(Model):
     """How the keys of a class are protected and how often they change. Times in seconds."""
 
@@ -32,7 +36,7 @@ class KeyClass(Model):
     release: Release
     cryptoperiod_s: int  # originator usage: at most this long current
     rotation_deadline_s: int  # until when every live instance should hold a new version
-    deadline_outcome: Literal["wait"]
+    deadline_outcome: Outcome  # the most that people may do about it once the deadline has passed
     lease_s: int  # what a cut-off instance can still do
     destruction_delay_s: Annotated[int, Field(ge=MIN_DESTRUCTION_DELAY_S)]  # in which it can be cancelled
 
@@ -41,22 +45,26 @@ _HOUR_S: Final = 3600
 _LEASE_S: Final = 30
 
 
-def _class(name: str, algorithm: Algorithm, release: Release, days: int) -> KeyClass:
+def _class(
+    name: str, algorithm: Algorithm, release: Release, days: int, outcome: Outcome = "waive"
+) -> KeyClass:
     return KeyClass(
         name=name,
         algorithm=algorithm,
         release=release,
         cryptoperiod_s=days * _DAY_S,
         rotation_deadline_s=_HOUR_S,
-        deadline_outcome="wait",
+        deadline_outcome=outcome,
         lease_s=_LEASE_S,
         destruction_delay_s=30 * _DAY_S,
     )
 
 
+# Whoever is forced past reads older data and refuses newer data until it has caught up. Where that is good tokens,
+# or what others have signed since, an owner has to know whom it is about.
 CLASSES: Final[tuple[KeyClass, ...]] = (
-    _class("application-data", Algorithm.AES_256_GCM, Release.TRUSTED_RECIPIENT, 90),
-    _class("message-auth", Algorithm.HMAC_SHA_256, Release.TRUSTED_RECIPIENT, 90),
+    _class("application-data", Algorithm.AES_256_GCM, Release.TRUSTED_RECIPIENT, 90, "force"),
+    _class("message-auth", Algorithm.HMAC_SHA_256, Release.TRUSTED_RECIPIENT, 90, "force"),
     _class("data-key-wrapping", Algorithm.AES_256_GCM, Release.NEVER, 30),
     _class("message-auth-hsm", Algorithm.HMAC_SHA_256, Release.NEVER, 90),
     _class("token-signing", Algorithm.EC_P256, Release.NEVER, 30),
@@ -133,3 +141,30 @@ def destruction_delay_s(class_name: str, asked_s: int | None, *, development: bo
         message = f"class {key_class.name}: a version is destroyed after {least} s at the earliest, found {asked_s} s"
         raise PolicyError(message, hint="leave the delay out, or ask for a longer one")
     return asked_s or least
+
+
+def check_outcome(key_class: str, outcome: Outcome) -> None:
+    """Return if people may do this about a deadline that passed.
+
+    Raises:
+        NotFoundError: no such class.
+        PolicyError: the class allows less.
+    """
+    allowed = class_named(key_class).deadline_outcome
+    if _OUTCOMES.index(outcome) > _OUTCOMES.index(allowed):
+        message = f"class {key_class} allows {allowed} at a deadline, found {outcome}"
+        raise PolicyError(message, hint="stop or restart the instances that are missing: rekey adoption KEY")
+
+
+def deadline_s(key_class: str, asked: int | None) -> int:
+    """How long (seconds) a rotation may take before somebody is said to be missing.
+
+    Raises:
+        NotFoundError: no such class.
+        PolicyError: longer than the class allows was asked for.
+    """
+    longest = class_named(key_class).rotation_deadline_s
+    if asked is not None and asked > longest:
+        message = f"class {key_class} allows a deadline of at most {longest} s, found {asked} s"
+        raise PolicyError(message)
+    return asked or longest

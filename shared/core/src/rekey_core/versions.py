@@ -13,6 +13,7 @@ from rekey_core.contracts import (
     Generated,
     RotationRequested,
     SignedCommand,
+    Whom,
 )
 from rekey_core.envelope import Stored
 from rekey_core.lifecycle import Trigger, VersionState, transition
@@ -42,6 +43,7 @@ class VersionFacts:
     activated: Stored[Activated] | None = None
     deactivated: Stored[Deactivated] | None = None
     stopped_by: tuple[SignedCommand, ...] = ()
+    waived: frozenset[Whom] = frozenset()  # whom the rotation to it does not wait for
     resume_to: VersionState | None = None
     destruction: Destruction | None = None  # scheduled and not cancelled; stays when it is carried out
     destroyed: Stored[Destroyed] | None = None

@@ -36,17 +36,31 @@ async def publish_refusal(bus: Bus, message: BusMessage, error: RekeyError) -> N
 
 async def publish_alert(bus: Bus, message: BusMessage, error: RekeyError) -> None:
     """Say that something was seen that must not be. Raises as ``Bus.publish``."""
-    report = Alert(
-        env=bus.settings.env,
-        author=bus.settings.service,
+    await publish_alarm(
+        bus,
         subject=message.subject,
         stream=message.stream,
         sequence=message.sequence,
         code=error.code,
-        message=str(error)[:MAX_LINE],
+        text=str(error),
+        number=_place_digest(message)[:16],
+    )
+
+
+async def publish_alarm(
+    bus: Bus, *, subject: str, stream: str, sequence: int, code: str, text: str, number: str
+) -> None:
+    """Say that somebody must look at something; ``number``: the same for the same thing. Raises as ``Bus.publish``."""
+    report = Alert(
+        env=bus.settings.env,
+        author=bus.settings.service,
+        subject=subject,
+        stream=stream,
+        sequence=sequence,
+        code=code,
+        message=text[:MAX_LINE],
         at=datetime.now(UTC),
     )
-    number = _place_digest(message)[:16]
     await bus.publish(
         Stream.REPORTS, bus.subjects.report(bus.settings.service, "alert", number), bus.pack(report)
     )

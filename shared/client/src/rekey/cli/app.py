@@ -34,7 +34,9 @@ app = App(
     ),
     version_flags=["--version"],
 )
-key_app = App(name="key", help="Keys: register, ls, show, history, rotate, force, destroy, destroy-cancel.")
+key_app = App(
+    name="key", help="Keys: register, ls, show, history, rotate, waive, force, destroy, destroy-cancel."
+)
 app.command(key_app)
 
 
@@ -91,7 +93,7 @@ async def key_show(key: str, /, *, common: Common = Common()) -> None:
     name = parse_name(key)
     async with connected(common.who()) as session:
         answer = await session.ask(ShowAnswer, name)
-    show(views.key_view(answer.key), common.output)
+    show(views.key_view(answer.key, answer.waiting), common.output)
 
 
 @key_app.command(name="history")
@@ -111,17 +113,45 @@ async def key_history(key: str, /, *, common: Common = Common()) -> None:
 
 
 @key_app.command(name="rotate")
-async def key_rotate(key: str, /, *, reason: str, common: Mutating = Mutating()) -> None:
+async def key_rotate(
+    key: str, /, *, reason: str, deadline: int | None = None, common: Mutating = Mutating()
+) -> None:
     """Rotate a key now: a new version is made, proved everywhere, then used. Nothing is re-encrypted.
 
     Args:
         key: name of the key.
         reason: why, for the history.
+        deadline: seconds until whoever has not followed is said to be missing, if sooner than the class's.
         common: what every command takes.
     """
     order = commanding.Order(Target(parse_name(key)), reason, plan=common.plan, wait_s=common.wait)
     async with connected(common.who()) as session:
-        show(await commanding.rotate(session, order), common.output)
+        show(await commanding.rotate(session, order, deadline), common.output)
+
+
+@key_app.command(name="waive")
+async def key_waive(
+    target: Annotated[str, Parameter(name="KEY@VERSION")],
+    /,
+    *,
+    dependent: str,
+    reason: str,
+    instance: str | None = None,
+    common: Mutating = Mutating(),
+) -> None:
+    """Wait no longer for a dependent, or one instance of it, in the rotation to a version whose deadline has passed.
+
+    Args:
+        target: the version that the rotation is about.
+        dependent: who is not waited for.
+        reason: why, for the history.
+        instance: only this instance of it.
+        common: what every command takes.
+    """
+    order = commanding.Order(parse_version(target), reason, plan=common.plan, wait_s=common.wait)
+    whom = parse_name(dependent, what="--dependent")
+    async with connected(common.who()) as session:
+        show(await commanding.waive(session, order, whom, instance), common.output)
 
 
 @key_app.command(name="force")

@@ -35,6 +35,7 @@ from rekey_core.contracts import (
     Rotate,
     ShowAnswer,
     Suspend,
+    Waive,
 )
 from rekey_core.errors import RefusedError, UnavailableError
 from rekey_core.policy import destruction_delay_s
@@ -107,10 +108,10 @@ async def register(session: Session, order: Order, wanted: Registration) -> View
     return _result(command, accepted, decided, 1)
 
 
-async def rotate(session: Session, order: Order) -> View:
-    """Rotate a key. Raises what the service refused it with."""
+async def rotate(session: Session, order: Order, deadline_s: int | None = None) -> View:
+    """Rotate a key; ``deadline_s``: sooner than the class's. Raises what the service refused it with."""
     key = order.target.key
-    command = build(Rotate, session.context, key=key, reason=order.reason)
+    command = build(Rotate, session.context, key=key, reason=order.reason, deadline_s=deadline_s)
     if order.plan:
         check_author(command, session.trust.current)
         shown, adoption = await _known(session, key)
@@ -127,6 +128,24 @@ async def rotate(session: Session, order: Order) -> View:
     return _result(command, accepted, decided, version)
 
 
+async def waive(session: Session, order: Order, dependent: str, instance: str | None) -> View:
+    """Wait no longer for somebody. Raises what the service refused it with."""
+    target = order.target
+    if order.plan:
+        shown, adoption = await _known(session, target.key)
+        return plan_view(plans.plan_waive(target, shown, adoption, (dependent, instance)))
+    command = build(
+        Waive,
+        session.context,
+        key=target.key,
+        version=target.version,
+        reason=order.reason,
+        dependent=dependent,
+        instance=instance,
+    )
+    return await _followed(session, order, command, await _publish(session, command))
+
+
 async def force(session: Session, order: Order, papers: Papers) -> View:
     """Go on without those who are missing. Raises what the service refused it with, and as ``Papers.together``."""
     target = order.target
@@ -134,11 +153,16 @@ async def force(session: Session, order: Order, papers: Papers) -> View:
         shown, adoption = await _known(session, target.key)
         return plan_view(plans.plan_force(target, shown, adoption))
     command, accepted = await _together(session, papers, Force, target)
+    return await _followed(session, order, command, accepted)
+
+
+async def _followed(session: Session, order: Order, command: Command, accepted: Accepted) -> View:
+    """Until it is decided, and with ``--wait`` until the rotation to the version is complete."""
+    target = order.target
     decided = await _decided(session, accepted)
     if order.wait_s is not None:
-        hint = f"rekey adoption {target}"
-        waited = waiting.active(session, target.key, target.version)
-        await waiting.Deadline(order.wait_s).until(waited, hint=hint)
+        complete = waiting.active(session, target.key, target.version)
+        await waiting.Deadline(order.wait_s).until(complete, hint=f"rekey adoption {target}")
     return _result(command, accepted, decided, target.version)
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from rekey.cli.errors import AnsweredError
 from rekey.cli.output import when
 from rekey.cli.target import Target
-from rekey_core.contracts import AdoptionAnswer, KeySummary, Register, VersionSummary
+from rekey_core.contracts import AdoptionAnswer, KeySummary, Register, VersionSummary, Waiting
 from rekey_core.errors import NotEnrolledError
 from rekey_core.lifecycle import Trigger, VersionState, is_legal
 from rekey_core.policy import check_registration, class_named
@@ -148,33 +148,50 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
 
 
 def plan_force(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
-    """Go on without those who are missing; ``adoption`` is of the version.
+    """Go on without everybody who is missing. Raises AnsweredError as ``plan_waive``."""
+    return _pass_over("force", target, key, adoption, _waiting(target, adoption).missing)
+
+
+def plan_waive(
+    target: Target, key: KeySummary, adoption: AdoptionAnswer, whom: tuple[str, str | None]
+) -> Plan:
+    """Go on without a dependent (and instance).
 
     Raises:
-        AnsweredError: the version is not the one that a rotation is about.
+        AnsweredError: the version is not the one that a rotation is about, or somebody else is missing.
     """
-    if adoption.version != target.version:
-        text = f"{target}: the version that instances are waited for is {adoption.version}"
-        raise AnsweredError("state-refused", text, hint=f"rekey adoption {target.key}")
-    step = "installed" if adoption.state == "pre-activation" else "switched"
-    missing = [
-        f"{dependent.dependent}/{instance.instance[:8]}"
-        for dependent in adoption.dependents
-        for instance in dependent.instances
-        if not getattr(instance, step)
-    ]
+    name = f"{whom[0]}/{whom[1] or ''}"
+    missing = _waiting(target, adoption).missing
+    named = tuple(who for who in missing if who.startswith(name))
+    if not named:
+        text = f"{target}: {name.rstrip('/')} is not waited for; missing: {', '.join(missing)}"
+        raise AnsweredError("state-refused", text, hint=f"rekey adoption {target}")
+    return _pass_over("waive", target, key, adoption, named)
+
+
+def _waiting(target: Target, adoption: AdoptionAnswer) -> Waiting:
+    if adoption.waiting is None or adoption.waiting.version != target.version:
+        raise AnsweredError(
+            "state-refused", f"{target}: nobody is waited for", hint=f"rekey adoption {target.key}"
+        )
+    return adoption.waiting
+
+
+def _pass_over(
+    verb: str, target: Target, key: KeySummary, adoption: AdoptionAnswer, missing: tuple[str, ...]
+) -> Plan:
     return Plan(
-        verb="force",
+        verb=verb,
         key=key.key,
         version=target.version,
         owner=key.owner,
         changes=(
-            f"version {target.version} ({adoption.state}) is not waited for: {', '.join(missing) or 'nobody is missing'}",
+            f"version {target.version} ({adoption.state}) waits no longer for {', '.join(missing)}",
             "whoever is passed over may fail to process what the others protect, until it has caught up",
         ),
         unchanged=(
             "everybody else is waited for as before",
-            "whoever is passed over still has to prove the version before it gets another lease",
+            "whoever is passed over gets no other lease before it has proved the version",
         ),
         dependents=_dependents(key, adoption),
     )
@@ -287,7 +304,7 @@ def _dependents(key: KeySummary, adoption: AdoptionAnswer) -> tuple[PlannedDepen
 
 def lines(plan: Plan) -> Iterable[str]:
     """The plan in words."""
-    of_version = plan.verb in ("suspend", "revoke", "force", "destroy", "destroy-cancel")
+    of_version = plan.verb in ("suspend", "revoke", "waive", "force", "destroy", "destroy-cancel")
     target = Target(plan.key, plan.version or 0) if of_version else plan.key
     yield f"{plan.verb} {target}, owner {plan.owner}"
     yield "will change:"

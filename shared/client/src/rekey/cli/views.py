@@ -14,6 +14,7 @@ from rekey_core.contracts import (
     HistoryEntry,
     InstanceAdoption,
     KeySummary,
+    Waiting,
 )
 
 SHORT_ID: Final = 8  # digits of an instance id in a table; JSON has all 32
@@ -44,10 +45,10 @@ def keys_view(keys: Sequence[KeySummary]) -> View:
     return View([k.model_dump(mode="json") for k in keys], columns, cells)
 
 
-def key_view(key: KeySummary) -> View:
+def key_view(key: KeySummary, waiting: Waiting | None = None) -> View:
     """``key show``."""
-    data = key.model_dump(mode="json")
-    head = {name: value for name, value in data.items() if name != "versions"}
+    data = key.model_dump(mode="json") | {"waiting": waiting.model_dump(mode="json") if waiting else None}
+    head = {name: value for name, value in data.items() if name != "versions"} | {"waiting": _for(waiting)}
     cells = tuple(
         (text(v.version), v.state, when(v.since), text(v.key_id), when(v.destruction)) for v in key.versions
     )
@@ -65,14 +66,15 @@ def adoption_view(answer: AdoptionAnswer) -> View:
     cells: list[tuple[str, ...]] = []
     for dependent in answer.dependents:
         rows = [_instance(dependent.dependent, instance) for instance in dependent.instances]
-        cells += rows or [(dependent.dependent, "no live instance", "-", "-", "-", "-")]
+        cells += rows or [(dependent.dependent, "no live instance", *["-"] * 5)]
     head = {
         "key": answer.key,
         "version": answer.version,
         "state": answer.state,
         "deadline": when(answer.deadline),
+        "waiting": _for(answer.waiting),
     }
-    columns = ("dependent", "instance", "installed", "switched", "stopped", "lease until")
+    columns = ("dependent", "instance", "installed", "switched", "stopped", "waived", "lease until")
     return View(_plain(answer), columns, tuple(cells), _head(head))
 
 
@@ -109,8 +111,17 @@ def _entry(entry: HistoryEntry) -> tuple[str, ...]:
 
 
 def _instance(dependent: str, instance: InstanceAdoption) -> tuple[str, ...]:
-    proofs = (text(instance.installed), text(instance.switched), text(instance.stopped))
+    said = (instance.installed, instance.switched, instance.stopped, instance.waived)
+    proofs = tuple(map(text, said))
     return (dependent, instance.instance[:SHORT_ID], *proofs, when(instance.lease_until))
+
+
+def _for(waiting: Waiting | None) -> str | None:
+    """Whom a rotation waits for, in a line."""
+    if waiting is None:
+        return None
+    who = ", ".join(waiting.missing)
+    return f"since {when(waiting.since)} for {who} to have {waiting.step} version {waiting.version}"
 
 
 def _plain(answer: AdoptionAnswer | CommandAnswer) -> Row:

@@ -94,10 +94,7 @@ def active(session: Session, key: str, version: int) -> Done:
         adoption = (
             await session.ask(AdoptionAnswer, key, version=version, tries=1) if version in states else None
         )
-        who = (
-            _who(adoption, "installed" if (shown.current or 0) < version else "switched") if adoption else ""
-        )
-        return f"{key}@{version} is {states.get(version, 'not made yet')}{who}"
+        return f"{key}@{version} is {states.get(version, 'not made yet')}{_for(adoption)}"
 
     return done
 
@@ -126,6 +123,20 @@ def destroyed(session: Session, key: str, version: int) -> Done:
         return f"{key}@{version} is {adoption.state}{who}" if who else None
 
     return done
+
+
+def _for(adoption: AdoptionAnswer | None) -> str:
+    """Whom the rotation waits for; says so when they should have come by now."""
+    if adoption is None or (found := adoption.waiting) is None:
+        return ""
+    who = ", ".join(_short(missing) for missing in found.missing)
+    late = f", deadline {found.deadline:%H:%M:%S}Z passed" if adoption.at >= found.deadline else ""
+    return f"; not {found.step} since {found.since:%H:%M:%S}Z{late}: {who}"
+
+
+def _short(missing: str) -> str:
+    dependent, _, instance = missing.partition("/")
+    return f"{dependent}/{instance[:8]}"
 
 
 def _who(adoption: AdoptionAnswer, phase: str) -> str:

@@ -26,6 +26,7 @@ from rekey_core.contracts.asks import (
     ShowAnswer,
     StreamFill,
     VersionSummary,
+    Waiting,
 )
 from rekey_core.contracts.base import (
     MAX_MESSAGE_BYTES,
@@ -59,6 +60,7 @@ from rekey_core.contracts.commands import (
 )
 from rekey_core.contracts.facts import (
     FACTS,
+    MAX_WAIVED,
     Activated,
     Compromised,
     Count,
@@ -74,6 +76,8 @@ from rekey_core.contracts.facts import (
     Registered,
     RotationRequested,
     Suspended,
+    Waived,
+    Whom,
     event_id,
 )
 from rekey_core.contracts.inhsm import (
@@ -154,6 +158,7 @@ __all__ = [
     "MAX_SIGN_MESSAGE_BYTES",
     "MAX_USE_BYTES",
     "MAX_VERSIONS_PER_REQUEST",
+    "MAX_WAIVED",
     "OPS",
     "REPORTS",
     "REQUESTS",
@@ -253,6 +258,9 @@ __all__ = [
     "VerifyInput",
     "VerifyRequest",
     "VersionSummary",
+    "Waiting",
     "Waive",
+    "Waived",
+    "Whom",
     "event_id",
 ]

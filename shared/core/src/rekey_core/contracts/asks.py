@@ -80,6 +80,7 @@ class InstanceAdoption(Model):
     installed: bool
     switched: bool
     stopped: bool
+    waived: bool = False  # nobody waits for it
 
 
 class DependentAdoption(Model):
@@ -87,6 +88,16 @@ class DependentAdoption(Model):
 
     dependent: DependentName
     instances: tuple[InstanceAdoption, ...]
+
+
+class Waiting(Model):
+    """Whom a rotation waits for: which step, since when, until when they should have come, and who is missing."""
+
+    version: Version
+    step: Literal["installed", "switched"]
+    since: Time
+    deadline: Time
+    missing: tuple[str, ...]  # dependent/instance
 
 
 class AskAnswer(Message):
@@ -110,12 +121,13 @@ class ListAnswer(AskAnswer):
 
 
 class ShowAnswer(AskAnswer):
-    """One key."""
+    """One key; ``waiting`` while a rotation waits for somebody."""
 
     VERB: ClassVar[str] = "show"
     TYPE: ClassVar[str] = "rekey.answer.show.v1"
     type: Literal["rekey.answer.show.v1"] = "rekey.answer.show.v1"
     key: KeySummary
+    waiting: Waiting | None = None
 
 
 class HistoryAnswer(AskAnswer):
@@ -140,6 +152,7 @@ class AdoptionAnswer(AskAnswer):
     state: str | None
     deadline: Time | None
     dependents: tuple[DependentAdoption, ...]
+    waiting: Waiting | None = None
 
 
 class CommandAnswer(AskAnswer):

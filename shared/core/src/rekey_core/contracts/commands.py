@@ -44,10 +44,11 @@ class Register(Command):
 
 
 class Rotate(Command):
-    """A person asks for a new version."""
+    """A person asks for a new version. ``deadline_s``: until when everybody should hold it, if sooner than the class's."""
 
     VERB: ClassVar[str] = "rotate"
     type: Literal["rekey.command.rotate.v1"] = "rekey.command.rotate.v1"
+    deadline_s: Annotated[int, Field(ge=1)] | None = None
 
 
 class Suspend(Command):

@@ -30,6 +30,8 @@ EVENT_NAMESPACE: Final = uuid.UUID(
     "6f9f4a0e-5f0c-5a55-9a52-0f6d1f1f7a11"
 )  # ours, fixed for ever: event ids derive from it
 
+MAX_WAIVED: Final = 400  # in one fact; some 90 bytes each, below MAX_MESSAGE_BYTES
+
 TinkKeyId = Annotated[int, Field(ge=1, le=2**32 - 1)]
 Cause = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -105,11 +107,33 @@ class Generated(Fact):
     spki: Base64Url | None = None  # DER SubjectPublicKeyInfo of an asymmetric version
 
 
+class Whom(Model):
+    """A dependent, or one instance of it, that a rotation need not wait for."""
+
+    dependent: DependentName
+    instance: InstanceId | None = None  # none: every instance of the dependent
+
+
+class Waived(Fact):
+    """The rotation to the version waits for these no longer. Valid only with the command inside that says so.
+
+    With an owner's ``waive`` it is exactly whom that names; with two people's ``force`` those who were missing then.
+    """
+
+    TYPE: ClassVar[str] = "rekey.key.waived.v1"
+    EVENT: ClassVar[str] = "waived"
+    AUTHOR: ClassVar[Service] = Service.ROTATION_SCHEDULER
+    type: Literal["rekey.key.waived.v1"] = "rekey.key.waived.v1"
+    whom: Annotated[tuple[Whom, ...], Field(min_length=1, max_length=MAX_WAIVED)]
+    command: SignedCommand
+
+
 class Count(Model):
-    """How many live instances of a dependent had proved the step when it was decided."""
+    """The live instances of a dependent when the step was decided: those that had proved it, those not waited for."""
 
     dependent: DependentName
     instances: tuple[InstanceId, ...]
+    waived: tuple[InstanceId, ...] = ()
 
 
 class Activated(Fact):
@@ -199,6 +223,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     Granted,
     RotationRequested,
     Generated,
+    Waived,
     Activated,
     Deactivated,
     Suspended,
