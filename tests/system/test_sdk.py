@@ -10,7 +10,9 @@ import pytest
 import pytest_asyncio
 
 import rekey
+import rekey.requests
 from rekey.errors import ExpiredError, NotFoundError, UsageRefusedError
+from rekey_core.contracts import OLDEST_PROTOCOL, PROTOCOL
 from rekey_local.cast import OWNER
 from rekey_local.commands import Outcome
 from rekey_local.settings import instance_settings
@@ -52,6 +54,36 @@ async def until(is_true: Callable[[], bool], what: str, within_s: float = 20.0) 
         while not is_true():  # noqa: ASYNC110 - what is waited for happens in other processes
             await asyncio.sleep(0.02)
     assert is_true(), what
+
+
+async def test_an_sdk_one_protocol_behind_works(
+    stack: RunningStack, two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = await two[1].keyring(DATA)
+    monkeypatch.setattr(rekey.requests, "PROTOCOL", OLDEST_PROTOCOL)
+    async with rekey.connect(settings(stack, "orders", 2)) as keys:
+        ours = await keys.keyring(DATA)
+        assert theirs.decrypt(ours.encrypt(b"data", AAD), AAD) == b"data"
+        signer = await keys.signer(TOKEN)
+        assert signer.verify_jwt(await signer.sign_jwt({"sub": "an older SDK"}))["sub"] == "an older SDK"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "error"),
+    [
+        pytest.param(OLDEST_PROTOCOL - 1, rekey.ProtocolTooOldError, id="two behind"),
+        pytest.param(PROTOCOL + 1, rekey.ProtocolTooNewError, id="one ahead"),
+    ],
+)
+async def test_an_sdk_of_a_protocol_that_the_distributor_does_not_speak_is_told_so(
+    stack: RunningStack, monkeypatch: pytest.MonkeyPatch, protocol: int, error: type[rekey.RekeyError]
+) -> None:
+    monkeypatch.setattr(rekey.requests, "PROTOCOL", protocol)
+    async with rekey.connect(settings(stack, "orders", 2)) as keys:
+        for use in (keys.keyring(DATA), keys.signer(TOKEN)):
+            with pytest.raises(error, match=f"orders speaks protocol {protocol}, expected 1 or 2") as refused:
+                await use
+            assert "up to date" in str(refused.value.hint) or "newer rekey" in str(refused.value.hint)
 
 
 async def test_dependents_read_what_the_others_wrote(two: Two) -> None:

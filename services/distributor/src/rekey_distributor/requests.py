@@ -25,6 +25,7 @@ from rekey_core.contracts import (
     ProbeRequest,
     RefusalAnswer,
     Request,
+    RequestHead,
     SealedRequest,
     SealingAnswer,
     SealingRequest,
@@ -34,8 +35,8 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import parse, sign
-from rekey_core.errors import RekeyError, ReplayedError, RetryableError
-from rekey_core.readers import check_age, open_request
+from rekey_core.errors import RefusedError, RekeyError, ReplayedError, RetryableError
+from rekey_core.readers import check_age, open_asked, read_request
 from rekey_core.sealing import SealingKey, request_info, seal, seal_info
 from rekey_distributor.leasing import Leasing
 from rekey_distributor.releasing import Releasing
@@ -73,23 +74,17 @@ class Requests:
 
     async def on_request(self, subject: str, data: bytes) -> tuple[bytes, dict[str, str]]:
         """Answer one request. Raises MalformedError leaves for what nobody can be told about."""
-        request = await self.bus.trust.fresh(lambda trust: open_request(subject, data, trust))
+        asked = await self.bus.trust.fresh(lambda trust: open_asked(subject, data, trust))
+        try:
+            request = read_request(asked)
+        except RefusedError as error:  # a protocol that is not spoken here: the asker is known all the same
+            return sign(_refused(asked.head, error, subject), self.bus.signer).model_dump_json().encode(), {}
         try:
             check_age(request, self.clock.now())
             self._first_time(request)
             answer = await self._answer(request)
         except RekeyError as error:
-            _log.info(
-                "request refused",
-                extra={
-                    "event": "request-refused",
-                    "code": error.code,
-                    "subject": subject,
-                    "text": str(error),
-                },
-            )
-            note_code(error.code)
-            answer = _refusal(request, error)
+            answer = _refused(request, error, subject)
         signed = sign(answer, self.bus.signer).model_dump_json().encode()
         if isinstance(request, MaterialRequest | SealedRequest) and not isinstance(answer, RefusalAnswer):
             return seal(
@@ -143,7 +138,10 @@ class Requests:
             self._nonces.popitem(last=False)
 
 
-def _refusal(request: Request, error: RekeyError) -> RefusalAnswer:
+def _refused(request: Request | RequestHead, error: RekeyError, subject: str) -> RefusalAnswer:
+    note_code(error.code)
+    where = {"code": error.code, "subject": subject, "text": str(error)}
+    _log.info("request refused", extra={"event": "request-refused", **where})
     return RefusalAnswer(
         env=request.env,
         dependent=request.dependent,

@@ -20,6 +20,7 @@ from rekey.trust_cache import TrustCache
 from rekey_core.authority import Subjects
 from rekey_core.confirmation import Phase
 from rekey_core.contracts import (
+    PROTOCOL,
     Answer,
     ConfirmationAnswer,
     Endorsement,
@@ -54,6 +55,7 @@ A = TypeVar("A", bound=Answer)
 class Common(TypedDict):
     """What every request says."""
 
+    protocol: int
     env: str
     dependent: str
     instance: str
@@ -153,6 +155,7 @@ class Requests:
         """What every request says, with a nonce of its own."""
         identity = self.identity
         return Common(
+            protocol=PROTOCOL,
             env=identity.env,
             dependent=identity.dependent,
             instance=identity.instance,

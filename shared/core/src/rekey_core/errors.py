@@ -19,6 +19,8 @@
     │   ├── UsageRefusedError       the operation is not what the key is for
     │   ├── CiphertextError         not a ciphertext of this key and associated data
     │   ├── MacError                not a MAC of this key over this data
+    │   ├── ProtocolTooOldError     the application's rekey is too old for this distributor
+    │   ├── ProtocolTooNewError     this distributor is too old for the application's rekey
     │   ├── NotEnrolledError        the dependent's transport key is not trusted in the HSM
     │   └── PolicyError             the class's policy does not allow it
     ├── MalformedError          set aside with an alarm, then terminated: not a message of ours
@@ -151,6 +153,14 @@ class CiphertextError(RefusedError):
 
 class MacError(RefusedError):
     """Another format, another key, altered, or made over other data."""
+
+
+class ProtocolTooOldError(RefusedError):
+    """The asker speaks an older protocol than is answered."""
+
+
+class ProtocolTooNewError(RefusedError):
+    """The asker speaks a newer protocol than is known."""
 
 
 class NotEnrolledError(RefusedError):

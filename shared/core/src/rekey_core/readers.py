@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -19,6 +20,9 @@ from rekey_core.contracts import (
     FACTS,
     MAX_MESSAGE_BYTES,
     MAX_REQUEST_AGE_S,
+    OLDEST_PROTOCOL,
+    OPS,
+    PROTOCOL,
     REPORTS,
     REQUESTS,
     Alert,
@@ -36,6 +40,7 @@ from rekey_core.contracts import (
     Refusal,
     RefusalAnswer,
     Request,
+    RequestHead,
     Signed,
     SignedCommand,
     Stop,
@@ -56,6 +61,8 @@ from rekey_core.errors import (
     ExpiredError,
     ForeignEnvironmentError,
     OversizedError,
+    ProtocolTooNewError,
+    ProtocolTooOldError,
     ReplayedError,
     SchemaError,
     WrongAuthorError,
@@ -204,20 +211,59 @@ def keys_in(messages: Iterable[BusMessage]) -> Iterator[str]:
             yield key_in(message.subject)
 
 
-def open_request(subject: str, data: bytes, trust: Trust) -> Request:
-    """A core request of an instance: endorsed, signed, and on the subject that is its own. Its age is not judged yet."""
+@dataclass(frozen=True)
+class Asked:
+    """A request whose sender is known; what it asks is read with ``read_request``, once its protocol is."""
+
+    head: RequestHead
+    signed: Signed
+    subject: str
+
+
+def open_asked(subject: str, data: bytes, trust: Trust) -> Asked:
+    """A core request of an instance, of whatever protocol: endorsed, signed, and on a subject of its own.
+
+    Neither its age nor its protocol is judged yet.
+    """
     signed = _signed_json(data, Signed, where=subject)
-    claimed: Request = parse(b64u_decode(signed.payload), signed.type, REQUESTS, where=subject)
-    key = instance_key(claimed.endorsement, claimed.dependent, claimed.instance, trust)
+    try:
+        head = RequestHead.model_validate_json(b64u_decode(signed.payload))
+    except ValidationError as error:
+        raise SchemaError(f"{subject}: expected the head of a request, found something else") from error
+    key = instance_key(head.endorsement, head.dependent, head.instance, trust)
     verify_signed(signed, (key,), where=subject)
-    _same_environment(claimed, trust, subject)
-    expect(
-        subject, Subjects(trust.env).request(claimed.dependent, claimed.instance, claimed.OP), what="request"
-    )
-    return claimed
+    _same_environment(head, trust, subject)
+    own = Subjects(trust.env).request(head.dependent, head.instance, OPS[0])
+    expect(subject.rpartition(".")[0], own.rpartition(".")[0], what="request")
+    return Asked(head, signed, subject)
 
 
-def check_age(request: Request, now: datetime) -> None:
+def read_request(asked: Asked) -> Request:
+    """What is asked.
+
+    Raises:
+        ProtocolTooOldError, ProtocolTooNewError: in a protocol that is not spoken here; names both.
+        MalformedError: leaves for what is no request, or stands on another one's subject.
+    """
+    found = asked.head.protocol
+    text = f"{asked.head.dependent} speaks protocol {found}, expected {OLDEST_PROTOCOL} or {PROTOCOL}"
+    if found < OLDEST_PROTOCOL:
+        raise ProtocolTooOldError(text, hint="install a newer rekey in the application, and start it again")
+    if found > PROTOCOL:
+        raise ProtocolTooNewError(text, hint="bring the services up to date first, then the applications")
+    payload = b64u_decode(asked.signed.payload)
+    request: Request = parse(payload, asked.signed.type, REQUESTS, where=asked.subject)
+    place = Subjects(request.env).request(request.dependent, request.instance, request.OP)
+    expect(asked.subject, place, what="request")
+    return request
+
+
+def open_request(subject: str, data: bytes, trust: Trust) -> Request:
+    """A core request of an instance. Its age is not judged. Raises as ``open_asked`` and ``read_request``."""
+    return read_request(open_asked(subject, data, trust))
+
+
+def check_age(request: Request | RequestHead, now: datetime) -> None:
     """Return if a request is of this moment.
 
     Raises:

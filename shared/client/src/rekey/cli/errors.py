@@ -62,6 +62,8 @@ EXITS: Final[Mapping[str, Exit]] = {
     "not-in-scope": Exit.DENIED,
     "not-granted": Exit.DENIED,
     "usage-refused": Exit.DENIED,
+    "protocol-too-old": Exit.PRECONDITION,
+    "protocol-too-new": Exit.PRECONDITION,
     "not-enrolled": Exit.DENIED,
     "policy": Exit.DENIED,
     "refused": Exit.DENIED,

@@ -107,6 +107,8 @@ from rekey_core.contracts.inhsm import (
 from rekey_core.contracts.material import (
     MAX_REQUEST_AGE_S,
     MAX_VERSIONS_PER_REQUEST,
+    OLDEST_PROTOCOL,
+    PROTOCOL,
     Answer,
     LeaseAnswer,
     LeaseRequest,
@@ -116,6 +118,7 @@ from rekey_core.contracts.material import (
     RefusalAnswer,
     ReleasedVersion,
     Request,
+    RequestHead,
     Tombstone,
 )
 from rekey_core.contracts.notices import MAX_DESTROYED_NAMED, Notice, NoticedVersion, Stop, StoppedVersion
@@ -159,7 +162,9 @@ __all__ = [
     "MAX_USE_BYTES",
     "MAX_VERSIONS_PER_REQUEST",
     "MAX_WAIVED",
+    "OLDEST_PROTOCOL",
     "OPS",
+    "PROTOCOL",
     "REPORTS",
     "REQUESTS",
     "TRUST_NAMESPACE",
@@ -235,6 +240,7 @@ __all__ = [
     "Registered",
     "ReleasedVersion",
     "Request",
+    "RequestHead",
     "Revoke",
     "Rotate",
     "RotationRequested",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from rekey_core.contracts.base import (
     Base64Url,
@@ -34,6 +34,10 @@ from rekey_core.names import (
     Service,
 )
 
+PROTOCOL: Final = (
+    2  # of requests and their answers; 1: before requests said which one they speak (decision 0032)
+)
+OLDEST_PROTOCOL: Final = PROTOCOL - 1  # what applications may speak that were not brought up to date yet
 MAX_REQUEST_AGE_S: Final = 60  # clock difference and delay that a request may have
 MAX_VERSIONS_PER_REQUEST: Final = 16  # so that an answer stays far below the bus's largest message
 
@@ -72,10 +76,27 @@ class Tombstone(Message):
     at: Time
 
 
+class RequestHead(Model):
+    """What requests of every protocol say, older and newer ones included: who asks, and which protocol it speaks.
+
+    The one model that leaves out what it does not know: the rest is read once the protocol is known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    protocol: Annotated[int, Field(ge=0)]
+    env: Environment
+    dependent: DependentName
+    instance: InstanceId
+    endorsement: Endorsement
+    nonce: Nonce
+    sent_at: Time
+
+
 class Request(Message):
     """What every request of an instance says; signed by the instance's key."""
 
     OP: ClassVar[str]
+    protocol: Annotated[int, Field(ge=0)] = PROTOCOL  # judged in the head, before anything else is read
     env: Environment
     dependent: DependentName
     instance: InstanceId
