@@ -13,11 +13,15 @@ from rekey_core.confirmation import spki_commitment
 from rekey_core.contracts import (
     AnyCommand,
     Command,
+    Compromised,
     Fact,
     Generated,
     Register,
     Registered,
+    Revoke,
     SignedCommand,
+    Suspend,
+    Suspended,
 )
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
@@ -111,3 +115,20 @@ def check_public_key(fact: Generated) -> None:
     public_key_of(fact.algorithm, spki)
     if spki_commitment(spki) != fact.commitment:
         raise SchemaError(f"{where}: the commitment is not the hash of the public key")
+
+
+def commanded_stop(item: Stored[Fact], trust: Trust) -> Suspended | Compromised:
+    """A stop whose responder said exactly that: suspend or revoke, of this version or (0) of all.
+
+    Raises:
+        AuthorityError: the command is of another version. And what ``commanded`` raises.
+    """
+    fact = item.model
+    if not isinstance(fact, Suspended | Compromised):
+        raise TypeError(fact.EVENT)
+    kind: type[Suspend | Revoke] = Suspend if isinstance(fact, Suspended) else Revoke
+    command = commanded(item, fact.command, kind, trust)
+    if command.version != fact.version:
+        where = f"{fact.EVENT} of {fact.key}@{fact.version}"
+        raise AuthorityError(f"{where}: the command says version {command.version}")
+    return fact

@@ -27,16 +27,14 @@ from rekey_core.contracts import (
     Granted,
     Register,
     Registered,
-    Revoke,
     Rotate,
     RotationRequested,
     SignedCommand,
-    Suspend,
     Suspended,
     Waived,
 )
 from rekey_core.destruction import cancelled, destroyed, scheduled
-from rekey_core.embedded import check_public_key, check_registered, commanded
+from rekey_core.embedded import check_public_key, check_registered, commanded, commanded_stop
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored, Void
 from rekey_core.errors import (
@@ -356,23 +354,11 @@ def _caused_by(item: Stored[Fact], cause: Stored[Fact] | None) -> None:
 
 def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
     """Suspended or compromised, one version or (0) all that the table lets."""
-    fact = item.model
-    if not isinstance(fact, Suspended | Compromised):
-        raise TypeError(fact.EVENT)
     _must_be_registered(state)
-    is_suspension = isinstance(fact, Suspended)
-    command: Suspend | Revoke = (
-        commanded(item, fact.command, Suspend, trust)
-        if is_suspension
-        else commanded(item, fact.command, Revoke, trust)
-    )
-    if command.version != fact.version:
-        raise AuthorityError(
-            f"{fact.EVENT} of {state.key}@{fact.version}: the command says version {command.version}"
-        )
+    fact = commanded_stop(item, trust)
     if state.has_stopped(fact.cause):
         raise AuthorityError(f"{item.subject}: command {fact.cause[:16]} is done already")
-    trigger = Trigger.SUSPEND if is_suspension else Trigger.COMPROMISE
+    trigger = Trigger.SUSPEND if isinstance(fact, Suspended) else Trigger.COMPROMISE
     numbers = sorted(state.versions) if fact.version == 0 else [_version(state, fact.version).number]
     legal = [n for n in numbers if is_legal(state.versions[n].state, trigger)]
     if not legal:
