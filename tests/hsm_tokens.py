@@ -27,7 +27,7 @@ from rekey_hsm import DistributorHsm, GeneratorHsm, TokenSettings, kek_label, re
 from rekey_hsm.officer import enrol_transport_key
 
 MODULE: Final = Path("/usr/lib/softhsm/libsofthsm2.so")
-ENV: Final = "test"
+ENV: Final = "dev"
 RECIPIENT: Final = "orders"
 SECRET_KEK: Final = kek_label(ENV, Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM, 1)
 EC_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.EC_P256, 1)

@@ -10,6 +10,7 @@ import sys
 from typing import Final
 
 from tests import mutants_core
+from tests.mutants_of_guards import GUARDS
 from tests.mutating import Mutant, main
 
 CORE: Final = "shared/core/src/rekey_core"
@@ -171,6 +172,7 @@ MUTANTS: Final = (
         "if alert",
         ("tests/unit/rekey_audit/test_questions.py",),
     ),
+    *GUARDS,
     Mutant(
         "rows: they decide where audit begins to judge",
         "services/audit/src/rekey_audit/recalling.py",

@@ -2,23 +2,31 @@
 
 Leases, deliveries, notices and stops are state that services read again and again; one that does not verify must not be the
 end of that. An instance with such a lease is waited for as long as any lease lasts, so nothing is activated too early.
+Requests are not stored at all: a hostile one is told of and not answered, and the next good one is.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
+import nats
 import pytest
 
 from rekey_core.authority import Stream
-from rekey_core.contracts import Notice, Rotate, Stop, Suspend
+from rekey_core.contracts import Notice, RefusalAnswer, Rotate, Stop, Suspend
 from rekey_core.envelope import BusMessage
 from rekey_core.names import Service
-from rekey_core.readers import open_notice, open_stop
+from rekey_core.readers import open_answer, open_notice, open_stop
+from rekey_core.signing import SigningKey
 from tests.attacks.intruder import Intruder, a_key, intruder
+from tests.fakes.hostile_requests import SPOILT
+from tests.fakes.scene import Asker
 from tests.system.stack import RunningStack, running_stack
+from tests.system.test_emergency_lane import an_instance
 
 SERVICES = tuple(service.value for service in Service)
 
@@ -90,6 +98,54 @@ async def test_a_flood_of_receipts_keeps_no_rotation_waiting(attacker: Intruder)
     await attacker.client.flush()
     await attacker.give(attacker.command(Rotate, "alice", key))
     await attacker.until(key, lambda s: s.current == 2)
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """Fresh instances of orders, whose dependent's key the attacker has."""
+
+    attacker: Intruder
+    key: str
+
+    @property
+    def dependents(self) -> Mapping[str, SigningKey]:
+        return {name: self.attacker.dependent_key(name) for name in ("billing", "orders")}
+
+    def asker(self) -> Asker:
+        own = self.attacker.dependent_key("orders")
+        return Asker(own, env=self.attacker.env, asks_for=self.key)
+
+
+async def test_a_hostile_request_is_an_alarm_and_the_next_good_one_is_answered(attacker: Intruder) -> None:
+    key = a_key()
+    await attacker.registered(key, dependents=("orders",))
+    orders = Enrolled(attacker, key)
+    async with an_instance(attacker) as instance:
+        for row in SPOILT:
+            subject, data = row.spoil(orders, orders.asker())
+            with pytest.raises(nats.errors.TimeoutError):
+                await instance.client.request(subject, data, timeout=0.05)
+            alarm = await attacker.report(Service.DISTRIBUTOR, subject)
+            assert alarm.code == row.error("").code, row.name
+        assert await instance.material(key) is None, "sealed, so given"
+
+
+async def test_a_stale_or_replayed_request_is_refused_by_name(attacker: Intruder) -> None:
+    key = a_key()
+    await attacker.registered(key, dependents=("orders",))
+    orders = Enrolled(attacker, key)
+    asker = orders.asker()
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    good, stale = asker.material(1), asker.material(1, sent_at=hour_ago)
+    async with an_instance(attacker) as instance:
+        for request, code in ((good, None), (good, "replayed"), (stale, "expired")):
+            answer = await instance.client.request(*asker.bytes_of(request), timeout=5)
+            if code is None:
+                assert answer.headers, "sealed, so given"
+            else:
+                said = open_answer(answer.data, attacker.trust, request, ())
+                assert isinstance(said, RefusalAnswer)
+                assert said.code == code
 
 
 def is_notice(message: BusMessage, attacker: Intruder, after: int) -> bool:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from rekey_core.adoption import LEASE_MARGIN_S, is_live
-from rekey_core.contracts import Lease
+from rekey_core.authority import Stream, Subjects
+from rekey_core.contracts import Lease, LeasedKey
 from rekey_core.envelope import Stored
-from rekey_rotation_scheduler.proofs import on_the_clock_of_the_bus
+from rekey_core.errors import StaleReadError, UnavailableError
+from rekey_core.names import Service
+from rekey_rotation_scheduler.proofs import adopted, on_the_clock_of_the_bus
+from tests.fakes.scene import Scene
 from tests.unit.facts import world
 from tests.unit.fleet import KEY, ONE, Fleet, stored
-from tests.unit.world import NOW
+from tests.unit.world import ENV, NOW
 
 GIVEN = timedelta(seconds=30)
 
@@ -45,3 +50,53 @@ def test_an_instance_is_live_as_long_as_its_lease_was_given(off: timedelta) -> N
 def test_a_lease_that_was_ended_is_over_whatever_anybodys_clock_says() -> None:
     counted = on_the_clock_of_the_bus(lease(timedelta(hours=1), ended=True)).model
     assert not is_live(counted, KEY, NOW - timedelta(hours=2))
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """A key whose version 2 is in motion, and the clock of the bus at the time of the world."""
+    made = Scene(home=tmp_path, transport="0" * 64)
+    made.server.clock = lambda: NOW
+    made.registered()
+    made.version(1)
+    made.generated(2, made.requested(2))
+    return made
+
+
+def joins(scene: Scene) -> str:
+    """An instance of orders that holds version 1 gets a lease; its id."""
+    asker = scene.asker()
+    lease = Lease(
+        env=ENV,
+        dependent="orders",
+        instance=asker.instance,
+        endorsement=asker.material(1).endorsement,
+        at=NOW,
+        keys={KEY: LeasedKey(versions=(1,), as_of=1, lease_s=30)},
+    )
+    scene.put(Subjects(ENV).lease("orders", asker.instance), lease, Service.DISTRIBUTOR)
+    return asker.instance
+
+
+async def test_every_instance_with_a_lease_is_waited_for(scene: Scene) -> None:
+    bus = await scene.bus(Service.ROTATION_SCHEDULER)
+    instances = {joins(scene), joins(scene)}
+    found = await adopted(bus, scene.state(), 2)
+    assert {proof.instance for proof in found.dependents["orders"]} == instances
+
+
+async def test_a_read_that_misses_a_lease_decides_nothing(scene: Scene) -> None:
+    """On three nodes a direct read may be behind the leader: an instance that is not seen is not waited for."""
+    bus = await scene.bus(Service.ROTATION_SCHEDULER)
+    joins(scene)
+    scene.server.lag_behind[Stream.LEASES] = 1
+    joins(scene)
+    with pytest.raises(StaleReadError, match="read up to 1, the leader has 2"):
+        await adopted(bus, scene.state(), 2)
+
+
+async def test_a_lease_that_does_not_verify_is_waited_for(scene: Scene) -> None:
+    bus = await scene.bus(Service.ROTATION_SCHEDULER)
+    scene.server.store(Subjects(ENV).lease("orders", joins(scene)), b"garbage", {}, at=NOW)
+    with pytest.raises(UnavailableError, match="a lease that does not verify"):
+        await adopted(bus, scene.state(), 2)

@@ -23,6 +23,7 @@ from rekey_runtime.founded import Founded
 from rekey_runtime.health import Check, Health
 from rekey_runtime.http_server import HttpServer, Response, Route
 from rekey_runtime.log import configure_log, say
+from rekey_runtime.request_alarms import RequestAlarms
 from rekey_runtime.settings import ServiceSettings, load_settings
 from rekey_runtime.subscriptions import Answering, Consuming
 from rekey_runtime.watchdog import ROUND_S, Watchdog
@@ -43,6 +44,7 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
         self.bus = Bus(settings)
+        self._alarms = RequestAlarms(self.bus)
         self._consuming: list[Consuming] = []
         self._answering: list[Answering] = []
         self._jobs: list[tuple[float, Job]] = []
@@ -67,11 +69,12 @@ class Service:
     def answer(self, subject: str, handler: Answer, *, concurrency: int = 16) -> None:
         """Answer core requests on ``subject`` (queue group: the service) with what ``handler`` returns.
 
-        ``handler(subject, data)`` maps its own errors to signed answers; what it raises is logged and not answered.
+        ``handler(subject, data)`` maps its own errors to signed answers; what it raises is logged, told as an alarm
+        (``request_alarms``) and not answered.
         What waits is bounded (``max_waiting_requests``): under overload the newest are dropped and those that are
         answered are answered in time, so that repeated questions cannot pile up for ever.
         """
-        self._answering.append(Answering(self.bus, subject, handler, self._fail, concurrency))
+        self._answering.append(Answering(self.bus, subject, handler, self._alarms, self._fail, concurrency))
 
     def every(self, seconds: float, job: Job) -> None:
         """Run ``job`` again and again, ``seconds`` after it ended; its errors are logged."""

@@ -25,6 +25,7 @@ from rekey_runtime.about import OTHER, event_of, handling, names_in, note_code
 from rekey_runtime.bus import Bus
 from rekey_runtime.metrics import DONE
 from rekey_runtime.reports import publish_alert, publish_refusal
+from rekey_runtime.request_alarms import RequestAlarms
 
 log = logging.getLogger(__name__)
 
@@ -164,11 +165,13 @@ class Answering:
         bus: Bus,
         subject: str,
         handler: Callable[[str, bytes], Awaitable[tuple[bytes, dict[str, str]]]],
+        alarms: RequestAlarms,
         fail: Callable[[FatalError], None],
         concurrency: int,
     ) -> None:
         self._bus = bus
         self._subject = subject
+        self._alarms = alarms
         self._handler = handler
         self._fail = fail
         self._concurrency = concurrency
@@ -192,7 +195,7 @@ class Answering:
         event, began = event_of(raw.subject), time.perf_counter()
         at_work = self._bus.at_work.on(f"request: {raw.subject}")
         with at_work, handling(core) as codes, self._span(core):
-            await self._answered(raw)
+            await self._answered(raw, core)
         code = codes[-1] if codes else DONE
         self._bus.metrics.request(event, code, time.perf_counter() - began)
 
@@ -202,7 +205,7 @@ class Answering:
         name = f"answer {event_of(message.subject)}"
         return self._bus.tracing.span(name, attributes, parent=parent, kind=SpanKind.SERVER)
 
-    async def _answered(self, raw: Msg) -> None:
+    async def _answered(self, raw: Msg, core: BusMessage) -> None:
         try:
             data, answer_headers = await self._handler(raw.subject, raw.data)
             if raw.reply:
@@ -213,6 +216,14 @@ class Answering:
         except (RekeyError, nats.errors.Error) as error:
             note_code(error.code if isinstance(error, RekeyError) else OTHER)
             log.warning("request: %s", error, extra={"event": "unanswered"})
+            if isinstance(error, RekeyError) and error.verdict in {Verdict.REFUSE, Verdict.SET_ASIDE}:
+                await self._alarm(core, error)
         except Exception:
             note_code(OTHER)
             log.exception("a request failed", extra={"event": "unexpected"})
+
+    async def _alarm(self, core: BusMessage, error: RekeyError) -> None:
+        try:
+            await self._alarms.say(core, error)
+        except RekeyError as failed:
+            log.warning("report: %s", failed)

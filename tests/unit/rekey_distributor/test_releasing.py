@@ -1,0 +1,117 @@
+"""What is decided again while and after the HSM works: commitment, the key's newest fact, the emergency lane."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from rekey_core.confirmation import record_mac_input
+from rekey_core.contracts import Generated, MaterialAnswer, ProbeRequest, SignRequest
+from rekey_core.encoding import b64u_encode, sha256_hex
+from rekey_core.envelope import Stored
+from rekey_core.errors import RecordError, StateRefusedError
+from rekey_core.fold import KeyState
+from rekey_distributor import granting
+from rekey_distributor.delivering import Values
+from rekey_distributor.records import context_of
+from rekey_hsm import record_mac_label
+from tests.fakes.scene import KEY
+from tests.unit.rekey_distributor.desk import Desk
+from tests.unit.world import ENV
+
+MESSAGE = b64u_encode(b"eyJhbGciOiJFUzI1NiJ9.e30")
+
+
+async def test_a_release_is_recorded_and_opens_for_its_dependent_alone(desk: Desk) -> None:
+    await desk.made(1)
+    answer = await desk.releasing.material(desk.scene.asker().material(1))
+    [released] = answer.releases
+    assert len(desk.opened(released)) == 64
+    assert desk.delivered() == 1
+    assert released.activated is not None
+
+
+async def test_a_key_that_generated_does_not_commit_to_is_not_given(desk: Desk) -> None:
+    """A generator that wraps one key and commits to another: log, record, signature and MAC agree."""
+    fact, wrong = await desk.made(1), "0" * 64
+    request = desk.scene.requested(2)
+    said = {"version": 2, "key_id": fact.key_id + 1, "cause": str(request.model.id), "commitment": wrong}
+    lie = fact.model_copy(update=said | {"id": uuid.uuid4(), "checked": request.sequence})
+    data = record_mac_input(context_of(lie), lie.key_id, lie.blob_digest, wrong, lie.cause)
+    mac = await desk.generator.record_mac(record_mac_label(ENV, 1), data)
+    desk.put(desk.record(1).model_copy(update=said | {"mac": b64u_encode(mac)}), version=2)
+    desk.scene.add(lie)
+    assert sha256_hex(await desk.records.blob(lie)) == lie.blob_digest
+    with pytest.raises(RecordError, match="not the one that generated commits to"):
+        await desk.releasing.material(desk.scene.asker().material(2))
+    assert desk.delivered(2) == 0
+
+
+async def test_a_responder_who_speaks_while_the_hsm_works_is_heard(desk: Desk) -> None:
+    await desk.made(1)
+    desk.while_the_record_is_read(desk.responder_speaks)
+    with pytest.raises(StateRefusedError, match="stopped by a responder's command"):
+        await desk.releasing.material(desk.scene.asker().material(1))
+
+
+async def test_a_fact_that_comes_while_the_hsm_works_is_heard(desk: Desk) -> None:
+    await desk.made(1)
+    desk.while_the_record_is_read(lambda: desk.scene.suspended(1))
+    with pytest.raises(StateRefusedError, match="is suspended"):
+        await desk.releasing.material(desk.scene.asker().material(1))
+    assert desk.delivered() == 0, "the delivery was decided before the stop"
+
+
+async def test_a_second_delivery_says_nothing_older_than_its_as_of(desk: Desk) -> None:
+    await desk.made(1, activated=False)
+    asker = desk.scene.asker()
+    first = await desk.releasing.material(asker.material(1))
+    assert first.releases[0].activated is None
+    desk.while_the_record_is_read(lambda: desk.scene.activated(1))
+    again: MaterialAnswer = await desk.releasing.material(asker.material(1))
+    assert again.as_of > first.as_of
+    assert again.releases[0].activated is not None
+    assert again.releases[0].delivery == first.releases[0].delivery
+    assert desk.delivered() == 1
+
+
+async def test_a_second_delivery_is_decided_at_the_state_that_it_tells(desk: Desk) -> None:
+    await desk.made(1)
+    asker = desk.scene.asker()
+    await desk.releasing.material(asker.material(1))
+    decided: list[int] = []
+
+    def check(state: KeyState) -> Stored[Generated]:
+        decided.append(state.last_sequence)
+        return granting.check_release(state, "orders", 1, ())
+
+    async def made(fact: Generated, _: str) -> Values[bytes]:
+        if len(decided) == 1:
+            desk.scene.requested(2)
+        return Values(await desk.records.blob(fact), b"", b"")
+
+    given = await desk.delivering.deliver(asker.material(1), 1, check, made)
+    assert given.state.last_sequence == decided[-1] > decided[0]
+
+
+async def test_a_stop_that_comes_during_a_second_delivery_is_heard(desk: Desk) -> None:
+    await desk.made(1)
+    asker = desk.scene.asker()
+    await desk.releasing.material(asker.material(1))
+    desk.while_the_record_is_read(lambda: desk.scene.suspended(1))
+    with pytest.raises(StateRefusedError, match="is suspended"):
+        await desk.releasing.material(asker.material(1))
+
+
+async def test_a_responder_who_speaks_while_the_hsm_signs_is_heard(signing_desk: Desk) -> None:
+    desk = signing_desk
+    await desk.made(1)
+    asker = desk.scene.asker()
+    request = asker.request(SignRequest, key=KEY, version=1, message=MESSAGE)
+    assert len((await desk.using.sign(request)).signature) > 80
+    desk.while_the_record_is_read(desk.responder_speaks)
+    with pytest.raises(StateRefusedError, match="stopped by a responder's command"):
+        await desk.using.sign(request)
+    with pytest.raises(StateRefusedError, match="stopped by a responder's command"):
+        await desk.using.probe(asker.request(ProbeRequest, key=KEY, version=1, phase="installed"))
