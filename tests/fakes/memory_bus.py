@@ -159,6 +159,9 @@ class MemoryBus(Bus):
             return _msg(self._leader_answer(Stream(rest), json.loads(data)))
         if verb == "DIRECT.":
             stream, _, name = rest.partition(".")
+            if not name:  # the form that says in its body what it asks for
+                name = str(json.loads(data)["last_by_subj"])
+                self.server.call("read", name)
             return _direct_msg(self.server.direct(Stream(stream), [name]))
         if subject.startswith(f"{wire.API}.STREAM.INFO."):
             return _msg(self._info(Stream(subject.rpartition(".")[2])))

@@ -140,6 +140,17 @@ async def test_an_append_states_the_last_sequence_of_its_check_subject(bus: Bus,
     assert [message.sequence for message in found] == [first, second]
 
 
+async def test_the_newest_of_many_is_found(bus: Bus) -> None:
+    key = a_key()
+    for _ in range(2):
+        await bus.publish(Stream.LIFECYCLE, delivered(bus, key), packed(bus))
+    check = f"dlv.{ENV}.{key}.>"
+    found = await bus.newest(Stream.LIFECYCLE, check)
+    assert found is not None
+    assert found == await bus.last(Stream.LIFECYCLE, check)
+    assert await bus.newest(Stream.LIFECYCLE, f"dlv.{ENV}.{a_key()}.>") is None
+
+
 async def test_many_are_read_once_each_oldest_first(bus: Bus) -> None:
     keys = [a_key(), a_key()]
     stored = [await bus.publish(Stream.LIFECYCLE, delivered(bus, key), packed(bus)) for key in (*keys, *keys)]

@@ -211,16 +211,17 @@ class Bus:
         Raises:
             UnavailableError: nobody answered.
         """
-        answer = await self._ask(f"{wire.API}.DIRECT.GET.{stream}.{subject}", b"")
-        state = wire.status(answer)
-        if state == wire.NOT_FOUND:
-            return None
-        if state is not None:
-            raise UnavailableError(f"read of {subject}: status {state}")
-        return wire.direct(answer)
+        return _found(await self._ask(f"{wire.API}.DIRECT.GET.{stream}.{subject}", b""), subject)
 
-    async def read_many(self, stream: Stream, filters: Sequence[str]) -> list[BusMessage]:
+    async def newest(self, stream: Stream, subject_filter: str) -> BusMessage | None:
+        """The newest message that matches, as whoever answers has it; may be behind the leader. Raises as ``get``."""
+        question = json.dumps({"last_by_subj": subject_filter}).encode()
+        return _found(await self._ask(f"{wire.API}.DIRECT.GET.{stream}", question), subject_filter)
+
+    async def read_many(self, stream: Stream, filters: Sequence[str], *, start: int = 1) -> list[BusMessage]:
         """The newest message of every subject that matches, oldest first; empty only when there is none.
+
+        ``start``: whoever knows what is before this sequence need not get it again, and where there is much does not.
 
         Raises:
             StaleReadError: the answer was cut short, so what is there is unknown.
@@ -230,7 +231,7 @@ class Bus:
         try:
             found = await self._direct(stream, {"multi_last": list(filters)})
         except wire.TooManySubjectsError:
-            found = [m for f in filters for m in [m async for m in self.read_all(stream, f)]]
+            found = [m for f in filters for m in [m async for m in self.read_all(stream, f, start=start)]]
         return sorted({m.sequence: m for m in found}.values(), key=lambda m: m.sequence)
 
     async def read_all(
@@ -340,6 +341,15 @@ class Bus:
 async def _as_it_came(message: NatsMessage) -> bytes:
     """The body, not decoded: FastStream would read it by its content type, and what is no JSON would never reach us."""
     return message.body
+
+
+def _found(answer: Msg, where: str) -> BusMessage | None:
+    state = wire.status(answer)
+    if state == wire.NOT_FOUND:
+        return None
+    if state is not None:
+        raise UnavailableError(f"read of {where}: status {state}")
+    return wire.direct(answer)
 
 
 def _complete(stream: Stream, end: Msg, found: list[BusMessage], *, paged: bool) -> list[BusMessage]:

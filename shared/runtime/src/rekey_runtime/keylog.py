@@ -24,7 +24,7 @@ from rekey_core.errors import (
     UndecidableKeyError,
     UnknownOutcomeError,
 )
-from rekey_core.fold import KeyState, fold
+from rekey_core.fold import KeyState
 from rekey_core.readers import open_fact
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
@@ -49,15 +49,20 @@ class KeyLog:
     async def state(self, key: str) -> KeyState:
         """The key as the bus shows it; may be behind the leader. Enough to append, whose check tells.
 
+        What it costs does not grow with the key's history: what was folded before is not read again.
+
         Raises:
             StaleReadError: the read was cut short.
+            UnavailableError: nobody answers.
         """
-        messages = await self._bus.read_many(Stream.LIFECYCLE, [self._bus.subjects.check(key)])
-        state, new_voids = self._folded(key, messages)
+        known = self._cached(key)
+        if known is not None and not await self._is_more(known):
+            return known
+        state, new_voids = await self._read(key)
         if new_voids:  # perhaps somebody new: void only under the newest trust document
             before = self._bus.trust.current.n
             if (await self._bus.trust.refresh()).n != before:
-                state, _ = self._folded(key, messages)
+                state, _ = await self._read(key)
         return state
 
     async def confirmed(self, key: str) -> KeyState:
@@ -81,6 +86,11 @@ class KeyLog:
     def _cached(self, key: str) -> KeyState | None:
         cached = self._cache.get(key)
         return cached.state if cached is not None and cached.trust_n == self._bus.trust.current.n else None
+
+    async def _is_more(self, known: KeyState) -> bool:
+        """Whether the log has anything newer, as far as whoever answers knows."""
+        newest = await self._bus.newest(Stream.LIFECYCLE, self._bus.subjects.check(known.key))
+        return newest is not None and newest.sequence > known.last_sequence
 
     async def _is_newest(self, state: KeyState) -> bool:
         newest = await self._bus.last(Stream.LIFECYCLE, self._bus.subjects.check(state.key))
@@ -126,6 +136,7 @@ class KeyLog:
         stored = await self._stored(subject)
         if stored is None:
             raise StaleReadError(f"{subject}: stored, but the leader does not show it")
+        self._follow(state, stored)
         return stored
 
     async def decide(self, key: str, decide: Callable[[KeyState], Fact | None]) -> Stored[Fact] | None:
@@ -155,6 +166,12 @@ class KeyLog:
             await asyncio.sleep(PAUSE_S * attempt)
         raise ConflictError(f"key {key}: others were first {TRIES} times")
 
+    def _follow(self, state: KeyState, stored: Stored[Fact]) -> None:
+        """Our own fact needs no other read: the check says that it stands right behind the state."""
+        if self._cached(state.key) is state:
+            trust = self._bus.trust.current
+            self._keep(state.key, _Cached(state.apply(stored, trust), trust.n))
+
     def forget(self, key: str) -> None:
         """Fold from nothing next time."""
         self._cache.pop(key, None)
@@ -165,23 +182,27 @@ class KeyLog:
             return None
         return await self._bus.trust.fresh(lambda trust: open_fact(message, trust))
 
-    def _folded(self, key: str, messages: list[BusMessage]) -> tuple[KeyState, bool]:
-        trust = self._bus.trust.current
-        cached = self._cache.get(key)
-        if cached is None or cached.trust_n != trust.n:
-            state = fold(self._bus.settings.env, key, [_open(m, trust) for m in messages], trust)
-            known = 0
-        else:
-            state = cached.state
-            known = len(state.voids)
-            for message in messages:
-                if message.sequence > state.last_sequence:
-                    state = state.apply(_open(message, trust), trust)
+    async def _read(self, key: str) -> tuple[KeyState, bool]:
+        """Fold what is newer than the kept fold, or everything; whether a message of it is void."""
+        trust, known = self._bus.trust.current, self._cached(key)
+        before = known or KeyState(env=self._bus.settings.env, key=key)
+        check = self._bus.subjects.check(key)
+        messages = await self._bus.read_many(Stream.LIFECYCLE, [check], start=before.last_sequence + 1)
+        if self._bus.trust.current.n != trust.n:  # what was folded under the other document does not count
+            return await self._read(key)
+        state = before
+        for message in messages:
+            if message.sequence > state.last_sequence:
+                state = state.apply(_open(message, trust), trust)
         self._keep(key, _Cached(state, trust.n))
-        return state, len(state.voids) > known
+        return state, len(state.voids) > len(before.voids)
 
     def _keep(self, key: str, cached: _Cached) -> None:
-        self._cache[key] = cached
+        kept = self._cached(key)
+        if (
+            kept is None or kept.last_sequence <= cached.state.last_sequence
+        ):  # else a reader beside us saw more
+            self._cache[key] = cached
         self._cache.move_to_end(key)
         while len(self._cache) > self._bus.settings.max_cached_keys:
             self._cache.popitem(last=False)
