@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench import creating, growth, sdk, waves
+from tests.bench import catching, creating, growth, sdk, waves
 from tests.bench.figures import Subject, Target
 
 SUBJECTS: Final = (
@@ -71,5 +71,13 @@ SUBJECTS: Final = (
         "the same on a key with one",
         Target("the same (≤ 1.25 x)", at_most=1.25),
         growth.many_versions,
+    ),
+    Subject(
+        "catch-up",
+        14,
+        "an instance follows a changed notice of each of its keys",
+        "bare pipelined reads of the same subjects",
+        Target("≤ 2 x raw", at_most=2.0),
+        catching.catch_up,
     ),
 )

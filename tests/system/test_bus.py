@@ -191,8 +191,10 @@ async def test_more_subjects_than_one_answer_holds_are_read_in_pages(environment
         for start in (0, 550):
             await bus.publish_batch(Stream.LIFECYCLE, items[start : start + 550])
         found = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{ENV}.{key}.1.*"])
+        newer = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{ENV}.{key}.1.*"], start=found[-10].sequence)
     assert [m.sequence for m in found] == sorted(m.sequence for m in found)
     assert {m.subject for m in found} == {item.subject for item in items}
+    assert newer == found[-10:]
 
 
 async def test_a_read_without_the_right_is_unavailable_and_counted(environment: RunningBus) -> None:
@@ -213,6 +215,16 @@ async def test_a_fact_is_appended_folded_and_found_again(scheduler: Bus, environ
     state = await keylog.confirmed(key)
     assert (state.owner, state.last_sequence, state.voids) == ("alice", stored.sequence, ())
     assert state == await KeyLog(scheduler).state(key), "the kept fold and a fold from nothing differ"
+
+
+async def test_a_kept_fold_goes_on_with_what_others_write(scheduler: Bus, environment: RunningBus) -> None:
+    keylog, key = KeyLog(scheduler), a_key()
+    empty = await keylog.state(key)
+    stored = await KeyLog(scheduler).append(empty, registered(empty, *a_register(environment, key)))
+    state = await keylog.state(key)
+    assert (state.last_sequence, state.voids) == (stored.sequence, ())
+    assert state == await KeyLog(scheduler).state(key), "the kept fold and a fold from nothing differ"
+    assert await keylog.state(key) is state, "nothing is newer, nothing is read"
 
 
 async def test_appending_the_same_decision_again_is_done_not_a_conflict(

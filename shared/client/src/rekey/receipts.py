@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from rekey.connection import Connection
+from rekey.grouped import Grouped
 from rekey.identity import Identity
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import KeyReceipt, Receipt, Signed
@@ -28,7 +28,7 @@ class Receipts:
         self._within_s = within_s
         self._content = content
         self._subject = Subjects(identity.env).receipt(identity.dependent, identity.instance)
-        self._lock = asyncio.Lock()
+        self._writing = Grouped(self._write)
         self._n = 0
         self._written: tuple[Mapping[str, KeyReceipt], Signed] | None = None
         self._unwritten: tuple[Mapping[str, KeyReceipt], Packed] | None = None
@@ -41,21 +41,25 @@ class Receipts:
     async def write(self) -> Signed:
         """The receipt of this moment, stored; nothing is sent when it says what the stored one says.
 
+        Keys that change at once are in one receipt.
+
         Raises:
             UnavailableError, UnknownOutcomeError: it was not stored, or that is not known: write again.
         """
-        async with self._lock:
-            content = dict(self._content())
-            if self._written is not None and self._written[0] == content:
-                return self._written[1]
-            if self._unwritten is None or self._unwritten[0] != content:
-                self._unwritten = (content, self._packed(content))
-            packed = self._unwritten[1]
-            await self._connection.append(
-                Stream.RECEIPTS, self._subject, packed.data, packed.headers, self._within_s
-            )
-            self._written = (content, packed.signed)
-            return packed.signed
+        return await self._writing.run()
+
+    async def _write(self) -> Signed:
+        content = dict(self._content())
+        if self._written is not None and self._written[0] == content:
+            return self._written[1]
+        if self._unwritten is None or self._unwritten[0] != content:
+            self._unwritten = (content, self._packed(content))
+        packed = self._unwritten[1]
+        await self._connection.append(
+            Stream.RECEIPTS, self._subject, packed.data, packed.headers, self._within_s
+        )
+        self._written = (content, packed.signed)
+        return packed.signed
 
     def _packed(self, content: Mapping[str, KeyReceipt]) -> Packed:
         self._n += 1

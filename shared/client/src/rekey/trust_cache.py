@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 from pydantic import ValidationError
 
 from rekey.connection import Connection
+from rekey.grouped import Grouped
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import SignedTrust
 from rekey_core.errors import AuthorityError, SignatureError, TrustError, WrongAuthorError
@@ -20,6 +22,7 @@ from rekey_core.trust import Trust
 
 T = TypeVar("T")
 _FILE: Final = "seen.json"
+GROUP_WAIT_S: Final = 0.005  # how long the first of several keys waits for the others
 
 
 @dataclass
@@ -30,6 +33,10 @@ class Seen:
     trust_n: int = 0
     trust_digest: str = ""
     as_of: dict[str, int] = field(default_factory=dict)
+    _saving: Grouped[None] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._saving = Grouped(self._save_soon)
 
     @classmethod
     def load(cls, state_dir: Path) -> Seen:
@@ -75,11 +82,15 @@ class Seen:
             self.trust_n, self.trust_digest = trust.n, trust.digest
             self.save()
 
-    def note_as_of(self, key: str, sequence: int) -> None:
-        """Remember how far the key was seen."""
+    async def note_as_of(self, key: str, sequence: int) -> None:
+        """Remember how far the key was seen; keys that come within GROUP_WAIT_S share one write."""
         if sequence > self.as_of.get(key, 0):
             self.as_of[key] = sequence
-            self.save()
+            await self._saving.run()
+
+    async def _save_soon(self) -> None:
+        await asyncio.sleep(GROUP_WAIT_S)
+        self.save()
 
 
 class TrustCache:

@@ -200,7 +200,7 @@ class KeyWorker:
             self.key.as_of = believed.notice.as_of
         await self._write(problem)
         if believed:
-            self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
+            await self._ports.seen.note_as_of(self.key.name, believed.notice.as_of)
 
     def _drop(self, believed: Believed | None) -> None:
         for number in self.key.destroy(believed.destroyed) if believed and believed.destroyed else ():
