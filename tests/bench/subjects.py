@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench import catching, creating, growth, sdk, waves
+from tests.bench import catching, creating, footprint, growth, instances, sdk, telling, waves
 from tests.bench.figures import Subject, Target
 
 SUBJECTS: Final = (
@@ -79,5 +79,45 @@ SUBJECTS: Final = (
         "bare pipelined reads of the same subjects",
         Target("≤ 2 x raw", at_most=2.0),
         catching.catch_up,
+    ),
+    Subject(
+        "release-50",
+        14,
+        "one version released to 50 dependents that ask at once",
+        "the HSM's wrapping and MACs, one message",
+        Target("told"),
+        telling.release,
+    ),
+    Subject(
+        "notices",
+        8,
+        "notices per second, 50 dependents of each key",
+        "pipelined writes of ready bytes",
+        Target("told"),
+        telling.notices,
+    ),
+    Subject(
+        "idle-memory",
+        14,
+        "resident memory of each service",
+        "a process that imports the same libraries",
+        Target("≤ 1.6 x raw", at_most=1.6),
+        footprint.memory,
+    ),
+    Subject(
+        "start",
+        14,
+        "each service until it is ready",
+        "a process that imports the same libraries",
+        Target("≤ 2 x raw", at_most=2.0),
+        footprint.start,
+    ),
+    Subject(
+        "growth-instances",
+        8,
+        "who has proved what of a version, 500 instances around",
+        "the same in a system with these alone",
+        Target("the same (≤ 1.25 x)", at_most=1.25),
+        instances.many_instances,
     ),
 )

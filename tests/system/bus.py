@@ -55,6 +55,9 @@ ROLES = {
 }
 
 
+NO_TRANSPORT_KEY = "0" * 64  # SHA-256 of no key: nothing can be released
+
+
 def free_port() -> int:
     """A port that nobody had a moment ago."""
     with socket.socket() as probe:
@@ -256,7 +259,10 @@ def ssh_public(private: bytes) -> str:
 
 
 def first_trust(
-    services: dict[Service, SigningKey], dependents: dict[str, SigningKey], people: dict[str, bytes]
+    services: dict[Service, SigningKey],
+    dependents: dict[str, SigningKey],
+    people: dict[str, bytes],
+    transport_key: str = NO_TRANSPORT_KEY,
 ) -> bytes:
     """Trust document 1 as JSON: its hash is what is pinned, so it needs no signature."""
     document = TrustDocument(
@@ -271,7 +277,9 @@ def first_trust(
             for name, key in people.items()
         },
         dependents={
-            name: Dependent(signing_key=b64u_encode(key.public_raw), transport_key="0" * 64, owner="alice")
+            name: Dependent(
+                signing_key=b64u_encode(key.public_raw), transport_key=transport_key, owner="alice"
+            )
             for name, key in dependents.items()
         },
     )
@@ -295,6 +303,7 @@ def running_bus(
     people: Sequence[str] = ("alice", "rita"),
     nodes: int = 1,
     provisioned: bool = True,
+    transport_key: str = NO_TRANSPORT_KEY,
 ) -> Iterator[RunningBus]:
     """Found an environment's bus and run it; three nodes make a cluster with three replicas."""
     authority = Authority(directory)
@@ -303,7 +312,7 @@ def running_bus(
     services = {service: SigningKey.generate() for service in Service}
     keys = {name: SigningKey.generate() for name in dependents}
     persons = {name: ssh_key() for name in {*people, "oliver"}}
-    genesis = first_trust(services, keys, persons)
+    genesis = first_trust(services, keys, persons, transport_key)
     bus = RunningBus(directory, authority, [], services, genesis, dependents=keys, people=persons)
     try:
         for plan in plans:
