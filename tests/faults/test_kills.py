@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ import pytest
 
 from rekey_core.contracts import KeySummary
 from rekey_core.errors import RekeyError
+from rekey_core.names import Service
 from rekey_local.errors import LocalError
 from rekey_local.stack import DATABASE
 from tests.faults.boundaries import BOUNDARIES, PROCESSES, Boundary, Killer
@@ -31,6 +33,7 @@ from tests.faults.lost_database import (
     rows_are_right,
     stopped,
 )
+from tests.faults.replicas import replica
 from tests.system.stack import INSTANCES, KEY_NAMES, NATS, RunningStack, running_stack
 
 # nats-py leaves the sockets of its attempts to reach a killed server to the garbage collector
@@ -140,6 +143,24 @@ def test_at_a_seeded_instant(stack: RunningStack, number: int) -> None:
         f"REKEY_SEED={SEED} instant {number}: {victim} dies {seconds:.3f} s after the commands\n"
     )
     kill_after(stack, victim, seconds)
+
+
+@pytest.mark.parametrize("service", [Service.GENERATOR, Service.DISTRIBUTOR])
+def test_of_two_replicas_either_may_die_and_stay_dead(stack: RunningStack, service: Service) -> None:
+    """Under load and in mid-rotation: not one remote call fails within the ten seconds that it may take."""
+    with replica(stack, service) as second:
+        failed = stack.tally.totals().failed
+        for victim in (service.value, second):
+            version = now_at(stack, DATA) + 1
+            order(stack, DATA)
+            stack.kill(victim)
+            stack.hold(victim)
+            stack.until(
+                partial(settled, stack, DATA, version), SETTLE_S, f"{DATA}@{version} without {victim}"
+            )
+            stack.release(victim)
+            check(stack, DATA, version)
+        assert stack.tally.totals().failed == failed, stack.tally.failures()
 
 
 LOST = [

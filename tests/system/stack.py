@@ -21,6 +21,7 @@ from rich.console import Console
 
 from rekey_core.contracts import AdoptionAnswer, KeySummary
 from rekey_local.cast import KEYS, OWNER, Cast
+from rekey_local.child import ChildPlan
 from rekey_local.commands import Outcome, People
 from rekey_local.environments import Environments
 from rekey_local.history import History
@@ -95,6 +96,10 @@ class RunningStack:
         pid = self.keeper(name).pid
         assert pid is not None, f"{name} does not run"
         return pid
+
+    def start(self, plan: ChildPlan) -> None:
+        """Start one more process; who starts it ends it with ``hold``."""
+        self._call(lambda: self._stack._start(plan))  # noqa: SLF001 - no stack of a user has such a process
 
     def kill(self, name: str) -> int:
         """SIGKILL; the supervisor starts it again. Returns the pid that was killed."""
