@@ -58,7 +58,7 @@ def log_in(stack: RunningStack, token: str, pin: bytes) -> int:
 def test_each_identity_has_only_what_its_job_needs(stack: RunningStack) -> None:
     layout = stack.layout
     certificate = {"ca.crt", "tls.crt", "tls.key"}
-    assert files(layout.provisioner) - {"trust.1.json"} == certificate
+    assert files(layout.provisioner) - {"trust.1.json"} == certificate | {"database.password"}
     assert files(layout.enrolment) == certificate | {"settings.toml", "so-pin"}
     assert files(layout.ceremony) == {"generator-so-pin", "report.json"}
     for name in ("rotation-scheduler", "revocation", "audit"):
