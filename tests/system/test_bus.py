@@ -227,6 +227,16 @@ async def test_a_kept_fold_goes_on_with_what_others_write(scheduler: Bus, enviro
     assert await keylog.state(key) is state, "nothing is newer, nothing is read"
 
 
+async def test_many_who_ask_for_a_key_at_once_get_one_fold(scheduler: Bus, environment: RunningBus) -> None:
+    key = a_key()
+    empty = await KeyLog(scheduler).state(key)
+    await KeyLog(scheduler).append(empty, registered(empty, *a_register(environment, key)))
+    keylog = KeyLog(scheduler)
+    first, *others = await asyncio.gather(*(keylog.state(key) for _ in range(10)))
+    assert first.is_registered
+    assert all(other is first for other in others)
+
+
 async def test_appending_the_same_decision_again_is_done_not_a_conflict(
     scheduler: Bus, environment: RunningBus
 ) -> None:

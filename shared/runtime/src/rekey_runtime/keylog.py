@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
+from weakref import WeakValueDictionary
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import Fact
@@ -45,6 +46,7 @@ class KeyLog:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # who folds a key
 
     async def state(self, key: str) -> KeyState:
         """The key as the bus shows it; may be behind the leader. Enough to append, whose check tells.
@@ -58,6 +60,13 @@ class KeyLog:
         known = self._cached(key)
         if known is not None and not await self._is_more(known):
             return known
+        async with self._turns.setdefault(key, asyncio.Lock()):  # many may ask at once, one folds
+            folded = self._cached(key)
+            if folded is not None and folded is not known and not await self._is_more(folded):
+                return folded
+            return await self._newly_read(key)
+
+    async def _newly_read(self, key: str) -> KeyState:
         state, new_voids = await self._read(key)
         if new_voids:  # perhaps somebody new: void only under the newest trust document
             before = self._bus.trust.current.n
