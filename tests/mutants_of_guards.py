@@ -183,4 +183,32 @@ GUARDS: Final = (
         "",
         ("tests/unit/rekey_generator/test_handlers.py",),
     ),
+    Mutant(
+        "room: a delivery takes what belongs to revocation",
+        "services/distributor/src/rekey_distributor/deliveries.py",
+        "        check_delivery(self._bus.room.share(Stream.LIFECYCLE))\n",
+        "",
+        ("tests/unit/rekey_distributor/test_releasing.py",),
+    ),
+    Mutant(
+        "room: a rotation takes what belongs to revocation",
+        "services/rotation-scheduler/src/rekey_rotation_scheduler/handlers.py",
+        "            check_rotation(self.bus.room.share(Stream.LIFECYCLE))\n",
+        "            _ = begins\n",
+        ("tests/unit/rekey_rotation_scheduler/test_room.py",),
+    ),
+    Mutant(
+        "room: what was never looked at is empty",
+        "shared/runtime/src/rekey_runtime/room.py",
+        "        return self._shares[stream]",
+        "        return 0.0",
+        ("tests/unit/rekey_runtime/test_room.py",),
+    ),
+    Mutant(
+        "local: the bus starts under another key at rest",
+        "deploy/local/src/rekey_local/bus.py",
+        "    if file.exists() and file.read_text() != found:",
+        "    if file.exists() and not file.read_text():",
+        ("tests/unit/rekey_local/test_found.py",),
+    ),
 )

@@ -101,7 +101,7 @@ def endorsed_by_another_dependent(others: Others, asker: Asker) -> Sent:
 
 
 def of_a_dependent_that_is_not_enrolled(others: Others, asker: Asker) -> Sent:
-    stranger = Asker(SigningKey.generate(), "shipping", asker.key, env=asker.env)
+    stranger = Asker(SigningKey.generate(), "nobody", asker.key, env=asker.env)
     return good(others, asker)[0], stranger.bytes_of(stranger.material(1))[1]
 
 

@@ -29,6 +29,7 @@ from rekey_runtime import wire
 from rekey_runtime.at_work import AtWork
 from rekey_runtime.bus import BatchItem, Bus
 from rekey_runtime.metrics import Metrics
+from rekey_runtime.room import Room
 from rekey_runtime.settings import ServiceSettings
 from rekey_runtime.telemetry import Tracing
 from rekey_runtime.trust_store import TrustStore
@@ -49,6 +50,7 @@ class MemoryServer:
         default_factory=dict
     )  # direct reads show nothing after this sequence
     full: set[Stream] = field(default_factory=set)
+    shares: dict[Stream, float] = field(default_factory=dict)  # of a stream that is said to be used
     _stored: dict[Stream, list[BusMessage]] = field(default_factory=dict)
     _sequences: dict[Stream, int] = field(default_factory=dict)
     _hooks: list[tuple[str, str, Hook]] = field(default_factory=list)
@@ -134,6 +136,7 @@ class MemoryBus(Bus):
         self.signer = signer
         self.subjects = Subjects(settings.env)
         self.trust = TrustStore(self)
+        self.room = Room(self)
         self.tracing = Tracing(TracerProvider(shutdown_on_exit=False))
         self.metrics = Metrics(settings.service)
         self.at_work = AtWork()
@@ -209,7 +212,9 @@ class MemoryBus(Bus):
     def _info(self, stream: Stream) -> dict[str, object]:
         config = next(c for c in STREAMS if c.name is stream)
         kept = self.server.messages(stream)
-        size = config.max_bytes if stream in self.server.full else sum(len(m.data) for m in kept)
+        size = sum(len(m.data) for m in kept)
+        if stream in self.server.shares:
+            size = int(self.server.shares[stream] * config.max_bytes)
         return {
             "ts": _time(self.server.clock()),
             "config": stream_config(config, self.server.env, 1),

@@ -111,6 +111,7 @@ class Scene(World):
     server: MemoryServer = field(default_factory=lambda: MemoryServer(ENV))
 
     def __post_init__(self) -> None:
+        self.dependents["shipping"] = SigningKey.generate()  # enrolled, with no grant
         self.server.store(Subjects(ENV).trust(1), self.genesis.model_dump_json().encode(), {}, at=NOW)
 
     def document(self, **changes: Any) -> TrustDocument:
@@ -126,6 +127,7 @@ class Scene(World):
         """A service's bus, as a fresh process has it."""
         bus = memory_bus(self.server, service, self.services[service], self.trust.digest, self.home)
         await bus.trust.load()
+        await bus.room.look()
         return bus
 
     def asker(self, dependent: str = "orders") -> Asker:

@@ -73,6 +73,7 @@ class Node:
     plan: BusPlan
     directory: Path
     process: subprocess.Popen[bytes] | None = None
+    storage_key: str = "storage-key-of-a-test"
 
     @property
     def config(self) -> Path:
@@ -87,7 +88,7 @@ class Node:
     def start(self) -> None:
         """Start and wait until it listens."""
         self.config.write_text(render_config(self.plan), encoding="utf-8")
-        environment = {**os.environ, "JSKEY": "storage-key-of-a-test"}
+        environment = {**os.environ, "JSKEY": self.storage_key}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [NATS_SERVER, "-c", self.config], stdout=out, stderr=subprocess.STDOUT, env=environment
@@ -219,6 +220,7 @@ class RunningBus:
         await bus.connect()
         try:
             await bus.trust.load()
+            await bus.room.look()
             yield bus
         finally:
             await bus.close()

@@ -6,10 +6,11 @@ cases, and what the present one does is seen on the bus: refusals and notice her
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,7 +21,8 @@ import pytest
 from nats.aio.client import Client
 
 import rekey
-from rekey_core.authority import Identity, Stream
+from rekey_core.authority import STREAMS, Identity, Stream
+from rekey_core.commands import command_id
 from rekey_core.contracts import (
     Answer,
     KeyReceipt,
@@ -33,6 +35,7 @@ from rekey_core.contracts import (
     Receipt,
     RefusalAnswer,
     Request,
+    Rotate,
     SignatureAnswer,
     Stop,
     Suspend,
@@ -42,6 +45,7 @@ from rekey_core.envelope import sign
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
 from rekey_core.readers import endorse, open_answer
+from rekey_core.room import LOOK_S
 from rekey_core.sealing import SealingKey
 from rekey_core.signing import SigningKey
 from rekey_local.plan import HOST, SERVER_NAME
@@ -257,3 +261,81 @@ async def test_with_the_distributor_stopped_revocation_stops_the_key(
         for key, word in said.items():
             await agreed(watcher, key, word)
         await refuses(watcher, instance, data, token)
+
+
+async def limited(watcher: Intruder, max_bytes: int) -> int:
+    """LIFECYCLE takes this much from now on; how much is in it."""
+    answer = await watcher.client.request(f"$JS.API.STREAM.INFO.{Stream.LIFECYCLE}", b"", timeout=5)
+    info = json.loads(answer.data)
+    config = info["config"] | {"max_bytes": max_bytes}
+    subject = f"$JS.API.STREAM.UPDATE.{Stream.LIFECYCLE}"
+    answer = await watcher.client.request(subject, json.dumps(config).encode(), timeout=5)
+    assert "error" not in json.loads(answer.data), answer.data
+    return int(info["state"]["bytes"])
+
+
+@asynccontextmanager
+async def small_lifecycle(watcher: Intruder) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
+    """A way to make LIFECYCLE as full as one likes, whatever is in it; at the end it is as it was founded."""
+    founded = next(config.max_bytes for config in STREAMS if config.name is Stream.LIFECYCLE)
+
+    async def sized(share: float) -> None:
+        await limited(watcher, int(await limited(watcher, founded) / share) + 1)
+
+    try:
+        yield sized
+    finally:
+        await limited(watcher, founded)
+
+
+async def is_refused(watcher: Intruder, key: str) -> bool:
+    """Whether a rotation that is asked for now is refused for want of room; it may have begun instead."""
+    signed = await watcher.give(watcher.command(Rotate, "alice", key))
+    subject = watcher.subjects.command("rotate", key, command_id(signed))
+
+    async def outcome() -> bool | None:
+        if 2 in (await watcher.state(key)).versions:
+            return False
+        said = [json.loads(m.data) for m in watcher.heard]
+        return True if "no-room" in [s["code"] for s in said if s["subject"] == subject] else None
+
+    return await poll(outcome)
+
+
+async def a_refused_rotation(watcher: Intruder, keys: list[str]) -> str:
+    """The scheduler looks by itself, LOOK_S later at most: what is asked for before that begins."""
+    for key in keys:
+        if await is_refused(watcher, key):
+            return key
+        await asyncio.sleep(LOOK_S)
+    raise AssertionError("every rotation began")
+
+
+async def test_a_stop_gets_through_when_there_is_no_room_for_anything_else(watcher: Intruder) -> None:
+    first, second, *others = [a_key() for _ in range(5)]
+    for key in (first, second, *others):
+        await watcher.registered(key)
+    async with an_instance(watcher) as holder:
+        for key in (first, second):
+            assert await holder.material(key) is None
+        async with small_lifecycle(watcher) as sized:
+            await sized(0.87)
+
+            async def looked() -> bool | None:
+                newcomer = Instance(watcher, holder.client)  # fresh: what was delivered before is given again
+                said = await newcomer.material(first)
+                return True if isinstance(said, RefusalAnswer) and said.retry else None
+
+            await poll(looked)
+            assert await holder.material(first) is None, "what was delivered is given again"
+            await a_refused_rotation(watcher, others)
+            await sized(0.87)  # again: what began before the look takes much of so small a stream
+            await agreed(watcher, first, await suspend(watcher, first))
+            await sized(1.0)  # not even a fact fits: the other lane stops the key
+            said = await suspend(watcher, second)
+            await notice_says(watcher, second, said)
+            answer = await holder.material(second)
+            assert isinstance(answer, RefusalAnswer)
+            assert answer.code == "state-refused"
+            assert (await watcher.state(second)).versions[1].state is VersionState.ACTIVE
+        await agreed(watcher, second, said)

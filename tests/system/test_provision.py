@@ -14,11 +14,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
-from rekey_core.authority import CONSUMERS, STREAMS, Identity
-from rekey_core.errors import ConfigurationError
-from rekey_core.jetstream import stream_config
+from rekey_core.authority import CONSUMERS, STREAMS, Identity, Stream
+from rekey_core.errors import ConfigurationError, UnavailableError
+from rekey_core.jetstream import consumer_config, stream_config
 from rekey_core.names import Service
 from rekey_provision.__main__ import main
+from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
 from tests.system.bus import RunningBus, running_bus, wait_until
 from tests.system.certificates import ENV
@@ -70,6 +71,57 @@ async def test_drift_is_reported_and_never_altered_and_no_service_runs_on_it(tmp
                 ConfigurationError, match=r"LIFECYCLE: max_bytes expected 4294967296, found 1000"
             ):
                 await Founded(generator, ()).verify()
+
+
+CONSUMER = next(c for c in CONSUMERS if c.name == "generator")
+
+
+async def test_a_missing_or_altered_stream_or_consumer_lets_no_service_run(tmp_path: Path) -> None:
+    """Of everything one stream and one consumer are missing, and another consumer is not as it should be."""
+    altered = consumer_config(CONSUMER, ENV) | {"max_deliver": 3}
+    with running_bus(tmp_path, provisioned=False) as bus:
+        client = await bus.connect(Identity.PROVISIONER)
+        for stream in (s for s in STREAMS if s.name is not Stream.LEASES):
+            body = json.dumps(stream_config(stream, ENV, 1)).encode()
+            await client.request(f"JSC.API.STREAM.CREATE.{stream.name}", body, timeout=5)
+        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=5)
+        body = json.dumps({"stream_name": "LIFECYCLE", "config": altered}).encode()
+        await client.request("JSC.API.CONSUMER.DURABLE.CREATE.LIFECYCLE.generator", body, timeout=5)
+        await client.close()
+        async with bus.service_bus(Service.GENERATOR) as generator:
+            with pytest.raises(
+                ConfigurationError, match="consumer generator: max_deliver expected -1, found 3"
+            ):
+                await Founded(generator, [CONSUMER]).verify()
+        async with bus.service_bus(Service.REVOCATION) as revocation:
+            with pytest.raises(
+                ConfigurationError, match=r"STREAM\.INFO\.LEASES: stream not found"
+            ) as missing:
+                await Founded(revocation, ()).verify()
+            assert missing.value.hint == "run the bus provisioner"
+            wanted = [c for c in CONSUMERS if c.name == "revocation"]
+            with pytest.raises(ConfigurationError, match=r"COMMANDS\.revocation: consumer not found"):
+                await Founded(revocation, wanted).watch()
+
+
+async def test_under_another_key_at_rest_nothing_is_read_and_nothing_is_lost(fresh: RunningBus) -> None:
+    """nats-server starts without its streams; whoever starts it compares the key first (rekey_local.bus)."""
+    [node] = fresh.nodes
+    right = node.storage_key
+    node.stop()
+    node.storage_key = "another-storage-key"
+    node.start()
+    service = Bus(fresh.settings(Service.GENERATOR))
+    await service.connect()
+    with pytest.raises(UnavailableError, match=r"TRUST\.trust"):
+        await service.trust.load()
+    await service.close()
+    node.stop()
+    node.storage_key = right
+    node.start()
+    async with fresh.service_bus(Service.GENERATOR) as generator:
+        await Founded(generator, [CONSUMER]).verify()
+        assert generator.trust.current.n == 1
 
 
 async def test_a_plan_creates_nothing(tmp_path: Path) -> None:

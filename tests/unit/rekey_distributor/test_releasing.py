@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import uuid
 
 import pytest
 
+from rekey_core.authority import Stream
 from rekey_core.confirmation import record_mac_input
 from rekey_core.contracts import Generated, MaterialAnswer, ProbeRequest, SignRequest
 from rekey_core.encoding import b64u_encode, sha256_hex
 from rekey_core.envelope import Stored
-from rekey_core.errors import RecordError, StateRefusedError
+from rekey_core.errors import RecordError, StateRefusedError, UnavailableError
 from rekey_core.fold import KeyState
 from rekey_distributor import granting
 from rekey_distributor.delivering import Values
 from rekey_distributor.records import context_of
 from rekey_hsm import record_mac_label
+from rekey_hsm.thread import on_hsm_thread
 from tests.fakes.scene import KEY
 from tests.unit.rekey_distributor.desk import Desk
 from tests.unit.world import ENV
@@ -115,3 +119,39 @@ async def test_a_responder_who_speaks_while_the_hsm_signs_is_heard(signing_desk:
         await desk.using.sign(request)
     with pytest.raises(StateRefusedError, match="stopped by a responder's command"):
         await desk.using.probe(asker.request(ProbeRequest, key=KEY, version=1, phase="installed"))
+
+
+async def test_at_80_percent_nothing_new_is_delivered_and_what_was_is_given_again(desk: Desk) -> None:
+    await desk.made(1)
+    before, newcomer = desk.scene.asker(), desk.scene.asker()
+    first = await desk.releasing.material(before.material(1))
+    desk.scene.server.shares[Stream.LIFECYCLE] = 0.81
+    await desk.bus.room.look()
+    with pytest.raises(UnavailableError, match="LIFECYCLE is 81% full, deliveries are recorded below 80%"):
+        await desk.releasing.material(newcomer.material(1))
+    assert desk.delivered() == 1
+    again = await desk.releasing.material(before.material(1))
+    assert again.releases[0].delivery == first.releases[0].delivery
+    desk.scene.server.shares[Stream.LIFECYCLE] = 0.79
+    await desk.bus.room.look()
+    assert (await desk.releasing.material(newcomer.material(1))).releases
+
+
+async def test_while_the_hsm_is_slow_leases_go_on_and_the_release_comes_when_it_can(desk: Desk) -> None:
+    await desk.made(1)
+    asker, newcomer = desk.scene.asker(), desk.scene.asker()
+    request = asker.lease(await desk.receipt(asker, 1))
+    done = threading.Event()
+    call = asyncio.create_task(
+        on_hsm_thread(lambda: done.wait(60))
+    )  # a call of the module that takes its time
+    release = asyncio.create_task(desk.releasing.material(newcomer.material(1)))
+    try:
+        assert (await desk.leasing.lease(request)).keys
+        assert not release.done()
+        assert desk.delivered() == 1, "nothing of the waiting release is recorded"
+    finally:
+        done.set()
+    assert await call
+    assert (await release).releases
+    assert desk.delivered() == 2

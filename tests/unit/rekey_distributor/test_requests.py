@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,6 +11,7 @@ from rekey_core.contracts import (
     MAX_REQUEST_AGE_S,
     DecryptRequest,
     LeaseAnswer,
+    MaterialRequest,
     RefusalAnswer,
     Request,
     SignatureAnswer,
@@ -18,10 +20,12 @@ from rekey_core.contracts import (
 from rekey_core.encoding import b64u_encode
 from rekey_core.errors import WrongAuthorError
 from rekey_core.readers import open_answer
+from rekey_core.sealing import SealingKey
 from rekey_core.signing import SigningKey
 from rekey_distributor.requests import SEALED_HEADER
 from tests.fakes.scene import KEY, Asker
 from tests.unit.rekey_distributor.desk import Desk
+from tests.unit.world import NOW
 
 MESSAGE = b64u_encode(b"eyJhbGciOiJFUzI1NiJ9.e30")
 
@@ -89,3 +93,71 @@ async def test_what_is_not_the_askers_is_not_answered(desk: Desk) -> None:
     with pytest.raises(WrongAuthorError):
         await desk.requests.on_request(subject, data)
     assert desk.delivered() == 0
+
+
+def suspended(desk: Desk) -> None:
+    desk.scene.suspended(1)
+
+
+def compromised(desk: Desk) -> None:
+    desk.scene.compromised(1)
+
+
+def destroyed(desk: Desk) -> None:
+    """And somebody has put its record back."""
+    desk.scene.version(2)
+    desk.scene.deactivated(1)
+    desk.scene.scheduled(1)
+    desk.scene.destroyed(1, at=NOW + timedelta(days=30))
+
+
+NOT_GIVEN = [
+    pytest.param(suspended, {}, "state-refused", "@1 is suspended", id="a suspended version"),
+    pytest.param(compromised, {}, "state-refused", "@1 is compromised", id="a compromised version"),
+    pytest.param(
+        destroyed, {}, "state-refused", "@1 is destroyed", id="a resurrected blob of a destroyed version"
+    ),
+    pytest.param(
+        Desk.responder_speaks,
+        {},
+        "state-refused",
+        "responder's command",
+        id="what a responder stopped just now",
+    ),
+    pytest.param(
+        lambda _: None, {"versions": (7,)}, "not-found", "@7 is not generated", id="no such version"
+    ),
+    pytest.param(
+        lambda _: None, {"key": "no-key"}, "not-found", "no-key is not registered", id="no such key"
+    ),
+]
+
+
+@pytest.mark.parametrize(("happens", "said", "code", "words"), NOT_GIVEN)
+async def test_what_is_not_given_is_refused_by_name_and_nothing_is_delivered(
+    desk: Desk, happens: Callable[[Desk], None], said: dict[str, object], code: str, words: str
+) -> None:
+    await desk.made(1)
+    happens(desk)
+    asker = desk.scene.asker()
+    answer = await answered(desk, asker, asker.request(MaterialRequest, **(fields() | said)))
+    assert isinstance(answer, RefusalAnswer)
+    assert (answer.code, answer.retry) == (code, False)
+    assert words in answer.message
+    assert answer.hint
+    assert desk.delivered() == 0
+
+
+async def test_a_key_without_a_grant_is_refused_by_name(desk: Desk) -> None:
+    """The asker is enrolled; orders-db is granted to billing and orders."""
+    await desk.made(1)
+    asker = desk.scene.asker("shipping")
+    answer = await answered(desk, asker, asker.material(1))
+    assert isinstance(answer, RefusalAnswer)
+    assert (answer.code, answer.message) == ("not-granted", "key orders-db is not granted to shipping")
+    assert desk.delivered() == 0
+
+
+def fields() -> dict[str, object]:
+    seal_to = b64u_encode(SealingKey.generate().public_bytes())
+    return {"key": KEY, "versions": (1,), "seal_to": seal_to}

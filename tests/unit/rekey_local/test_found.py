@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rekey_ceremony import CeremonyReport, TokenReport
 from rekey_ceremony.softhsm import prepare
 from rekey_core.names import Role, Service
 from rekey_core.trust import Trust
+from rekey_local import bus
 from rekey_local.errors import DamagedError, RunningError
 from rekey_local.found import found_identities, hold_ceremony
 from rekey_local.layout import Layout, write_private
@@ -197,3 +199,27 @@ def test_a_state_directory_has_one_supervisor(tmp_path: Path) -> None:
 def contents(root: Path) -> dict[str, bytes]:
     """Every file below."""
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def lost(file: Path) -> None:
+    file.unlink()
+
+
+def altered(file: Path) -> None:
+    file.write_bytes(b"0" * len(file.read_bytes()))
+
+
+@pytest.mark.parametrize("happens", [lost, altered])
+def test_the_bus_does_not_start_under_another_key_at_rest(
+    founded: Founded, tmp_path: Path, happens: Callable[[Path], None]
+) -> None:
+    layout = Layout(tmp_path)
+    bus.render(layout, founded.plan)
+    bus.render(layout, founded.plan)
+    key = layout.bus / "store.key"
+    right = key.read_bytes()
+    happens(key)
+    with pytest.raises(DamagedError, match="is not the key under which the streams"):
+        bus.render(layout, founded.plan)
+    key.write_bytes(right)
+    bus.render(layout, founded.plan)

@@ -13,7 +13,8 @@ import nats.errors
 
 from rekey_core.authority import Identity
 from rekey_core.contracts import SignedTrust
-from rekey_local.errors import DriftError, NotReadyError
+from rekey_core.encoding import sha256_hex
+from rekey_local.errors import DamagedError, DriftError, NotReadyError
 from rekey_local.keys import found_pin
 from rekey_local.layout import Layout, private_directory, write_private
 from rekey_local.plan import HOST, PEOPLE, SERVER_NAME, Plan
@@ -25,6 +26,7 @@ PID_FILE: Final = "nats-server.pid"
 _STORE_KEY_FILE: Final = (
     "store-key.conf"  # the key under which the server encrypts its streams; it includes it
 )
+_STORE_KEY_ID: Final = "store-key.sha256"  # which key it was
 _POLL_S: Final = 0.02
 _CONNECT_S: Final = 5
 
@@ -46,12 +48,28 @@ def bus_plan(layout: Layout, plan: Plan) -> BusPlan:
 
 
 def render(layout: Layout, plan: Plan) -> Path:
-    """Write the server's configuration and the key of its streams; returns the path of the former."""
+    """Write the server's configuration and the key of its streams; returns the path of the former.
+
+    Raises:
+        DamagedError: the streams were written under another key.
+    """
     file = layout.bus / "server.conf"
     key = f"k{found_pin(layout.bus / 'store.key').decode()}"  # a leading digit would be read as a number
+    _same_key(layout.bus / _STORE_KEY_ID, key)
     write_private(layout.bus / _STORE_KEY_FILE, f'key: "{key}"\n')
     write_private(file, render_config(bus_plan(layout, plan)))
     return file
+
+
+def _same_key(file: Path, key: str) -> None:
+    """Under another key the server starts, finds no stream, and the provisioner would make new ones over the old (tried)."""
+    found = sha256_hex(key.encode())
+    if file.exists() and file.read_text() != found:
+        message = f"{file.parent / 'store.key'} is not the key under which the streams of this environment were written"
+        raise DamagedError(
+            message, hint="put the key back; --fresh founds a new environment and forgets this one"
+        )
+    write_private(file, found)
 
 
 def reload(layout: Layout) -> None:

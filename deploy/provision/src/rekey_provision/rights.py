@@ -25,6 +25,7 @@ from rekey_core.authority import (
     Stream,
 )
 from rekey_core.errors import ConfigurationError
+from rekey_core.room import WATCHED
 
 CORE: Final = "CORE"
 MANY: Final = frozenset({Identity.APPLICATION, Identity.PERSON})  # of these there are many, each with a name
@@ -147,10 +148,15 @@ def _consumes(identity: Identity) -> Iterator[Right]:
 
 
 def _sees(identity: Identity) -> Iterator[Right]:
-    """Services compare the effective configuration of the streams that they use (DESIGN §4); inspectors see all figures."""
+    """Services compare the effective configuration of the streams that they use (DESIGN §4) and see how full they are.
+
+    Inspectors see all figures.
+    """
     everything = identity in INSPECTORS
     if identity in SERVICES:
-        for stream in [stream.name for stream in STREAMS] if everything else used(identity):
+        for stream in (
+            [stream.name for stream in STREAMS] if everything else sorted({*used(identity), *WATCHED})
+        ):
             yield Right(CORE, f"$JS.API.STREAM.INFO.{stream}")
     if everything:
         for consumer in (c for c in CONSUMERS if c.identity is not identity):

@@ -20,6 +20,7 @@ from rekey_core.envelope import BusMessage
 from rekey_core.errors import MalformedError, RekeyError, UnknownOutcomeError
 from rekey_core.fold import KeyState
 from rekey_core.readers import open_delivered
+from rekey_core.room import check_delivery
 from rekey_runtime.bus import Bus
 
 _log = logging.getLogger(__name__)
@@ -73,8 +74,10 @@ class Deliveries:
 
         Raises:
             ConflictError: the key has a newer fact than the state; decide again.
+            UnavailableError: what is left of the stream belongs to revocation.
             UnknownOutcomeError: it is not known whether it was stored.
         """
+        check_delivery(self._bus.room.share(Stream.LIFECYCLE))
         slot = (state.key, version, state.last_sequence)
         group = self._open.get(slot)
         if group is None:

@@ -16,9 +16,12 @@ from rekey_core.authority import Stream
 from rekey_core.contracts import (
     CancelDestruction,
     Destroy,
+    Fact,
     Force,
     Register,
+    Registered,
     Rotate,
+    RotationRequested,
     SignedCommand,
     Waiting,
     Waive,
@@ -29,6 +32,7 @@ from rekey_core.errors import FatalError, NotInScopeError, RekeyError, UnknownTy
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.quotas import ROTATE_AT
 from rekey_core.readers import key_in, keys_in, open_command, open_quota, open_receipt
+from rekey_core.room import check_rotation
 from rekey_rotation_scheduler import destroying, outcomes, planner
 from rekey_rotation_scheduler.proofs import adopted, allotted
 from rekey_rotation_scheduler.rows import Quiet
@@ -66,16 +70,20 @@ class Scheduler:
                 await trust.refresh()  # a dependent may have been enrolled a moment ago
                 while await self.keylog.decide(
                     command.key,
-                    lambda state: planner.registration(
-                        state, command, signed, trust.current, datetime.now(UTC)
+                    lambda state: self._with_room(
+                        planner.registration(state, command, signed, trust.current, datetime.now(UTC)),
+                        Registered,
                     ),
                 ):
                     pass
             case Rotate():
                 await self.keylog.decide(
                     command.key,
-                    lambda state: planner.rotation(
-                        _owned(state, command), signed, datetime.now(UTC), command.deadline_s
+                    lambda state: self._with_room(
+                        planner.rotation(
+                            _owned(state, command), signed, datetime.now(UTC), command.deadline_s
+                        ),
+                        RotationRequested,
                     ),
                 )
             case Destroy():
@@ -194,7 +202,9 @@ class Scheduler:
         self._keys[key] = state
         target = awaited(state)
         proof = await adopted(self.bus, state, target) if target is not None else None
-        fact = planner.step(state, proof, datetime.now(UTC), await self._allotted(state))
+        fact = self._with_room(
+            planner.step(state, proof, datetime.now(UTC), await self._allotted(state)), RotationRequested
+        )
         if fact is None:
             if proof is not None and (late := outcomes.overdue(state, proof, datetime.now(UTC))):
                 await self._tell(state, late)
@@ -203,6 +213,12 @@ class Scheduler:
             await self.keylog.append(state, fact)
             _log.info("step", extra={"event": fact.EVENT, "key": key, "version": fact.version})
         return True
+
+    def _with_room(self, fact: Fact | None, begins: type[Fact]) -> Fact | None:
+        """The fact, unless something begins with it and the stream is too full for that. Raises NoRoomError."""
+        if isinstance(fact, begins):
+            check_rotation(self.bus.room.share(Stream.LIFECYCLE))
+        return fact
 
     async def _allotted(self, state: KeyState) -> int:
         version = planner.counted_version(state)

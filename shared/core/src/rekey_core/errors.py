@@ -22,6 +22,7 @@
     │   ├── ProtocolTooOldError     the application's rekey is too old for this distributor
     │   ├── ProtocolTooNewError     this distributor is too old for the application's rekey
     │   ├── NotEnrolledError        the dependent's transport key is not trusted in the HSM
+    │   ├── NoRoomError             the stream has only room left for what must not wait
     │   └── PolicyError             the class's policy does not allow it
     ├── MalformedError          set aside with an alarm, then terminated: not a message of ours
     │   ├── SchemaError             not the model that its type names
@@ -165,6 +166,10 @@ class ProtocolTooNewError(RefusedError):
 
 class NotEnrolledError(RefusedError):
     """The HSM holds no trusted transport key of this dependent and hash."""
+
+
+class NoRoomError(RefusedError):
+    """What is left of the stream belongs to revocation."""
 
 
 class PolicyError(RefusedError):

@@ -35,6 +35,7 @@ from rekey_runtime import wire
 from rekey_runtime.about import event_of, names_in
 from rekey_runtime.at_work import AtWork
 from rekey_runtime.metrics import Metrics
+from rekey_runtime.room import Room
 from rekey_runtime.settings import ServiceSettings
 from rekey_runtime.span_export import provider
 from rekey_runtime.telemetry import Tracing
@@ -66,6 +67,7 @@ class Bus:
         self.signer = _signing_key(settings)
         self.subjects = Subjects(settings.env)
         self.trust = TrustStore(self)
+        self.room = Room(self)
         self.tracing = Tracing(provider(settings))
         self.metrics = Metrics(settings.service)
         self.at_work = AtWork()

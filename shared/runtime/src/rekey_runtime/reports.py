@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from datetime import UTC, datetime
 
 from rekey_core.authority import Stream
@@ -11,9 +12,12 @@ from rekey_core.contracts import Alert, Refusal
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import MalformedError, RekeyError
 from rekey_core.readers import open_command_message
+from rekey_core.room import takes_report
 from rekey_runtime.bus import Bus
 
 MAX_LINE = 2000
+
+log = logging.getLogger(__name__)
 
 
 async def publish_refusal(bus: Bus, message: BusMessage, error: RekeyError) -> None:
@@ -29,9 +33,7 @@ async def publish_refusal(bus: Bus, message: BusMessage, error: RekeyError) -> N
         hint=error.hint[:MAX_LINE] if error.hint else None,
         at=datetime.now(UTC),
     )
-    await bus.publish(
-        Stream.REPORTS, bus.subjects.report(bus.settings.service, "refusal", cause[:16]), bus.pack(report)
-    )
+    await _store(bus, "refusal", cause[:16], report)
 
 
 async def publish_alert(bus: Bus, message: BusMessage, error: RekeyError) -> None:
@@ -61,9 +63,17 @@ async def publish_alarm(
         message=text[:MAX_LINE],
         at=datetime.now(UTC),
     )
-    await bus.publish(
-        Stream.REPORTS, bus.subjects.report(bus.settings.service, "alert", number), bus.pack(report)
-    )
+    await _store(bus, "alert", number, report)
+
+
+async def _store(bus: Bus, kind: str, number: str, report: Refusal | Alert) -> None:
+    """Where there is no room for it, the log alone has it: what cannot be reported must not keep its message for ever."""
+    service = bus.settings.service
+    if not takes_report(bus.room.share(Stream.REPORTS), service):
+        where = {"subject": report.subject, "code": report.code}
+        log.error("no room for a report: %s", report.message, extra={"event": "report-not-stored", **where})
+        return
+    await bus.publish(Stream.REPORTS, bus.subjects.report(service, kind, number), bus.pack(report))
 
 
 def cause_of(message: BusMessage) -> str:

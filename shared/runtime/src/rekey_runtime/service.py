@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 from rekey_core.authority import CONSUMERS, Consumer
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import EXIT_FATAL, EXIT_PIN, FatalError, PinError, RekeyError
+from rekey_core.room import LOOK_S
 from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
 from rekey_runtime.health import Check, Health
@@ -122,6 +123,8 @@ class Service:
         await self.bus.connect()
         await self.bus.trust.load()
         await Founded(self.bus, ()).verify()
+        await self.bus.room.look()
+        self.every(LOOK_S, self.bus.room.look)
         await compose(self)
         founded = Founded(self.bus, [c.consumer for c in self._consuming])
         await founded.watch()

@@ -69,6 +69,7 @@ EXITS: Final[Mapping[str, Exit]] = {
     "refused": Exit.DENIED,
     "state-refused": Exit.PRECONDITION,
     "expired": Exit.PRECONDITION,
+    "no-room": Exit.PRECONDITION,
     "already-exists": Exit.PRECONDITION,
     "already-done": Exit.PRECONDITION,
     "not-installed": Exit.PRECONDITION,
