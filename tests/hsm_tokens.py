@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -100,7 +100,7 @@ def hsm_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tokens(hsm_directory: Path) -> Tokens:
     """A founded pair of tokens with one enrolled dependent, shared by all tests of the process."""
-    plan = ceremony_plan(hsm_directory, "shared")
+    plan = replace(ceremony_plan(hsm_directory, "shared"), backup=token_plan(hsm_directory, "backup-shared"))
     report = found(plan)
     transport = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     enrol_transport_key(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests import mutants_core
+from tests import mutants_backups, mutants_core
 from tests.mutants_of_guards import GUARDS
 from tests.mutating import Mutant, main
 
@@ -18,6 +18,7 @@ UNIT: Final = "tests/unit/rekey_core"
 
 MUTANTS: Final = (
     *mutants_core.MUTANTS,
+    *mutants_backups.MUTANTS,
     Mutant(
         "images: audit's has a PKCS#11 library",
         "deploy/Dockerfile",

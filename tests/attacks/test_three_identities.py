@@ -60,9 +60,16 @@ def test_each_identity_has_only_what_its_job_needs(stack: RunningStack) -> None:
     certificate = {"ca.crt", "tls.crt", "tls.key"}
     assert files(layout.provisioner) - {"trust.1.json"} == certificate | {"database.password"}
     assert files(layout.enrolment) == certificate | {"settings.toml", "so-pin"}
-    assert files(layout.ceremony) == {"generator-so-pin", "report.json"}
+    offline = {"backup-pin", "backup-so-pin"}  # of the token that no service has
+    assert files(layout.ceremony) == {"generator-so-pin", "report.json"} | offline
     for name in ("rotation-scheduler", "revocation", "audit"):
         assert "pin" not in files(layout.service(name))
+
+
+def test_no_service_opens_the_offline_token(stack: RunningStack) -> None:
+    assert log_in(stack, "backup", (stack.layout.ceremony / "backup-pin").read_bytes()) == 0
+    for service in ("generator", "distributor"):
+        assert log_in(stack, "backup", (stack.layout.service(service) / "pin").read_bytes()) == REFUSED
 
 
 def test_a_users_pin_opens_its_own_token_only(stack: RunningStack) -> None:

@@ -22,7 +22,7 @@ from rekey_runtime import wire
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from tests.bench.figures import Outcome, Pair, Scale, interleaved_async
-from tests.bench.system import EPOCH, RawHsm, Tokens, filling, found_tokens
+from tests.bench.system import EPOCHS, RawHsm, Tokens, filling, found_tokens
 from tests.bench.workers import Workers
 from tests.system.bus import RunningBus, running_bus
 from tests.system.certificates import ENV
@@ -60,7 +60,7 @@ async def _create(bus: RunningBus, tokens: Tokens, scale: Scale) -> Outcome:
         hsm = await GeneratorHsm.open(tokens.generator)
         raw = await on_hsm_thread(lambda: RawHsm(tokens.generator))
         try:
-            generator = Generator(connection, KeyLog(connection), hsm, EPOCH)
+            generator = Generator(connection, KeyLog(connection), hsm, EPOCHS)
             requests = await read_requests(connection, names)
             each = scale.creations
             pairs = await interleaved_async(
@@ -85,7 +85,7 @@ async def _ours(generator: Generator, requests: Sequence[BusMessage]) -> float:
 
 
 async def _raw(client: Client, hsm: RawHsm, count: int) -> float:
-    """Generate, wrap, MAC; store a record; append a fact with its check. Each as bare as it can be."""
+    """Generate, wrap twice, MAC; store record and backup; append two facts with their check. Each as bare as it can be."""
     took = []
     for _ in range(count):
         began = time.perf_counter()
@@ -99,13 +99,22 @@ async def raw_store_and_append(client: Client) -> None:
     """What a version costs on the bus at least."""
     key, subjects = f"raw-{uuid.uuid4().hex[:16]}", Subjects(ENV)
     once = {"Nats-Expected-Last-Subject-Sequence": "0"} | HEADERS
-    material = subjects.material(key, 1)
-    answer = await client.request(material, bytes(RECORD_BYTES), timeout=TIMEOUT_S, headers=once)
-    wire.acknowledged(answer.data, where=material)
-    fact = subjects.fact(key, 1, "generator", "generated", uuid.uuid4().hex)
-    checked = once | {"Nats-Expected-Last-Subject-Sequence-Subject": subjects.check(key)}
-    answer = await client.request(fact, bytes(FACT_BYTES), timeout=TIMEOUT_S, headers=checked)
-    wire.acknowledged(answer.data, where=fact)
+    batch = once | {"Nats-Batch-Id": uuid.uuid4().hex}
+    first, commit = {"Nats-Batch-Sequence": "1"}, {"Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"}
+    await client.request(
+        subjects.material(key, 1), bytes(RECORD_BYTES), timeout=TIMEOUT_S, headers=batch | first
+    )
+    answer = await client.request(
+        subjects.backup(key, 1), bytes(RECORD_BYTES), timeout=TIMEOUT_S, headers=batch | commit
+    )
+    wire.acknowledged(answer.data, where=key)
+    last = 0
+    for event in ("generated", "backed-up"):
+        fact = subjects.fact(key, 1, "generator", event, uuid.uuid4().hex)
+        checked = HEADERS | {"Nats-Expected-Last-Subject-Sequence": str(last)}
+        checked |= {"Nats-Expected-Last-Subject-Sequence-Subject": subjects.check(key)}
+        answer = await client.request(fact, bytes(FACT_BYTES), timeout=TIMEOUT_S, headers=checked)
+        last = wire.acknowledged(answer.data, where=fact)
 
 
 def _at_once(place: Path, scale: Scale, *, workers: int, peer: bool) -> Outcome:

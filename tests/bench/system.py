@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +16,19 @@ from pkcs11.mechanisms import KeyType, Mechanism
 from rekey_core.authority import Identity
 from rekey_core.names import Algorithm, Release, Service
 from rekey_core.secret import Secret
-from rekey_hsm import TokenSettings, kek_label, record_mac_label
+from rekey_generator.making import Epochs
+from rekey_hsm import TokenSettings, backup_label, kek_label, record_mac_label
 from rekey_hsm.attributes import TemplateMapper
 from rekey_hsm.kinds import kind_of
 from tests.bench.log import Log
-from tests.hsm_tokens import MODULE, ceremony_plan, found, token_settings
+from tests.hsm_tokens import MODULE, ceremony_plan, found, token_plan, token_settings
 from tests.system.bus import RunningBus
 from tests.system.certificates import ENV
 
 EPOCH: Final = 1
+EPOCHS: Final = Epochs(kek=EPOCH, backup=EPOCH)
 KEK: Final = kek_label(ENV, Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM, EPOCH)
+BACKUP_KEK: Final = backup_label(ENV, Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM, EPOCH)
 RECORD_MAC: Final = record_mac_label(ENV, EPOCH)
 SECRET_BITS: Final = 512
 RECORD: Final = bytes(256)  # some bytes as long as what a record's MAC covers
@@ -41,11 +44,11 @@ class Tokens:
 
 
 def found_tokens(place: Path) -> Tokens:
-    """Found both; this process and those that it starts find them from now on."""
+    """Found both, and the offline one; this process and those that it starts find them from now on."""
     directory = place / "tokens"
     directory.mkdir()
     os.environ["SOFTHSM2_CONF"] = str(directory / "softhsm2.conf")
-    plan = ceremony_plan(directory, "bench", env=ENV)
+    plan = replace(ceremony_plan(directory, "bench", env=ENV), backup=token_plan(directory, "backup-bench"))
     report = found(plan)
     return Tokens(
         token_settings(plan.generator, report.generator.serial),
@@ -61,18 +64,19 @@ class RawHsm:
         token = pkcs11.lib(str(MODULE)).get_token(token_label=settings.label)
         self._mapper = TemplateMapper()  # kept: the module reads its buffers
         self._session = token.open(attribute_mapper=self._mapper)
-        self._kek = self._key(KEK)
+        self._kek, self._backup_kek = self._key(KEK), self._key(BACKUP_KEK)
         self._mac = self._key(RECORD_MAC)
         kind = kind_of(KEK)
         assert kind is not None
         self._template = dict(kind.new)
 
     def generate_and_wrap(self) -> bytes:
-        """A wrapped secret of the template that ours has too."""
+        """A secret of the template that ours has too, wrapped twice as ours is."""
         key = self._session.generate_key(
             KeyType.GENERIC_SECRET, SECRET_BITS, capabilities=pkcs11.MechanismFlag(0), template=self._template
         )
         blob: bytes = self._kek.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP_PAD)
+        self._backup_kek.wrap_key(key, mechanism=Mechanism.AES_KEY_WRAP_PAD)
         key.destroy()
         return blob
 

@@ -115,7 +115,12 @@ def test_every_consumer_filters_what_its_stream_holds_and_names_are_unique() -> 
 
 def test_only_the_two_with_an_hsm_read_material_and_never_all_of_it() -> None:
     readers = {(r.reader, r.form) for r in READS if r.stream is Stream.MATERIAL}
-    assert readers == {(Identity.GENERATOR, Form.LEADER), (Identity.DISTRIBUTOR, Form.LEADER)}
+    assert readers == {(Identity.GENERATOR, Form.LEADER), (Identity.DISTRIBUTOR, Form.SUBJECT)}
+
+
+def test_the_distributor_reads_no_backups() -> None:
+    held = [r.subject for r in READS if (r.reader, r.stream) == (Identity.DISTRIBUTOR, Stream.MATERIAL)]
+    assert held == ["mat.{env}.*.*"]
 
 
 def test_applications_and_people_read_by_subject_only() -> None:

@@ -104,6 +104,10 @@ class MemoryServer:
                 return config
         raise UnknownOutcomeError(f"{subject}: no responders")
 
+    def refused(self, subject: str, data: bytes, headers: Mapping[str, str]) -> tuple[int, str] | None:
+        """Why a message would not be stored."""
+        return self._refused(self._stream_of(subject), subject, data, headers)
+
     def _refused(
         self, config: StreamConfig, subject: str, data: bytes, headers: Mapping[str, str]
     ) -> tuple[int, str] | None:
@@ -144,8 +148,19 @@ class MemoryBus(Bus):
         self.dropped = 0
 
     async def publish_batch(self, stream: Stream, items: Sequence[BatchItem]) -> int:
-        """Not here: atomic batches are tested on a real server."""
-        raise NotImplementedError(stream, items)
+        """All or none; each check sees the state before the batch, as on a real server."""
+        for item in items:
+            self.server.call("before", item.subject)
+        messages = [(item.subject, item.packed.data, _checked(stream, item)) for item in items]
+        for message in messages:
+            refused = self.server.refused(*message)
+            if refused is not None:
+                raise wire.refusal(*refused, where=message[0])
+        (*_, last) = [self.server.store(*message) for message in messages]
+        for item in items:
+            self.server.call("after", item.subject)
+        assert isinstance(last, int)
+        return last
 
     async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
         self.server.call("before", subject)
@@ -164,7 +179,7 @@ class MemoryBus(Bus):
             stream, _, name = rest.partition(".")
             if not name:  # the form that says in its body what it asks for
                 name = str(json.loads(data)["last_by_subj"])
-                self.server.call("read", name)
+            self.server.call("read", name)
             return _direct_msg(self.server.direct(Stream(stream), [name]))
         if subject.startswith(f"{wire.API}.STREAM.INFO."):
             return _msg(self._info(Stream(subject.rpartition(".")[2])))
@@ -220,6 +235,15 @@ class MemoryBus(Bus):
             "config": stream_config(config, self.server.env, 1),
             "state": {"bytes": size, "messages": len(kept)},
         }
+
+
+def _checked(stream: Stream, item: BatchItem) -> dict[str, str]:
+    conditions = {"Nats-Expected-Stream": stream.value}
+    if item.expected_last is not None:
+        conditions["Nats-Expected-Last-Subject-Sequence"] = str(item.expected_last)
+    if item.check_subject is not None:
+        conditions["Nats-Expected-Last-Subject-Sequence-Subject"] = item.check_subject
+    return dict(item.packed.headers) | conditions
 
 
 def memory_bus(

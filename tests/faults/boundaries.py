@@ -1,4 +1,4 @@
-"""The eight phase boundaries of a rotation, each between two messages, and a watcher that kills at one.
+"""The nine phase boundaries of a rotation, each between two messages, and a watcher that kills at one.
 
 Nobody may listen in the account of the streams, so the watcher asks for the last message of a subject again and again, with
 the rights of a service that may read it. The victim dies a few milliseconds after the first message was stored; whether
@@ -89,6 +89,7 @@ class Boundary:
 _EVENT: Final = "evt.{env}.{key}.{version}.*"
 _RECORD: Final = Point("mat.{env}.{key}.{version}")
 _GENERATED: Final = Point(f"{_EVENT}.generated.*")
+_BACKED_UP: Final = Point(f"{_EVENT}.backed-up.*")
 _NOTICE: Final = "ntc.{env}.*.{key}"
 _DELIVERED: Final = Point("dlv.{env}.{key}.{version}.*")
 _INSTALLED: Final = Point("rcpt.{env}.*.*", proves("installed"))
@@ -102,11 +103,10 @@ BOUNDARIES: Final = (
         Point(f"{_EVENT}.rotation-requested.*"),
         _RECORD,
         "generator",
-        reader="distributor",
+        reader="generator",
     ),
-    Boundary(
-        "its record is stored, generated is not", _RECORD, _GENERATED, "generator", reader="distributor"
-    ),
+    Boundary("it is generated, not backed up", _GENERATED, _BACKED_UP, "generator"),
+    Boundary("its record is stored, generated is not", _RECORD, _GENERATED, "generator", reader="generator"),
     Boundary("it is generated, no notice is written", _GENERATED, Point(_NOTICE, names), "distributor"),
     Boundary("a first notice is written", Point(_NOTICE, names), _DELIVERED, INSTANCES[0]),
     Boundary("a first delivery is stored, not answered", _DELIVERED, _INSTALLED, "distributor"),

@@ -21,6 +21,7 @@ import pytest
 from rekey_core.contracts import KeySummary
 from rekey_core.errors import RekeyError
 from rekey_core.names import Service
+from rekey_core.policy import needs_backup
 from rekey_local.errors import LocalError
 from rekey_local.stack import DATABASE
 from tests.faults.boundaries import BOUNDARIES, PROCESSES, Boundary, Killer
@@ -95,7 +96,8 @@ def check(stack: RunningStack, key: str, version: int) -> None:
     )
     entries = stack.history(key).entries
     steps = [e.event for e in entries if e.version == version and e.event != "delivered"]
-    assert steps == ["rotation-requested", "generated", "activated"]
+    kept = ["backed-up"] if needs_backup(stack.show(key).key_class) else []
+    assert steps == ["rotation-requested", "generated", *kept, "activated"]
     ended = [e.event for e in entries if e.version == version - 1 and e.event == "deactivated"]
     assert len(ended) == 1
     assert [e.void for e in entries if e.void] == []

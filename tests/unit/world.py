@@ -12,11 +12,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from rekey_core.backups import lacks_backup
 from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
     COMMAND_NAMESPACE,
     TRUST_NAMESPACE,
     Activated,
+    BackedUp,
     CancelDestruction,
     Command,
     Compromised,
@@ -285,8 +287,10 @@ class World:
             self.fact(RotationRequested, version, f"time-{version}", reason="time", deadline=deadline)
         )
 
-    def generated(self, version: int, request: Stored[Fact], **fields: Any) -> Stored[Fact]:
-        """The version that the request asked for."""
+    def generated(
+        self, version: int, request: Stored[Fact], *, backed_up: bool = True, **fields: Any
+    ) -> Stored[Fact]:
+        """The version that the request asked for, backed up as well where its class wants that."""
         state = self.state()
         spki = spki_of(state.algorithm) if state.algorithm and state.algorithm in SCHEMES else None
         body: dict[str, Any] = {
@@ -298,7 +302,23 @@ class World:
             "commitment": hashlib.sha256(spki).hexdigest() if spki else "cd" * 32,
             "spki": b64u_encode(spki) if spki else None,
         }
-        return self.add(self.fact(Generated, version, str(request.model.id), **(body | fields)))
+        made = self.add(self.fact(Generated, version, str(request.model.id), **(body | fields)))
+        found = self.state().versions.get(version)
+        if (
+            backed_up
+            and found is not None
+            and found.generated is not None
+            and lacks_backup(found, self.state().key_class)
+        ):
+            self.backed_up(version)
+        return made
+
+    def backed_up(self, version: int, **fields: Any) -> Stored[Fact]:
+        """The version lies under a backup KEK as well."""
+        made = self.state().versions[version].generated
+        cause = fields.pop("cause", str(made.model.id) if made else "nothing")
+        body: dict[str, Any] = {"backup_epoch": 1, "blob_digest": "ef" * 32}
+        return self.add(self.fact(BackedUp, version, cause, **(body | fields)))
 
     def activated(self, version: int, **how: Any) -> Stored[Fact]:
         """The version becomes current."""

@@ -13,6 +13,7 @@ from rekey_core.authority import Subjects
 from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
     Activated,
+    BackedUp,
     Command,
     Delivered,
     Delivery,
@@ -35,6 +36,7 @@ from rekey_core.encoding import b64u_encode, canonical_json, sha256_hex
 from rekey_core.envelope import BusMessage, pack
 from rekey_core.names import Role, Service
 from rekey_core.policy import POLICY_DIGEST, class_named
+from rekey_core.signatures import SCHEMES
 from rekey_core.signing import SigningKey
 from rekey_core.trust import Trust
 
@@ -191,9 +193,13 @@ class Log:
         )
 
     def activated(self, version: int = 1, key: str = KEY) -> BusMessage:
-        """The version is current."""
-        made = next((m for m in reversed(self.messages) if f".{key}.{version}.generator." in m.subject), None)
-        cause = str(Generated.model_validate_json(made.data).id) if made else "nothing"
+        """The version is current; backed up before that, where its class wants it."""
+        place = f".{key}.{version}.generator.generated."
+        found = next((m for m in reversed(self.messages) if place in m.subject), None)
+        made = Generated.model_validate_json(found.data) if found else None
+        cause = str(made.id) if made else "nothing"
+        if made is not None and made.algorithm not in SCHEMES:
+            self.fact(BackedUp, version, cause, key, backup_epoch=1, blob_digest="e" * 64)
         return self.fact(Activated, version, cause, key, proved=())
 
     def suspended(self, version: int = 1, key: str = KEY) -> BusMessage:

@@ -44,7 +44,7 @@ def test_a_key_with_valid_facts_has_no_findings() -> None:
         "granted",
         "rotation-requested",
     ]
-    assert [entry.person for entry in ledger.keys[KEY].entries] == ["alice", "alice", "alice", *[None] * 5]
+    assert [entry.person for entry in ledger.keys[KEY].entries] == ["alice", "alice", "alice", *[None] * 6]
     assert len(ledger.keys[KEY].deliveries) == 2
     assert ledger.applied == len(log.messages)
 

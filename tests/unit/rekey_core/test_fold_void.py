@@ -240,6 +240,7 @@ def test_the_version_in_motion_as_requested_is_none_of_these() -> None:
     w = world(versions=1)
     request = w.requested(2)
     w.add(generation(w, request, 2))
+    w.backed_up(2)
     w.activated(2)
     assert (w.state().voids, w.state().current) == ((), 2)
 

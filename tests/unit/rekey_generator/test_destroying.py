@@ -97,7 +97,7 @@ def test_what_the_generator_says_has_effect_and_names_what_it_claims() -> None:
     fact = destroying.destroyed(w.state(), 1, pending, 7, DUE)
     w.add(fact, at=DUE)
     assert (w.state().voids, w.state().versions[1].state) == ((), VersionState.DESTROYED)
-    assert fact.claimed == ("wrapped-blob-overwritten",)
+    assert fact.claimed == ("wrapped-blob-overwritten", "backup-blob-overwritten")
     assert fact.not_claimed == ("copies-in-bus-storage-and-backups", "memory-of-instances")
     assert (fact.epoch, fact.tombstone) == (1, 7)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rekey_core.authority import Stream
-from rekey_core.contracts import Fact, Generated, MaterialRecord, Tombstone
+from rekey_core.contracts import BackupRecord, Fact, Generated, MaterialRecord, Tombstone
 from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
 from rekey_core.envelope import Stored
 from rekey_core.errors import (
@@ -24,13 +24,16 @@ from rekey_core.errors import (
 )
 from rekey_core.names import Service
 from rekey_generator.handlers import Generator
+from rekey_generator.making import Epochs
 from rekey_hsm import GeneratorHsm
 from rekey_runtime.keylog import KeyLog
 from tests.fakes.scene import KEY, Scene
 from tests.hsm_tokens import Tokens
 
 GENERATED = "evt.*.*.*.generator.generated.*"
-RECORD = f"mat.dev.{KEY}.1"
+BACKED_UP = "evt.*.*.*.generator.backed-up.*"
+RECORD, BACKUP = f"mat.dev.{KEY}.1", f"bak.dev.{KEY}.1"
+GENERATOR = Service.GENERATOR
 
 
 class KilledError(BaseException):
@@ -54,12 +57,17 @@ def scene(tmp_path: Path, tokens: Tokens) -> Scene:
 async def handled(scene: Scene, hsm: GeneratorHsm, request: Stored[Fact]) -> None:
     """One delivery of the request to a generator that has just started."""
     bus = await scene.bus(Service.GENERATOR)
-    await Generator(bus, KeyLog(bus), hsm, 1).on_rotation_requested(scene.message(request))
+    await Generator(bus, KeyLog(bus), hsm, Epochs(1, 1)).on_rotation_requested(scene.message(request))
 
 
 def record_of(scene: Scene) -> MaterialRecord:
-    [message] = scene.server.messages(Stream.MATERIAL)
+    [message] = scene.server.messages(Stream.MATERIAL, RECORD)
     return MaterialRecord.model_validate_json(message.data)
+
+
+def backup_of(scene: Scene) -> BackupRecord:
+    [message] = scene.server.messages(Stream.MATERIAL, BACKUP)
+    return BackupRecord.model_validate_json(message.data)
 
 
 def generated_of(scene: Scene) -> Generated:
@@ -74,7 +82,7 @@ async def test_the_record_is_stored_before_generated_names_it(
     order: list[int] = []
     await handled(scene, generator_hsm, scene.requested(1))
     record, fact = record_of(scene), generated_of(scene)
-    assert order == [1]
+    assert order == [2], "the record and its backup"
     assert (fact.blob_digest, fact.commitment) == (sha256_hex(b64u_decode(record.blob)), record.commitment)
 
 
@@ -111,12 +119,49 @@ async def test_a_record_that_another_replica_stored_meanwhile_is_adopted(
     scene.server.once("before", GENERATED, raises(KilledError()))
     with pytest.raises(KilledError):
         await handled(scene, generator_hsm, request)
-    theirs = record_of(scene)
+    theirs, backup = record_of(scene), backup_of(scene)
     scene.server.forget(Stream.MATERIAL)
-    scene.server.once("before", RECORD, lambda: _put(scene, theirs))
+
+    def they_store_theirs() -> None:
+        _put(scene, theirs)
+        scene.put(BACKUP, backup, GENERATOR)
+
+    scene.server.once("before", RECORD, they_store_theirs)
     await handled(scene, generator_hsm, request)
-    assert record_of(scene) == theirs
+    assert (record_of(scene), backup_of(scene)) == (theirs, backup)
     assert generated_of(scene).blob_digest == sha256_hex(b64u_decode(theirs.blob))
+
+
+async def test_a_try_that_died_between_generated_and_backed_up_is_gone_on_with(
+    scene: Scene, generator_hsm: GeneratorHsm
+) -> None:
+    request = scene.requested(1)
+    scene.server.once("before", BACKED_UP, raises(KilledError()))
+    with pytest.raises(KilledError):
+        await handled(scene, generator_hsm, request)
+    left = scene.server.messages(Stream.MATERIAL)
+    assert scene.events(1) == ["rotation-requested", "generated"]
+    await handled(scene, generator_hsm, request)
+    assert scene.events(1) == ["rotation-requested", "generated", "backed-up"]
+    assert scene.server.messages(Stream.MATERIAL) == left, "nothing was written again"
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["gone", "of another secret"])
+async def test_no_backup_is_said_of_what_is_none(
+    scene: Scene, generator_hsm: GeneratorHsm, *, lost: bool
+) -> None:
+    request = scene.requested(1)
+    scene.server.once("before", BACKED_UP, raises(KilledError()))
+    with pytest.raises(KilledError):
+        await handled(scene, generator_hsm, request)
+    another = backup_of(scene).model_copy(update={"commitment": "0" * 64})
+    if lost:
+        scene.server.forget(Stream.MATERIAL)
+    else:
+        scene.put(BACKUP, another, GENERATOR)
+    with pytest.raises(RecordError, match="it is gone" if lost else "with commitment 0000"):
+        await handled(scene, generator_hsm, request)
+    assert scene.events(1) == ["rotation-requested", "generated"]
 
 
 def _put(scene: Scene, model: MaterialRecord | Tombstone, by: Service = Service.GENERATOR) -> None:
@@ -194,8 +239,8 @@ async def test_a_record_that_is_not_ours_is_never_adopted_nor_written_over(
     with pytest.raises(KilledError):
         await handled(scene, generator_hsm, request)
     _put(scene, change(record_of(scene)), by)
-    [before] = scene.server.messages(Stream.MATERIAL)
+    before = scene.server.messages(Stream.MATERIAL)
     with pytest.raises(error, match=words):
         await handled(scene, generator_hsm, request)
-    assert scene.server.messages(Stream.MATERIAL) == [before]
+    assert scene.server.messages(Stream.MATERIAL) == before
     assert scene.events(1) == ["rotation-requested"]

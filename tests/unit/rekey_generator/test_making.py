@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import pytest
 
-from rekey_core.contracts import MaterialRecord, RotationRequested
+from rekey_core.contracts import BackupRecord, Generated, MaterialRecord, RotationRequested
 from rekey_core.encoding import b64u_encode
 from rekey_core.envelope import Stored
 from rekey_core.errors import AlreadyDoneError, RecordError, RekeyError, StaleReadError, StateRefusedError
 from rekey_generator import making
 from tests.unit.facts import world
 from tests.unit.world import NOW, World
+
+EPOCHS: Final = making.Epochs(kek=1, backup=3)
 
 
 def requested(w: World, version: int = 1) -> Stored[RotationRequested]:
@@ -44,7 +47,7 @@ def record(order: making.Order, **changes: object) -> MaterialRecord:
 def test_an_order_says_what_the_class_says() -> None:
     w = world()
     request = requested(w)
-    order = making.order(w.state(), request, 1)
+    order = making.order(w.state(), request, EPOCHS)
     assert order.cause == str(request.model.id)
     assert (order.context.version, order.context.algorithm, order.context.epoch) == (1, "AES-256-GCM", 1)
     assert 0 < order.key_id < 2**32
@@ -53,7 +56,7 @@ def test_an_order_says_what_the_class_says() -> None:
 def test_every_retry_orders_the_same() -> None:
     w = world()
     request = requested(w)
-    assert making.order(w.state(), request, 1) == making.order(w.state(), request, 1)
+    assert making.order(w.state(), request, EPOCHS) == making.order(w.state(), request, EPOCHS)
 
 
 def behind(_: World, request: Stored[RotationRequested]) -> Stored[RotationRequested]:
@@ -90,13 +93,13 @@ def test_when_nothing_is_made(
     w = world()
     request = change(w, requested(w))
     with pytest.raises(error):
-        making.order(w.state(), request, 1)
+        making.order(w.state(), request, EPOCHS)
 
 
 def test_key_ids_are_never_used_twice() -> None:
     w = world()
     request = requested(w)
-    order = making.order(w.state(), request, 1)
+    order = making.order(w.state(), request, EPOCHS)
     used: list[int] = []
     for _ in range(200):
         used.append(making.tink_key_id(order.context, used))
@@ -107,7 +110,7 @@ def test_key_ids_are_never_used_twice() -> None:
 def test_generated_repeats_the_record_and_folds() -> None:
     w = world()
     request = requested(w)
-    order = making.order(w.state(), request, 1)
+    order = making.order(w.state(), request, EPOCHS)
     w.add(making.generated(record(order), w.state(), NOW))
     state = w.state()
     assert state.voids == ()
@@ -131,7 +134,64 @@ OTHERS: dict[str, dict[str, object]] = {
 def test_a_record_for_something_else_is_not_adopted(changes: dict[str, object]) -> None:
     w = world()
     request = requested(w)
-    order = making.order(w.state(), request, 1)
+    order = making.order(w.state(), request, EPOCHS)
     making.check_record(record(order), order)
     with pytest.raises(RecordError, match="was made for"):
         making.check_record(record(order, **changes), order)
+
+
+def test_a_version_is_backed_up_once_if_its_class_wants_that() -> None:
+    w = world()
+    request = requested(w)
+    assert making.awaits_backup(w.state(), request) is None, "not generated"
+    w.generated(1, request, backed_up=False)
+    made = making.awaits_backup(w.state(), request)
+    assert made is not None
+    w.add(making.backed_up(backup(made), made, w.state(), NOW))
+    state = w.state()
+    assert (state.voids, making.awaits_backup(state, request)) == ((), None)
+    assert state.versions[1].backed_up is not None
+    with pytest.raises(AlreadyDoneError):
+        making.order(state, request, EPOCHS)
+
+
+def backup(made: Generated, **changes: object) -> BackupRecord:
+    """What lies beside the record of a version."""
+    body = {
+        "env": made.env,
+        "key": made.key,
+        "version": made.version,
+        "backup_epoch": 3,
+        "blob": "",
+        "at": NOW,
+    }
+    body |= {"commitment": made.commitment, "cause": made.cause}
+    return BackupRecord.model_validate(body | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"cause": "another"}, id="made for another request"),
+        pytest.param({"commitment": "ef" * 32}, id="of another secret than the record"),
+    ],
+)
+def test_a_backup_of_something_else_is_never_said_to_be_one(changes: dict[str, object]) -> None:
+    w = world()
+    request = requested(w)
+    w.generated(1, request, backed_up=False)
+    made = making.awaits_backup(w.state(), request)
+    assert made is not None
+    making.check_backup(backup(made), made)
+    with pytest.raises(RecordError, match="the backup in MATERIAL was made for"):
+        making.check_backup(backup(made, **changes), made)
+
+
+@pytest.mark.parametrize(
+    ("release", "epoch"),
+    [pytest.param("trusted-recipient", 3, id="data"), pytest.param("never", None, id="signatures")],
+)
+def test_an_order_says_under_which_backup_kek_if_the_class_wants_one(release: str, epoch: int | None) -> None:
+    w = world(release=release)
+    request = requested(w)
+    assert making.order(w.state(), request, EPOCHS).backup_epoch == epoch

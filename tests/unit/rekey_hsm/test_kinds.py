@@ -7,6 +7,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,7 +17,7 @@ from rekey_core.names import Algorithm
 from rekey_core.secret import Secret
 from rekey_core.signatures import public_key_of, verify_signature
 from rekey_hsm import DistributorHsm, GeneratorHsm, WrappedSecret
-from rekey_hsm.maker import make_in_own_process
+from rekey_hsm.maker import Order, make_in_own_process
 from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, RSA_KEK, SECRET_KEK, Tokens
 
 NONCE = bytes(range(12))
@@ -124,6 +125,9 @@ async def test_a_blob_of_one_kek_does_not_open_under_another(
         await distributor_hsm.encrypt(AES_KEK, aes.blob[:-1] + b"\0", NONCE, b"", b"")
 
 
+RSA_ORDER: Final = Order(RSA_KEK, Algorithm.RSA_3072, None)
+
+
 def makers() -> set[int]:
     """Makers that this process has started and that still run."""
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
@@ -140,12 +144,12 @@ async def until_one_runs() -> None:
 async def test_a_maker_that_may_not_log_in_says_so_without_the_pin(tokens: Tokens) -> None:
     wrong = replace(tokens.generator, pin=Secret(b"not the pin"))
     with pytest.raises(PinError, match="refuses the PIN") as caught:
-        await make_in_own_process(wrong, RSA_KEK, Algorithm.RSA_3072)
+        await make_in_own_process(wrong, RSA_ORDER)
     assert "not the pin" not in str(caught.value)
 
 
 async def test_a_maker_that_ends_without_a_pair_is_worth_another_try(tokens: Tokens) -> None:
-    making = asyncio.create_task(make_in_own_process(tokens.generator, RSA_KEK, Algorithm.RSA_3072))
+    making = asyncio.create_task(make_in_own_process(tokens.generator, RSA_ORDER))
     await until_one_runs()
     for pid in makers():
         os.kill(pid, signal.SIGKILL)
@@ -154,7 +158,7 @@ async def test_a_maker_that_ends_without_a_pair_is_worth_another_try(tokens: Tok
 
 
 async def test_who_does_not_wait_any_more_ends_the_maker(tokens: Tokens) -> None:
-    making = asyncio.create_task(make_in_own_process(tokens.generator, RSA_KEK, Algorithm.RSA_3072))
+    making = asyncio.create_task(make_in_own_process(tokens.generator, RSA_ORDER))
     await until_one_runs()
     making.cancel()
     with pytest.raises(asyncio.CancelledError):

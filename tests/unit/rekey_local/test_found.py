@@ -111,17 +111,19 @@ def test_founding_again_changes_nothing(founded: Founded) -> None:
 
 def test_the_tokens_are_found_where_the_state_directory_is_now(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "before")
-    for service in (Service.GENERATOR, Service.DISTRIBUTOR):
-        prepare(layout.token(service))
-    report = {name: {"label": name, "serial": "0123456789abcdef"} for name in ("generator", "distributor")}
+    names = ("generator", "distributor", "backup")
+    for name in names:
+        prepare(layout.token(name))
+    report = {name: {"label": name, "serial": "0123456789abcdef"} for name in names}
     write_private(layout.ceremony / "report.json", json.dumps(report))
     moved = Layout(layout.root.rename(tmp_path / "after"))
 
     tokens = hold_ceremony(moved, ENV, Path("/lib/pkcs11.so"))
 
-    for service, token in ((Service.GENERATOR, tokens.generator), (Service.DISTRIBUTOR, tokens.distributor)):
-        assert token.softhsm_conf == moved.token(service) / "softhsm2.conf"
-        assert f"directories.tokendir = {moved.token(service)}/tokens\n" in token.softhsm_conf.read_text()
+    for name, token in zip(names, (tokens.generator, tokens.distributor, tokens.backup), strict=True):
+        assert token is not None
+        assert token.softhsm_conf == moved.token(name) / "softhsm2.conf"
+        assert f"directories.tokendir = {moved.token(name)}/tokens\n" in token.softhsm_conf.read_text()
 
 
 def test_every_process_pins_the_same_first_trust_document(founded: Founded) -> None:

@@ -174,10 +174,10 @@ def test_a_suspended_key_can_be_rotated_out_of_its_suspension() -> None:
     assert planner.rotation(w.state(), w.rotate(), NOW).version == 2
 
 
-def fleet() -> Fleet:
+def fleet(*, backed_up: bool = True) -> Fleet:
     """Version 1 current, version 2 generated; one instance each of orders and billing is live."""
     w = world(versions=1)
-    w.generated(2, w.requested(2))
+    w.generated(2, w.requested(2), backed_up=backed_up)
     it = Fleet(w)
     it.live("orders", ONE)
     it.live("billing", OTHER)
@@ -199,6 +199,15 @@ def test_a_version_is_activated_when_every_live_instance_proved_that_it_holds_it
     assert {(c.dependent, c.instances) for c in fact.proved} == {("orders", (ONE,)), ("billing", (OTHER,))}
     it.world.add(fact)
     assert it.world.state().current == 2
+
+
+def test_a_version_that_everybody_holds_is_activated_after_it_is_backed_up() -> None:
+    it = fleet(backed_up=False)
+    it.says("orders", ONE, it.confirmation(ONE))
+    it.says("billing", OTHER, it.confirmation(OTHER))
+    assert planner.step(it.world.state(), it.adoption(), NOW) is None
+    it.world.backed_up(2)
+    assert isinstance(planner.step(it.world.state(), it.adoption(), NOW), Activated)
 
 
 def test_a_joiner_with_a_lease_holds_the_activation_up() -> None:

@@ -1,6 +1,6 @@
-"""The HSM ceremony: tokens and the two halves of each KEK.
+"""The HSM ceremony: tokens and the two halves of each KEK and backup KEK.
 
-It knows the PINs of both tokens and nothing of the bus.
+It knows the PINs of all tokens and nothing of the bus.
 """
 
 from rekey_ceremony.perform import perform

@@ -1,40 +1,63 @@
-"""The ceremony: two processes, one per token; this one carries points, check values and probes between them.
+"""The ceremony: one process per token; this one carries points, check values and probes between them.
 
 For each key, in this order: the generator's half, the distributor's half, equal check values, a probe wrapped
 by the one and opened by the other, the mark on the generator's token. A ceremony that dies anywhere is run
 again and makes anew what has no mark; what has one is never made again, since blobs may lie under it.
+
+Backup KEKs are made in the same way, between the generator's token, which may wrap, and the offline one, which opens.
 """
 
 from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 from rekey_ceremony.pipe import SideProcess
 from rekey_ceremony.plan import CeremonyPlan, CeremonyReport, FoundedKey, TokenPlan, TokenReport
 from rekey_ceremony.softhsm import prepare
 from rekey_core.errors import HsmError
-from rekey_hsm import kek_label, record_mac_label
+from rekey_hsm import backup_label, kek_label, record_mac_label
 from rekey_hsm.kinds import KINDS
 
 
 def perform(plan: CeremonyPlan) -> CeremonyReport:
-    """Initialise both tokens and give each its half of every key of the epoch; again is no change.
+    """Initialise the tokens and give each its half of every key of the epoch; again is no change.
 
     Raises:
         HsmError: a token refuses, the sides do not agree, or a half that was founded is gone.
     """
-    confs = prepare(plan.generator.directory), prepare(plan.distributor.directory)
-    with SideProcess("generator", confs[0]) as generator, SideProcess("distributor", confs[1]) as distributor:
-        opened = _open(generator, plan, plan.generator), _open(distributor, plan, plan.distributor)
-        keys = _found(generator, distributor, _labels(plan))
-    reports = [
-        TokenReport(token.label, answer["serial"], conf, made=bool(answer["made"]))
-        for token, answer, conf in zip((plan.generator, plan.distributor), opened, confs, strict=True)
-    ]
-    return CeremonyReport(reports[0], reports[1], keys)
+    with ExitStack() as stack:
+        generator = _side(stack, plan, "generator", plan.generator)
+        distributor = _side(stack, plan, "distributor", plan.distributor)
+        backup = _side(stack, plan, "backup", plan.backup) if plan.backup else None
+        keys = _found(generator.process, distributor.process, _labels(plan))
+        if backup is not None:
+            keys += _found(generator.process, backup.process, _backup_labels(plan))
+    return CeremonyReport(generator.report, distributor.report, keys, backup.report if backup else None)
+
+
+@dataclass(frozen=True)
+class _Side:
+    process: SideProcess
+    report: TokenReport
+
+
+def _side(stack: ExitStack, plan: CeremonyPlan, role: str, token: TokenPlan) -> _Side:
+    conf = prepare(token.directory)
+    process = stack.enter_context(SideProcess(role, conf))
+    answer = _open(process, plan, token)
+    return _Side(process, TokenReport(token.label, answer["serial"], conf, made=bool(answer["made"])))
 
 
 def _labels(plan: CeremonyPlan) -> tuple[str, ...]:
     keks = (kek_label(plan.env, kind.release, kind.algorithms[0], plan.epoch) for kind in KINDS)
     return (*keks, record_mac_label(plan.env, plan.epoch))
+
+
+def _backup_labels(plan: CeremonyPlan) -> tuple[str, ...]:
+    return tuple(
+        backup_label(plan.env, kind.release, kind.algorithms[0], plan.backup_epoch) for kind in KINDS
+    )
 
 
 def _open(side: SideProcess, plan: CeremonyPlan, token: TokenPlan) -> dict[str, str]:

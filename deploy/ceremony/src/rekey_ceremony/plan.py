@@ -20,18 +20,23 @@ class TokenPlan:
 
 @dataclass(frozen=True)
 class CeremonyPlan:
-    """The two tokens of one environment and the KEK epoch that both must hold."""
+    """The tokens of one environment and the KEK epoch that generator and distributor must hold.
+
+    ``backup``: the offline token, with the epoch of the backup KEKs. Without one, classes that want a backup have no keys.
+    """
 
     env: str
     epoch: int
     module: Path
     generator: TokenPlan
     distributor: TokenPlan
+    backup: TokenPlan | None = None
+    backup_epoch: int = 1
 
 
 @dataclass(frozen=True)
 class FoundedKey:
-    """One key that both tokens hold a half of, with its check value, and whether this ceremony made it."""
+    """One key that two tokens hold a half of, with its check value, and whether this ceremony made it."""
 
     label: str
     check_value: str
@@ -50,13 +55,15 @@ class TokenReport:
 
 @dataclass(frozen=True)
 class CeremonyReport:
-    """Everything both sides agreed on."""
+    """Everything that the sides agreed on."""
 
     generator: TokenReport
     distributor: TokenReport
     keys: tuple[FoundedKey, ...]
+    backup: TokenReport | None = None
 
     @property
     def changed(self) -> bool:
         """Whether anything was made."""
-        return self.generator.made or self.distributor.made or any(key.made for key in self.keys)
+        tokens = (self.generator, self.distributor, self.backup)
+        return any(token.made for token in tokens if token) or any(key.made for key in self.keys)

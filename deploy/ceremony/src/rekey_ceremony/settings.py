@@ -33,6 +33,8 @@ class PlanFile(BaseModel):
     module: Path
     generator: TokenFile
     distributor: TokenFile
+    backup: TokenFile | None = None
+    backup_epoch: int = 1
 
 
 def read_plan(path: Path) -> CeremonyPlan:
@@ -43,11 +45,12 @@ def read_plan(path: Path) -> CeremonyPlan:
     """
     try:
         plan = PlanFile.model_validate_json(path.read_bytes())
-        tokens = [_token(path.parent, token) for token in (plan.generator, plan.distributor)]
+        generator, distributor = (_token(path.parent, t) for t in (plan.generator, plan.distributor))
+        backup = _token(path.parent, plan.backup) if plan.backup else None
     except (OSError, ValidationError) as error:
         message = f"the ceremony's plan {path.name} cannot be read: {error}"
         raise ConfigurationError(message) from error
-    return CeremonyPlan(plan.env, plan.epoch, plan.module, tokens[0], tokens[1])
+    return CeremonyPlan(plan.env, plan.epoch, plan.module, generator, distributor, backup, plan.backup_epoch)
 
 
 def _token(base: Path, token: TokenFile) -> TokenPlan:

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
+from typing import Final, TextIO
 
 from rekey_core.errors import HsmError, RekeyError
 from rekey_core.secret import Secret
@@ -21,13 +21,15 @@ from rekey_hsm.probes import Probe, check_probe, make_probe
 
 Fields = dict[str, str]
 
+_HALVES: Final = {"generator": generator_half, "distributor": distributor_half, "backup": distributor_half}
+
 
 class Side:
     """The requests that one side answers."""
 
     def __init__(self, token: FoundingToken, role: str) -> None:
         self._token = token
-        self._template = {"generator": generator_half, "distributor": distributor_half}[role]
+        self._template = _HALVES[role]
         self._agreement: Agreement | None = None
         self._answers: dict[str, Callable[[Fields], Fields]] = {
             "held": self.held,

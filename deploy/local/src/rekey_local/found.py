@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
 
 from rekey_ceremony import CeremonyPlan, CeremonyReport, TokenPlan, TokenReport, perform
 from rekey_ceremony.softhsm import prepare
@@ -15,8 +16,10 @@ from rekey_core.secret import Secret
 from rekey_local.ca import DevelopmentCa
 from rekey_local.keys import found_pin, found_signing_key, found_ssh_key, found_transport_key
 from rekey_local.layout import Layout, write_private
-from rekey_local.plan import DEPENDENTS, EPOCH, PEOPLE
+from rekey_local.plan import BACKUP_EPOCH, DEPENDENTS, EPOCH, PEOPLE
 from rekey_local.trust import found_genesis
+
+_BACKUP: Final = "backup"  # the third token
 
 
 def found_identities(layout: Layout, env: str) -> SignedTrust:
@@ -35,7 +38,7 @@ def found_transport_keys(layout: Layout) -> None:
 
 
 def hold_ceremony(layout: Layout, env: str, module: Path) -> CeremonyReport:
-    """Found both tokens once; later the report of that time is read back.
+    """Found the three tokens once; later the report of that time is read back.
 
     Where SoftHSM finds them is written at every start: the state directory may have been moved or copied.
 
@@ -51,16 +54,22 @@ def hold_ceremony(layout: Layout, env: str, module: Path) -> CeremonyReport:
                 module=module,
                 generator=_token(layout, Service.GENERATOR, layout.ceremony / "generator-so-pin"),
                 distributor=_token(layout, Service.DISTRIBUTOR, layout.enrolment / "so-pin"),
+                backup=_backup_token(layout),
+                backup_epoch=BACKUP_EPOCH,
             )
         )
-        tokens = {"generator": _flat(report.generator), "distributor": _flat(report.distributor)}
-        write_private(file, json.dumps(tokens))
+        tokens = {
+            "generator": report.generator,
+            "distributor": report.distributor,
+            _BACKUP: report.backup,
+        }
+        write_private(file, json.dumps({name: _flat(token) for name, token in tokens.items() if token}))
     found = json.loads(file.read_bytes())
-    generator, distributor = (
-        _token_report(layout, service, found[service.value])
-        for service in (Service.GENERATOR, Service.DISTRIBUTOR)
+    generator, distributor, backup = (
+        _token_report(layout, name, found[name])
+        for name in (Service.GENERATOR.value, Service.DISTRIBUTOR.value, _BACKUP)
     )
-    return CeremonyReport(generator, distributor, keys=())
+    return CeremonyReport(generator, distributor, keys=(), backup=backup)
 
 
 def _certificates(layout: Layout, ca: DevelopmentCa) -> None:
@@ -91,9 +100,19 @@ def _token(layout: Layout, service: Service, so_pin: Path) -> TokenPlan:
     )
 
 
+def _backup_token(layout: Layout) -> TokenPlan:
+    """The third token: its PINs lie with the ceremony's people, no service has one."""
+    return TokenPlan(
+        directory=layout.token(_BACKUP),
+        label=_BACKUP,
+        user_pin=Secret(found_pin(layout.ceremony / "backup-pin")),
+        so_pin=Secret(found_pin(layout.ceremony / "backup-so-pin")),
+    )
+
+
 def _flat(report: TokenReport) -> dict[str, str]:
     return {"label": report.label, "serial": report.serial}
 
 
-def _token_report(layout: Layout, service: Service, flat: Mapping[str, str]) -> TokenReport:
-    return TokenReport(flat["label"], flat["serial"], prepare(layout.token(service)), made=False)
+def _token_report(layout: Layout, name: str, flat: Mapping[str, str]) -> TokenReport:
+    return TokenReport(flat["label"], flat["serial"], prepare(layout.token(name)), made=False)

@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def ceremony(self) -> Path:
-        """The officers' PINs of both tokens."""
+        """The officers' PINs of the tokens, and the backup token's own."""
         return self.root / "ceremony"
 
     @property

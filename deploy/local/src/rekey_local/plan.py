@@ -17,6 +17,7 @@ from rekey_local.layout import Layout, write_private
 HOST: Final = "127.0.0.1"
 SERVER_NAME: Final = "localhost"  # in the bus certificate; clients check it
 EPOCH: Final = 1
+BACKUP_EPOCH: Final = 1
 QUORUM: Final = 2
 INSTANCES: Final = 2  # of each dependent
 _PLAN_FILE: Final = "plan.json"

@@ -11,7 +11,7 @@ from rekey_ceremony import CeremonyReport, TokenReport
 from rekey_core.names import Service
 from rekey_local.database import service_database
 from rekey_local.layout import Layout, private_directory, write_private
-from rekey_local.plan import EPOCH, HOST, INSTANCES, PEOPLE, SERVER_NAME, Plan
+from rekey_local.plan import BACKUP_EPOCH, EPOCH, HOST, INSTANCES, PEOPLE, SERVER_NAME, Plan
 from rekey_local.toml import Value, to_toml
 
 SETTINGS_FILE: Final = "settings.toml"
@@ -77,6 +77,7 @@ def _service(founded: Founded, service: Service) -> dict[str, Value]:
         values["pin_file"] = directory / "pin"
     if service is Service.GENERATOR:
         values["epoch"] = EPOCH
+        values["backup_epoch"] = BACKUP_EPOCH
     database = service_database(founded.layout, service)
     if database is not None:
         values["database"] = database

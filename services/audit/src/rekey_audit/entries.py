@@ -7,6 +7,7 @@ from typing import Final
 from rekey_core.commands import read_command
 from rekey_core.contracts import (
     Activated,
+    BackedUp,
     Compromised,
     Count,
     Deactivated,
@@ -96,8 +97,8 @@ def _detail(fact: Fact) -> str:  # noqa: C901 - one case for each fact
             detail = (
                 f"reason {fact.reason}, every instance should hold it by {fact.deadline:%Y-%m-%d %H:%M:%SZ}"
             )
-        case Generated():
-            detail = f"key id {fact.key_id}, KEK epoch {fact.epoch}, commitment {fact.commitment[:16]}"
+        case Generated() | BackedUp():
+            detail = _wrapped(fact)
         case Waived():
             detail = f"not waited for: {_names(fact)}{_with(fact.command)}"
         case Activated() | Deactivated():
@@ -114,6 +115,13 @@ def _detail(fact: Fact) -> str:  # noqa: C901 - one case for each fact
         case Destroyed():
             detail = _erasure(fact)
     return detail
+
+
+def _wrapped(fact: Generated | BackedUp) -> str:
+    """What was made and where it lies."""
+    if isinstance(fact, BackedUp):
+        return f"under backup KEK epoch {fact.backup_epoch}"
+    return f"key id {fact.key_id}, KEK epoch {fact.epoch}, commitment {fact.commitment[:16]}"
 
 
 def _erasure(fact: Destroyed) -> str:

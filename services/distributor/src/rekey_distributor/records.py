@@ -47,7 +47,7 @@ class Records:
         self._kept.pop(digest, None)
 
     async def _verified(self, fact: Generated) -> bytes:
-        message = await self._bus.last(Stream.MATERIAL, self._bus.subjects.material(fact.key, fact.version))
+        message = await self._bus.get(Stream.MATERIAL, self._bus.subjects.material(fact.key, fact.version))
         if message is None:
             text = f"{fact.key}@{fact.version} has no record in {Stream.MATERIAL}"
             raise UnavailableError(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from rekey_core.contracts import Destroyed, MaterialRecord, Tombstone, event_id
+from rekey_core.contracts import BackupRecord, Destroyed, MaterialRecord, Tombstone, event_id
 from rekey_core.errors import (
     AlreadyDoneError,
     RetryableError,
@@ -66,7 +66,7 @@ def tombstone(state: KeyState, number: int, destruction: Destruction, now: datet
     return Tombstone(env=state.env, key=state.key, version=number, cause=cause, at=now)
 
 
-def is_tombstone_of(found: MaterialRecord | Tombstone, destruction: Destruction) -> bool:
+def is_tombstone_of(found: MaterialRecord | BackupRecord | Tombstone, destruction: Destruction) -> bool:
     """Whether an earlier try, or another replica, has carried out this destruction."""
     return isinstance(found, Tombstone) and found.cause == str(destruction.scheduled.model.id)
 
@@ -88,6 +88,10 @@ def destroyed(state: KeyState, number: int, destruction: Destruction, place: int
         blob_digest=generated.model.blob_digest if generated else None,
         epoch=generated.model.epoch if generated else None,
         tombstone=place,
-        claimed=("wrapped-blob-overwritten",),
+        claimed=(
+            ("wrapped-blob-overwritten", "backup-blob-overwritten")
+            if state.versions[number].backed_up
+            else ("wrapped-blob-overwritten",)
+        ),
         not_claimed=("copies-in-bus-storage-and-backups", "memory-of-instances"),
     )

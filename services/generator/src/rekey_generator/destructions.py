@@ -29,7 +29,7 @@ from rekey_core.errors import (
     StaleReadError,
 )
 from rekey_core.fold import KeyState
-from rekey_core.readers import key_in, keys_in, open_material
+from rekey_core.readers import key_in, keys_in, open_backup, open_material
 from rekey_core.tracecontext import Attribute, Attributes
 from rekey_core.versions import Destruction
 from rekey_generator import destroying
@@ -130,8 +130,12 @@ class Destructions:
             )
 
     async def _buried(self, state: KeyState, number: int, pending: Destruction) -> int:
+        """Where the tombstone of the version stands; that of its backup is there before it, even if it never had one."""
+        await self._bury(state, number, pending, self.bus.subjects.backup(state.key, number))
+        return await self._bury(state, number, pending, self.bus.subjects.material(state.key, number))
+
+    async def _bury(self, state: KeyState, number: int, pending: Destruction, subject: str) -> int:
         """Where in MATERIAL the tombstone stands, which is written if it does not; whatever else stood there is gone."""
-        subject = self.bus.subjects.material(state.key, number)
         found = await self.bus.last(Stream.MATERIAL, subject)
         if found is not None and self._is_tombstone(found, pending):
             return found.sequence
@@ -139,17 +143,24 @@ class Destructions:
         return await self.bus.replace(Stream.MATERIAL, subject, packed, found.sequence if found else 0)
 
     def _is_tombstone(self, found: BusMessage, pending: Destruction) -> bool:
+        opened = open_backup if found.subject.startswith("bak.") else open_material
         try:
-            return destroying.is_tombstone_of(open_material(found, self.bus.trust.current).model, pending)
+            return destroying.is_tombstone_of(opened(found, self.bus.trust.current).model, pending)
         except MalformedError:  # nothing of ours: it has no business there
             return False
 
     async def _rebury(self, state: KeyState, number: int, done: Destruction) -> None:
-        subject = self.bus.subjects.material(state.key, number)
+        for subject in (
+            self.bus.subjects.backup(state.key, number),
+            self.bus.subjects.material(state.key, number),
+        ):
+            await self._rebury_in(subject, state, number, done)
+
+    async def _rebury_in(self, subject: str, state: KeyState, number: int, done: Destruction) -> None:
         found = await self.bus.last(Stream.MATERIAL, subject)
         if found is not None and self._is_tombstone(found, done):
             return
-        await self._buried(state, number, done)
+        await self._bury(state, number, done, subject)
         text = f"{state.key}@{number} is destroyed, and something else than its tombstone stood in {subject}"
         _log.error("%s", text, extra={"event": "reburied", "key": state.key, "version": number})
         if found is not None:

@@ -1,7 +1,9 @@
 """One request, one version: make it or adopt what an earlier try left, store the record, then say so.
 
 The atomic point is the append of ``generated``. Before it a crash leaves at most a record that the next try adopts;
-the key in the HSM was a session object and is gone.
+the key in the HSM was a session object and is gone. Record and backup are stored as one atomic batch: nothing could make a
+backup of a key that is gone, or tell which of two belongs to a record. ``backed-up`` follows; a crash before it leaves the
+request unsettled, and the next try says it from what it finds.
 """
 
 from __future__ import annotations
@@ -17,15 +19,15 @@ from rekey_core.confirmation import (
     secret_commitment,
     spki_commitment,
 )
-from rekey_core.contracts import MaterialRecord, RotationRequested, Tombstone
+from rekey_core.contracts import BackupRecord, Generated, MaterialRecord, RotationRequested, Tombstone
 from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import ConflictError, RecordError, StateRefusedError, UnknownTypeError
-from rekey_core.readers import open_fact, open_material
+from rekey_core.readers import open_backup, open_fact, open_material
 from rekey_core.signatures import SCHEMES
 from rekey_generator import making
-from rekey_hsm import GeneratorHsm, kek_label, record_mac_label
-from rekey_runtime.bus import Bus
+from rekey_hsm import GeneratorHsm, backup_label, kek_label, record_mac_label
+from rekey_runtime.bus import BatchItem, Bus
 from rekey_runtime.keylog import KeyLog
 
 
@@ -36,7 +38,7 @@ class Generator:
     bus: Bus
     keylog: KeyLog
     hsm: GeneratorHsm
-    epoch: int
+    epochs: making.Epochs
 
     async def on_rotation_requested(self, message: BusMessage) -> None:
         """Make the version that the fact asks for. Raises what becomes the message's verdict."""
@@ -46,15 +48,48 @@ class Generator:
             text = f"{message.subject}: expected rotation-requested, found {asked.EVENT}"
             raise UnknownTypeError(text)
         stored = Stored(asked, request.sequence, request.stored_at, request.subject, request.signed)
-        wanted = making.order(await self.keylog.state(asked.key), stored, self.epoch)
+        state = await self.keylog.state(asked.key)
+        if making.awaits_backup(state, stored) is None:
+            await self._generate(making.order(state, stored, self.epochs), stored)
+        await self._say_backed_up(stored)
+
+    async def _generate(self, wanted: making.Order, request: Stored[RotationRequested]) -> None:
         record = await self._found(wanted) or await self._made(wanted)
         await self.keylog.decide(
-            asked.key,
+            record.key,
             lambda state: (
-                making.order(state, stored, self.epoch),
+                making.order(state, request, self.epochs),
                 making.generated(record, state, datetime.now(UTC)),
             )[1],
         )
+
+    async def _say_backed_up(self, request: Stored[RotationRequested]) -> None:
+        key = request.model.key
+        made = making.awaits_backup(await self.keylog.state(key), request)
+        if made is None:
+            return
+        found = await self._backup(made)
+        await self.keylog.decide(
+            key,
+            lambda state: (
+                making.backed_up(found, made, state, datetime.now(UTC))
+                if making.awaits_backup(state, request)
+                else None
+            ),
+        )
+
+    async def _backup(self, made: Generated) -> BackupRecord:
+        where = f"{made.key}@{made.version}"
+        message = await self.bus.last(Stream.MATERIAL, self.bus.subjects.backup(made.key, made.version))
+        if message is None:
+            text = f"{where} was stored with a backup, and it is gone"
+            raise RecordError(text, hint=f"rekey key destroy {where}, then rekey key rotate {made.key}")
+        found = open_backup(message, self.bus.trust.current).model
+        if isinstance(found, Tombstone):
+            text = f"{where} is being destroyed: its backup is gone"
+            raise StateRefusedError(text, hint=f"rekey key history {made.key}")
+        making.check_backup(found, made)
+        return found
 
     async def _found(self, wanted: making.Order) -> MaterialRecord | None:
         context = wanted.context
@@ -74,11 +109,13 @@ class Generator:
         return record
 
     async def _made(self, wanted: making.Order) -> MaterialRecord:
-        record = await self._in_hsm(wanted)
-        subject = self.bus.subjects.material(record.key, record.version)
-        packed = self.bus.pack(record)
+        record, backup = await self._in_hsm(wanted)
+        place = record.key, record.version
+        items = [BatchItem(self.bus.subjects.material(*place), self.bus.pack(record), expected_last=0)]
+        if backup is not None:
+            items.append(BatchItem(self.bus.subjects.backup(*place), self.bus.pack(backup), expected_last=0))
         try:
-            await self.bus.write_once(Stream.MATERIAL, subject, packed)
+            await self.bus.publish_batch(Stream.MATERIAL, items)
         except ConflictError:
             found = await self._found(wanted)  # another replica, or our own lost answer
             if found is None:
@@ -86,16 +123,22 @@ class Generator:
             return found
         return record
 
-    async def _in_hsm(self, wanted: making.Order) -> MaterialRecord:
+    async def _in_hsm(self, wanted: making.Order) -> tuple[MaterialRecord, BackupRecord | None]:
         context = wanted.context
-        kek = kek_label(context.env, context.release, context.algorithm, context.epoch)
+        kind = context.env, context.release, context.algorithm
+        kek = kek_label(*kind, context.epoch)
+        backup_kek = None if wanted.backup_epoch is None else backup_label(*kind, wanted.backup_epoch)
         spki: bytes | None = None
         if context.algorithm in SCHEMES:
-            pair = await self.hsm.make_key_pair(kek, context.algorithm)
+            pair = await self.hsm.make_key_pair(kek, context.algorithm, backup=backup_kek)
             blob, spki, commitment = pair.blob, pair.spki, spki_commitment(pair.spki)
+            second = pair.backup
         else:
-            secret = await self.hsm.make_secret(kek, context.algorithm, commitment_input(context))
+            secret = await self.hsm.make_secret(
+                kek, context.algorithm, commitment_input(context), backup=backup_kek
+            )
             blob, commitment = secret.blob, secret_commitment(context, secret.commitment)
+            second = secret.backup
         draft = MaterialRecord(
             env=context.env,
             key=context.key,
@@ -111,7 +154,10 @@ class Generator:
             cause=wanted.cause,
             at=datetime.now(UTC),
         )
-        return draft.model_copy(update={"mac": b64u_encode(await self._mac(draft, wanted))})
+        record = draft.model_copy(update={"mac": b64u_encode(await self._mac(draft, wanted))})
+        if wanted.backup_epoch is None or second is None:
+            return record, None
+        return record, making.backup_of(record, second, wanted.backup_epoch)
 
     async def _mac(self, record: MaterialRecord, wanted: making.Order) -> bytes:
         digest = sha256_hex(b64u_decode(record.blob))

@@ -10,9 +10,17 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from rekey_core.backups import lacks_backup
 from rekey_core.confirmation import VersionContext
-from rekey_core.contracts import Generated, MaterialRecord, RotationRequested, event_id
-from rekey_core.encoding import b64u_decode, lp
+from rekey_core.contracts import (
+    BackedUp,
+    BackupRecord,
+    Generated,
+    MaterialRecord,
+    RotationRequested,
+    event_id,
+)
+from rekey_core.encoding import b64u_decode, b64u_encode, lp
 from rekey_core.envelope import Stored
 from rekey_core.errors import (
     AlreadyDoneError,
@@ -24,25 +32,37 @@ from rekey_core.errors import (
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST
+from rekey_core.policy import POLICY_DIGEST, needs_backup
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Of the KEKs and of the backup KEKs under which new versions are wrapped."""
+
+    kek: int
+    backup: int
 
 
 @dataclass(frozen=True)
 class Order:
-    """One version to be made: what it is, which request asked for it, and its Tink key id."""
+    """One version to be made: what it is, which request asked for it, its Tink key id, and how it is backed up.
+
+    ``backup_epoch``: of the backup KEK; none where the class says that there are no backups.
+    """
 
     context: VersionContext
     cause: str
     key_id: int
+    backup_epoch: int | None
 
 
-def order(state: KeyState, request: Stored[RotationRequested], epoch: int) -> Order:
+def order(state: KeyState, request: Stored[RotationRequested], epochs: Epochs) -> Order:
     """What to make for a request that stands in the folded log of its key.
 
     Raises:
         StaleReadError: the fold has not reached the request.
         UndecidableKeyError: the key has a fact that this program does not know.
-        AlreadyDoneError: the version was generated.
+        AlreadyDoneError: the version was generated; that it is backed up may still have to be said.
         StateRefusedError: the request has no effect in the fold, or the version was stopped meanwhile.
     """
     asked = request.model
@@ -65,9 +85,10 @@ def order(state: KeyState, request: Stored[RotationRequested], epoch: int) -> Or
     if state.algorithm is None or state.release is None:
         message = f"{asked.key} is not registered"
         raise StateRefusedError(message)
-    context = VersionContext(state.env, state.key, asked.version, state.algorithm, state.release, epoch)
+    context = VersionContext(state.env, state.key, asked.version, state.algorithm, state.release, epochs.kek)
     used = [v.generated.model.key_id for v in state.versions.values() if v.generated]
-    return Order(context, str(asked.id), tink_key_id(context, used))
+    backup = epochs.backup if needs_backup(state.key_class or "") else None
+    return Order(context, str(asked.id), tink_key_id(context, used), backup)
 
 
 def tink_key_id(context: VersionContext, used: Collection[int]) -> int:
@@ -117,4 +138,62 @@ def generated(record: MaterialRecord, state: KeyState, now: datetime) -> Generat
         blob_digest=hashlib.sha256(b64u_decode(record.blob)).hexdigest(),
         commitment=record.commitment,
         spki=record.spki,
+    )
+
+
+def backup_of(record: MaterialRecord, blob: bytes, epoch: int) -> BackupRecord:
+    """What is stored beside a record, in one step with it."""
+    return BackupRecord(
+        env=record.env,
+        key=record.key,
+        version=record.version,
+        backup_epoch=epoch,
+        blob=b64u_encode(blob),
+        commitment=record.commitment,
+        cause=record.cause,
+        at=record.at,
+    )
+
+
+def awaits_backup(state: KeyState, request: Stored[RotationRequested]) -> Generated | None:
+    """What was generated for the request, if the log does not say yet that it is backed up, and should."""
+    version = state.versions.get(request.model.version)
+    if version is None or version.requested.model.id != request.model.id or state.undecidable:
+        return None
+    if (
+        version.generated is None
+        or version.destroyed is not None
+        or not lacks_backup(version, state.key_class)
+    ):
+        return None
+    return version.generated.model
+
+
+def check_backup(found: BackupRecord, made: Generated) -> None:
+    """Say that a version is backed up only if that lies there which was made with it.
+
+    Raises:
+        RecordError: it was made for something else.
+    """
+    if (found.cause, found.commitment) != (made.cause, made.commitment):
+        causes = f"made for {found.cause} with commitment {found.commitment[:16]}"
+        message = f"{made.key}@{made.version}: the backup in MATERIAL was {causes}, expected {made.cause}"
+        raise RecordError(f"{message} with {made.commitment[:16]}")
+
+
+def backed_up(found: BackupRecord, made: Generated, state: KeyState, now: datetime) -> BackedUp:
+    """The fact that says where the version lies a second time, as the next fact of the key."""
+    cause = str(made.id)
+    return BackedUp(
+        id=event_id(cause, BackedUp.TYPE, made.env, made.key, made.version),
+        env=made.env,
+        key=made.key,
+        version=made.version,
+        author=Service.GENERATOR,
+        checked=state.last_sequence,
+        cause=cause,
+        policy=POLICY_DIGEST,
+        at=now,
+        backup_epoch=found.backup_epoch,
+        blob_digest=hashlib.sha256(b64u_decode(found.blob)).hexdigest(),
     )

@@ -12,6 +12,7 @@ from typing import Literal
 
 from rekey_core import preconditions
 from rekey_core.adoption import Adoption, awaited, older_active
+from rekey_core.backups import lacks_backup
 from rekey_core.commands import command_id
 from rekey_core.confirmation import Phase
 from rekey_core.contracts import (
@@ -117,6 +118,7 @@ def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | Non
     if (
         version.state is not VersionState.PRE_ACTIVATION
         or version.generated is None
+        or lacks_backup(version, state.key_class)
         or version.destruction is not None
         or not adopted.all_installed
     ):

@@ -17,7 +17,7 @@ from rekey_core.contracts import (
     OPS,
     VERBS,
 )
-from rekey_core.names import is_token
+from rekey_core.names import Service, is_token
 
 
 class Identity(enum.StrEnum):
@@ -64,9 +64,7 @@ class StreamConfig:
     max_age_s: int = 0  # 0: for ever
 
 
-LEASES_KEPT_S: Final = (
-    24 * 3600
-)  # far longer than any lease: who reads the leases of a dependent reads few dead ones
+LEASES_KEPT_S: Final = 24 * 3600  # far longer than any lease: readers find few dead ones
 
 MAX_DATABASE_NAME: Final = 63 - len(
     "_rotation_scheduler"
@@ -77,7 +75,7 @@ STREAMS: Final[tuple[StreamConfig, ...]] = (
         Stream.LIFECYCLE, ("evt.{env}.>", "dlv.{env}.>"), write_once=True, atomic=True, max_bytes=4 << 30
     ),
     StreamConfig(Stream.COMMANDS, tuple(f"cmd.{verb}.{{env}}.>" for verb in VERBS), write_once=True),
-    StreamConfig(Stream.MATERIAL, ("mat.{env}.>",), write_once=False),
+    StreamConfig(Stream.MATERIAL, ("mat.{env}.>", "bak.{env}.>"), write_once=False, atomic=True),
     StreamConfig(Stream.LEASES, ("lse.{env}.>",), write_once=False, max_age_s=LEASES_KEPT_S),
     StreamConfig(Stream.QUOTAS, ("qta.{env}.>",), write_once=False),
     StreamConfig(
@@ -118,13 +116,7 @@ def _facts() -> tuple[Appends, ...]:
 
 
 def _reports() -> tuple[Appends, ...]:
-    services = (
-        Identity.GENERATOR,
-        Identity.DISTRIBUTOR,
-        Identity.ROTATION_SCHEDULER,
-        Identity.REVOCATION,
-        Identity.AUDIT,
-    )
+    services = (Identity(service.value) for service in Service)
     return tuple(Appends(service, f"rpt.{{env}}.{service}.*.*", Stream.REPORTS) for service in services)
 
 
@@ -134,6 +126,7 @@ APPENDS: Final[tuple[Appends, ...]] = (
     *(Appends(Identity.PERSON, f"cmd.{verb}.{{env}}.*.*", Stream.COMMANDS) for verb in VERBS),
     Appends(Identity.PERSON, "ask.{env}.{self}.*", None),
     Appends(Identity.GENERATOR, "mat.{env}.*.*", Stream.MATERIAL),
+    Appends(Identity.GENERATOR, "bak.{env}.*.*", Stream.MATERIAL),
     Appends(Identity.DISTRIBUTOR, "dlv.{env}.*.*.*", Stream.LIFECYCLE),
     Appends(Identity.DISTRIBUTOR, "ntc.{env}.*.*", Stream.NOTICES),
     Appends(Identity.DISTRIBUTOR, "lse.{env}.*.*", Stream.LEASES),
@@ -198,7 +191,7 @@ READS: Final[tuple[Reads, ...]] = (
     *_reads(Identity.GENERATOR, Stream.LIFECYCLE, Form.BODY, Form.LEADER),
     *_reads(Identity.GENERATOR, Stream.MATERIAL, Form.LEADER),
     *_reads(Identity.DISTRIBUTOR, Stream.LIFECYCLE, Form.BODY, Form.LEADER),
-    *_reads(Identity.DISTRIBUTOR, Stream.MATERIAL, Form.LEADER),
+    Reads(Identity.DISTRIBUTOR, Stream.MATERIAL, Form.SUBJECT, "mat.{env}.*.*"),
     *_reads(Identity.DISTRIBUTOR, Stream.COMMANDS, Form.BODY, Form.LEADER),
     *_reads(Identity.DISTRIBUTOR, Stream.LEASES, Form.LEADER),
     *_reads(Identity.DISTRIBUTOR, Stream.QUOTAS, Form.LEADER),
@@ -355,6 +348,10 @@ class Subjects:
     def material(self, key: str, version: int) -> str:
         """Where the wrapped version lies."""
         return f"mat.{self.env}.{_token(key)}.{version}"
+
+    def backup(self, key: str, version: int) -> str:
+        """Where the version lies under a backup KEK."""
+        return f"bak.{self.env}.{_token(key)}.{version}"
 
     def notice(self, dependent: str, key: str) -> str:
         """What should be, by the distributor."""

@@ -13,8 +13,10 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from rekey_core.backups import backed_up, check_activatable
 from rekey_core.contracts import (
     Activated,
+    BackedUp,
     CancelDestruction,
     Compromised,
     Deactivated,
@@ -195,9 +197,7 @@ def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
         raise SchemaError(f"fact of {fact.env}/{fact.key} in the log of {state.env}/{state.key}")
     if fact.checked != state.last_sequence or item.sequence <= state.last_sequence:
         found = f"{fact.checked} at {item.sequence}"
-        raise CheckSequenceError(
-            f"{item.subject}: expected checked sequence {state.last_sequence}, found {found}"
-        )
+        raise CheckSequenceError(f"{item.subject}: expected checked {state.last_sequence}, found {found}")
     if isinstance(fact, Suspended | Compromised):  # no policy and nothing unknown may keep a stop away
         return _stopped(state, item, trust)
     if not is_known_policy(fact.policy):
@@ -215,8 +215,13 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:  # no
             after = _granted(state, _as(item, Granted), trust)
         case RotationRequested():
             after = _requested(state, _as(item, RotationRequested), trust)
-        case Generated():
-            after = _generated(state, _as(item, Generated))
+        case Generated() | BackedUp() as fact:
+            version = _version(state, fact.version)
+            after = (
+                _generated(state, _as(item, Generated))
+                if isinstance(fact, Generated)
+                else _with(state, backed_up(version, _as(item, BackedUp), state.key_class))
+            )
         case Waived():
             _must_be_new(state, item)
             version = waived(_version(state, item.model.version), _as(item, Waived), trust, state.registered)
@@ -310,10 +315,7 @@ def _generated(state: KeyState, item: Stored[Generated]) -> KeyState:
 
 def _activated(state: KeyState, item: Stored[Activated]) -> KeyState:
     version = _version(state, item.model.version)
-    if version.generated is None:
-        raise IllegalTransitionError(f"{state.key}@{version.number} is not generated and cannot be activated")
-    if version.destruction is not None:
-        raise IllegalTransitionError(f"{state.key}@{version.number}: its destruction is scheduled")
+    check_activatable(version, state.key, state.key_class)
     _caused_by(item, version.generated)
     check_passed_over(item.model.proved, version.waived, where=item.subject)
     after = transition(version.state, Trigger.ACTIVATE)

@@ -17,6 +17,7 @@ from rekey_core.contracts import Model, Register
 from rekey_core.encoding import canonical_json, sha256_hex
 from rekey_core.errors import NotFoundError, PolicyError
 from rekey_core.names import Algorithm, Release
+from rekey_core.signatures import SCHEMES
 from rekey_core.uses import USES, Use
 
 _DAY_S: Final = 24 * 3600
@@ -39,6 +40,7 @@ class KeyClass(Model):
     deadline_outcome: Outcome  # the most that people may do about it once the deadline has passed
     lease_s: int  # what a cut-off instance can still do
     destruction_delay_s: Annotated[int, Field(ge=MIN_DESTRUCTION_DELAY_S)]  # in which it can be cancelled
+    backup: Literal["required", "none"]  # required: not activated before it is backed up (SP 800-57 §8.2.2.1)
 
 
 _HOUR_S: Final = 3600
@@ -48,6 +50,7 @@ _LEASE_S: Final = 30
 def _class(
     name: str, algorithm: Algorithm, release: Release, days: int, outcome: Outcome = "waive"
 ) -> KeyClass:
+    """Private signature keys have no backup: a new one does as well, and what was signed stays verifiable."""
     return KeyClass(
         name=name,
         algorithm=algorithm,
@@ -57,6 +60,7 @@ def _class(
         deadline_outcome=outcome,
         lease_s=_LEASE_S,
         destruction_delay_s=30 * _DAY_S,
+        backup="none" if algorithm in SCHEMES else "required",
     )
 
 
@@ -95,6 +99,11 @@ def class_named(name: str) -> KeyClass:
         message = f"class {name!r} does not exist; classes: {', '.join(c.name for c in CLASSES)}"
         raise NotFoundError(message)
     return found
+
+
+def needs_backup(class_name: str) -> bool:
+    """Whether a version of the class must be backed up before it is activated. Raises NotFoundError as ``class_named``."""
+    return class_named(class_name).backup == "required"
 
 
 def _use_of(key_class: KeyClass) -> Use:

@@ -28,6 +28,7 @@ from rekey_core.contracts import (
     Alert,
     Answer,
     AnyCommand,
+    BackupRecord,
     Delivered,
     Endorsement,
     Fact,
@@ -117,6 +118,15 @@ def open_material(message: BusMessage, trust: Trust) -> Stored[MaterialRecord | 
     stored = _by_service(message, kinds, Service.GENERATOR, trust)
     found = stored.model
     expect(message.subject, Subjects(trust.env).material(found.key, found.version), what="material")
+    return stored
+
+
+def open_backup(message: BusMessage, trust: Trust) -> Stored[BackupRecord | Tombstone]:
+    """What stands in the place of a version's backup: its record, or its tombstone."""
+    kinds: tuple[type[BackupRecord | Tombstone], ...] = (BackupRecord, Tombstone)
+    stored = _by_service(message, kinds, Service.GENERATOR, trust)
+    found = stored.model
+    expect(message.subject, Subjects(trust.env).backup(found.key, found.version), what="backup")
     return stored
 
 

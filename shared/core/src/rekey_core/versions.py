@@ -7,6 +7,7 @@ from datetime import datetime
 
 from rekey_core.contracts import (
     Activated,
+    BackedUp,
     Deactivated,
     Destroyed,
     DestructionScheduled,
@@ -40,6 +41,7 @@ class VersionFacts:
     requested: Stored[RotationRequested]
     state_since: datetime
     generated: Stored[Generated] | None = None
+    backed_up: Stored[BackedUp] | None = None
     activated: Stored[Activated] | None = None
     deactivated: Stored[Deactivated] | None = None
     stopped_by: tuple[SignedCommand, ...] = ()

@@ -9,8 +9,8 @@ from typing import TypeVar
 from rekey_core.names import Algorithm
 from rekey_hsm import keys
 from rekey_hsm.halves import generator_half
-from rekey_hsm.kinds import KEK_PREFIX, kind_of, require_kek
-from rekey_hsm.maker import make_in_own_process, make_pair
+from rekey_hsm.kinds import BACKUP_PREFIX, KEK_PREFIX, Kind, kind_of, require_backup, require_kek
+from rekey_hsm.maker import Order, make_in_own_process, make_pair, wrap_under
 from rekey_hsm.selftest import prove_half, prove_locks, prove_wrap
 from rekey_hsm.thread import on_hsm_thread
 from rekey_hsm.token import Token
@@ -39,40 +39,47 @@ class GeneratorHsm:
         """
         return await on_hsm_thread(lambda: cls(_open(settings)))
 
-    async def make_secret(self, kek: str, algorithm: Algorithm, commitment_input: bytes) -> WrappedSecret:
+    async def make_secret(
+        self, kek: str, algorithm: Algorithm, commitment_input: bytes, *, backup: str | None = None
+    ) -> WrappedSecret:
         """Make a secret of the KEK's kind inside the token, commit to it by a MAC under all of it, wrap it.
 
+        ``backup``: the backup KEK under which it is wrapped a second time; it cannot be opened here, so only now.
+
         Raises:
-            ValueError: the KEK is not for secrets of this algorithm.
+            ValueError: the KEK is not for secrets of this algorithm, or the backup KEK not for what the KEK is for.
         """
-        kind = require_kek(kek, algorithm)
+        kind, order = _order(kek, algorithm, backup)
 
         def make() -> WrappedSecret:
-            half = self._token.key(kek)
+            halves = order.halves(self._token)
             secret = keys.new_key(self._token.session, kind)
             with keys.destroyed_after(secret):
                 commitment = keys.prove(secret, kind, commitment_input, self._token.profile)
-                return WrappedSecret(keys.wrap(half, secret, self._token.profile), commitment)
+                blob, second = wrap_under(halves, secret, self._token.profile)
+                return WrappedSecret(blob, commitment, second)
 
         return await self._do("making a secret", make)
 
-    async def make_key_pair(self, kek: str, algorithm: Algorithm) -> WrappedKeyPair:
+    async def make_key_pair(
+        self, kek: str, algorithm: Algorithm, *, backup: str | None = None
+    ) -> WrappedKeyPair:
         """Make a key pair inside the token, wrap its private half (PKCS#8), read its public half.
 
         An RSA pair takes seconds, in which the token answers nobody else in the same process: a process of its own
         makes it, so that other keys and the proof of readiness do not wait.
 
         Raises:
-            ValueError: the KEK is not for key pairs of this algorithm.
+            ValueError: the KEK is not for key pairs of this algorithm, or as ``make_secret``.
         """
-        kind = require_kek(kek, algorithm)
+        kind, order = _order(kek, algorithm, backup)
         if not kind.is_private:
             message = f"{algorithm.value} is not an algorithm of key pairs"
             raise ValueError(message)
         if kind.key_type == "rsa":
             async with self._one_maker:
-                return await make_in_own_process(self._token.settings, kek, algorithm)
-        return await self._do("making a key pair", lambda: make_pair(self._token, kek, algorithm))
+                return await make_in_own_process(self._token.settings, order)
+        return await self._do("making a key pair", lambda: make_pair(self._token, order))
 
     async def record_mac(self, mac_key: str, data: bytes) -> bytes:
         """HMAC-SHA256 over a record; this token can make it, only the distributor's can check it."""
@@ -97,6 +104,13 @@ class GeneratorHsm:
         return await on_hsm_thread(lambda: self._token.guard(doing, operation))
 
 
+def _order(kek: str, algorithm: Algorithm, backup: str | None) -> tuple[Kind, Order]:
+    kind = require_kek(kek, algorithm)
+    if backup is not None:
+        require_backup(backup, kind)
+    return kind, Order(kek, algorithm, backup)
+
+
 def _open(settings: TokenSettings) -> Token:
     token = Token.open(settings)
     with token.closed_on_error():
@@ -113,7 +127,7 @@ def _read_back(token: Token) -> None:
 
 def _prove_profile(token: Token) -> None:
     prove_locks(token.session)
-    for label in token.labels(KEK_PREFIX):
+    for label in (*token.labels(KEK_PREFIX), *token.labels(BACKUP_PREFIX)):
         prove_wrap(token.session, token.key(label), label, token.profile)
 
 

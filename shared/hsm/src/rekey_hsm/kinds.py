@@ -6,6 +6,7 @@ is a new row.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 from collections.abc import Mapping
@@ -28,9 +29,11 @@ from rekey_hsm.templates import (
     WRAPPED_AES_BYTES,
     WRAPPED_SECRET_BYTES,
     Template,
+    unwrap_of_backup,
 )
 
 KEK_PREFIX: Final = "kek-"
+BACKUP_PREFIX: Final = "bek-"
 
 
 class Proof(enum.Enum):
@@ -102,7 +105,12 @@ _BY_USE: Final[Mapping[tuple[Release, Algorithm], Kind]] = MappingProxyType(
     {(kind.release, algorithm): kind for kind in KINDS for algorithm in kind.algorithms}
 )
 _LABELS: Final = tuple(
-    (re.compile(rf"{KEK_PREFIX}.+-{kind.release.value}-{kind.key_type}-\d+"), kind) for kind in KINDS
+    (re.compile(rf"{prefix}.+-{kind.release.value}-{kind.key_type}-\d+"), under)
+    for kind in KINDS
+    for prefix, under in (
+        (KEK_PREFIX, kind),
+        (BACKUP_PREFIX, dataclasses.replace(kind, unwrap=unwrap_of_backup(kind.unwrap))),
+    )
 )
 
 
@@ -125,8 +133,14 @@ def kek_label(env: str, release: Release, algorithm: Algorithm, epoch: int) -> s
     return f"{KEK_PREFIX}{env}-{release.value}-{kind.key_type}-{epoch}"
 
 
+def backup_label(env: str, release: Release, algorithm: Algorithm, epoch: int) -> str:
+    """The backup KEK for the same keys. Raises ValueError as ``kind_for``."""
+    kind = kind_for(release, algorithm)
+    return f"{BACKUP_PREFIX}{env}-{release.value}-{kind.key_type}-{epoch}"
+
+
 def kind_of(label: str) -> Kind | None:
-    """Which kind of keys lies under the KEK of that label; none for what is no KEK."""
+    """Which kind of keys lies under the KEK or backup KEK of that label; none for what is neither."""
     return next((kind for pattern, kind in _LABELS if pattern.fullmatch(label)), None)
 
 
@@ -136,8 +150,21 @@ def require_kek(label: str, algorithm: Algorithm, release: Release | None = None
     Raises:
         ValueError: it is for others (a misuse by our own code; the token would refuse as well).
     """
-    kind = kind_of(label)
+    kind = kind_of(label) if label.startswith(KEK_PREFIX) else None
     if kind is None or algorithm not in kind.algorithms or release not in (None, kind.release):
         message = f"{label} is not a kek for {algorithm.value}"
         raise ValueError(message)
     return kind
+
+
+def require_backup(label: str, kind: Kind) -> Kind:
+    """The kind as it comes out in the backup token, of a backup KEK that is for such keys.
+
+    Raises:
+        ValueError: it is for others (a misuse by our own code; no token would open what is wrapped wrongly).
+    """
+    found = kind_of(label) if label.startswith(BACKUP_PREFIX) else None
+    if found is None or (found.release, found.key_type) != (kind.release, kind.key_type):
+        message = f"{label} is not a backup kek for {kind.release.value} {kind.key_type} keys"
+        raise ValueError(message)
+    return found

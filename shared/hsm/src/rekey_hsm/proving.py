@@ -39,7 +39,7 @@ def open_proved(settings: TokenSettings) -> Token:
     with token.closed_on_error():
         token.guard("reading its keys back", lambda: _read_back(token))
         token.guard("proving the token", lambda: prove_keys(token))
-        token.guard("proving the profile", lambda: _prove_profile(token))
+        token.guard("proving the profile", lambda: prove_opening(token, KEK_PREFIX))
     return token
 
 
@@ -48,11 +48,16 @@ def _read_back(token: Token) -> None:
         keys.read_back(token.key(label), distributor_half(label), label)
 
 
-def _prove_profile(token: Token) -> None:
+def prove_opening(token: Token, prefix: str) -> None:
+    """The keys of that prefix open blobs only as their unwrap templates say.
+
+    Raises:
+        HsmError: the token allows more.
+    """
     prove_locks(token.session)
     session = token.writable()
     try:
-        for label in token.labels(KEK_PREFIX):
+        for label in token.labels(prefix):
             kek = find_one(session, {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}, label)
             if kek is None:
                 message = f"token {token.name}: {label} is gone"

@@ -113,6 +113,22 @@ UNWRAP_EC: Final[Template] = {
     **_LOCKED,
 }
 
+
+def unwrap_of_backup(unwrap: Template) -> Template:
+    """What comes out of a blob in the backup token: it proves itself, and goes on under another KEK; no more use.
+
+    It is extractable, since a restore wraps it inside the token: whoever has the offline token and its PIN can take
+    every version that is backed up (SoftHSM lets nobody mark an AES key as trusted; deploy/THREAT_MODEL.md).
+    """
+    use: Template = {Attribute.ENCRYPT: False, Attribute.DECRYPT: False, Attribute.VERIFY: False}
+    kept: dict[Attribute, object] = {
+        a: use.get(a, value) for a, value in unwrap.items() if a is not Attribute.WRAP_WITH_TRUSTED
+    }
+    if unwrap[Attribute.KEY_TYPE] is KeyType.AES:
+        kept[Attribute.ALLOWED_MECHANISMS] = (SOFTHSM_2_6.cmac,)
+    return {**kept, Attribute.EXTRACTABLE: True}
+
+
 # What the generator makes: session objects that can be wrapped and, for the commitment, MAC.
 NEW_SECRET: Final[Template] = {
     Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,

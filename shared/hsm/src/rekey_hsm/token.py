@@ -19,7 +19,7 @@ from pkcs11.types import Token as SlotToken
 
 from rekey_core.errors import HsmError, PinError, RekeyError, UnavailableError
 from rekey_hsm.attributes import TemplateMapper
-from rekey_hsm.kinds import KEK_PREFIX
+from rekey_hsm.kinds import BACKUP_PREFIX, KEK_PREFIX
 from rekey_hsm.labels import MAC_PREFIX
 from rekey_hsm.profile import HsmProfile, Library, load_module
 from rekey_hsm.values import TokenSettings
@@ -143,7 +143,7 @@ class Token:
         return token.open(rw=True, attribute_mapper=self.mapper)
 
     def founded(self) -> list[str]:
-        """The labels of every KEK and record MAC key that this token has, or once had in this process.
+        """The labels of every KEK, backup KEK and record MAC key that this token has, or once had in this process.
 
         A token that was initialised again answers as if nothing had happened, with nothing on it: a proof over
         what is there now would prove nothing.
@@ -152,7 +152,7 @@ class Token:
             HsmError: no KEK, or no record MAC key.
         """
         keks, macs = self.labels(KEK_PREFIX), self.labels(MAC_PREFIX)
-        self._founded.update(keks, macs)
+        self._founded.update(keks, macs, self.labels(BACKUP_PREFIX))
         if not keks or not macs:
             message = f"token {self.name} has {len(keks)} keks and {len(macs)} record mac keys"
             raise HsmError(message, hint="run the HSM ceremony; a token initialised again has lost its keys")

@@ -30,6 +30,7 @@ class WrappedSecret:
 
     blob: bytes
     commitment: bytes
+    backup: bytes | None = None  # the same secret under a backup KEK
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class WrappedKeyPair:
 
     blob: bytes
     spki: bytes
+    backup: bytes | None = None  # the same private key under a backup KEK
 
 
 @dataclass(frozen=True)

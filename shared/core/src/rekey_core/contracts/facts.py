@@ -128,6 +128,17 @@ class Waived(Fact):
     command: SignedCommand
 
 
+class BackedUp(Fact):
+    """The version also lies under a backup KEK: it can be activated. Its cause is the version's ``generated``."""
+
+    TYPE: ClassVar[str] = "rekey.key.backed-up.v1"
+    EVENT: ClassVar[str] = "backed-up"
+    AUTHOR: ClassVar[Service] = Service.GENERATOR
+    type: Literal["rekey.key.backed-up.v1"] = "rekey.key.backed-up.v1"
+    backup_epoch: Annotated[int, Field(ge=1)]
+    blob_digest: Digest  # SHA-256 of the blob under the backup KEK
+
+
 class Count(Model):
     """The live instances of a dependent when the step was decided: those that had proved it, those not waited for."""
 
@@ -214,7 +225,7 @@ class Destroyed(Fact):
     )  # SHA-256 of the wrapped blob that is overwritten; none: it was never generated
     epoch: Annotated[int, Field(ge=1)] | None
     tombstone: Annotated[int, Field(ge=1)]  # where in MATERIAL the tombstone stands
-    claimed: tuple[Literal["wrapped-blob-overwritten"], ...]
+    claimed: tuple[Literal["wrapped-blob-overwritten", "backup-blob-overwritten"], ...]
     not_claimed: tuple[Literal["copies-in-bus-storage-and-backups", "memory-of-instances"], ...]
 
 
@@ -223,6 +234,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     Granted,
     RotationRequested,
     Generated,
+    BackedUp,
     Waived,
     Activated,
     Deactivated,

@@ -63,6 +63,25 @@ class MaterialRecord(Message):
     at: Time
 
 
+class BackupRecord(Message):
+    """One version under a backup KEK, stored in one step with its record. Only the offline backup token can open it.
+
+    It needs no record MAC: whoever opens it computes the commitment inside the HSM and holds it against ``generated``.
+    """
+
+    TYPE: ClassVar[str] = "rekey.material.backup.v1"
+    type: Literal["rekey.material.backup.v1"] = "rekey.material.backup.v1"
+    env: Environment
+    key: KeyName
+    version: Version
+    author: Literal[Service.GENERATOR] = Service.GENERATOR
+    backup_epoch: Annotated[int, Field(ge=1)]
+    blob: Base64Url  # wrapped under the epoch's backup KEK
+    commitment: Digest  # as in the record beside it
+    cause: Cause
+    at: Time
+
+
 class Tombstone(Message):
     """What stands in the place of a record for good; ``cause``: the ``destruction-scheduled`` that it carries out."""
 
