@@ -31,4 +31,18 @@ MUTANTS: Final = (
         "if self._is_version(key, kind, context, commitment, spki) is None:",
         ("tests/unit/rekey_hsm/test_backup.py",),
     ),
+    Mutant(
+        "backups: a destroyed version is restored from what lies in its place",
+        "deploy/backup/src/rekey_backup/catalogue.py",
+        "    if version.destroyed is not None:",
+        "    if version.destroyed is not None and record is None:",
+        ("tests/unit/rekey_backup/test_catalogue.py",),
+    ),
+    Mutant(
+        "backups: one officer is enough for a drill",
+        f"{CORE}/officers.py",
+        "if len(officers) < trust.document.quorum:",
+        "if not officers:",
+        (f"{UNIT}/test_officers.py",),
+    ),
 )

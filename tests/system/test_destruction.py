@@ -45,6 +45,7 @@ from rekey_core.readers import open_material
 from rekey_core.sshsig import sign as ssh_sign
 from rekey_local.settings import instance_settings
 from tests.attacks.intruder import Intruder, a_key, intruder, poll
+from tests.system.backup_desk import Desk, spoil
 from tests.system.stack import RunningStack, running_stack
 from tests.system.test_emergency_lane import an_instance
 
@@ -316,3 +317,36 @@ async def forged(watcher: Intruder, key: str, kind: type[Fact], cause: str, **sa
     common |= {"author": kind.AUTHOR, "checked": state.last_sequence, "cause": cause}
     common |= {"policy": POLICY_DIGEST, "at": datetime.now(UTC)}
     return await watcher.append(kind.model_validate(common | said), kind.AUTHOR)
+
+
+async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
+    stack: RunningStack, watcher: Intruder, tmp_path: Path
+) -> None:
+    """The program as people start it; the stack goes on, and nothing of the sandbox reaches it."""
+    desk, data, envelope = Desk(stack, tmp_path), a_key(), a_key("envelope")
+    await watcher.registered(data)
+    await watcher.registered(envelope, "data-key-wrapping")
+    await rotated(watcher, data)
+    await give(watcher, data, by_two(watcher, data))
+    await watcher.until(data, lambda s: state_of(s) is VersionState.DESTROYED)
+    desk.export()
+    code, said, words = desk.run("verify", "--bundle", desk.file("bundle"))
+    assert (code, said["problems"]) == (0, []), words
+    assert said["verified"] >= 2
+    assert said["destroyed"] >= 1
+    code, _, words = desk.drill("oliver")
+    assert (code, (tmp_path / "attestation").exists()) == (1, False)
+    assert "expected 2 officers, found 1" in words
+    code, drilled, words = desk.drill("oliver", "olga")
+    assert (code, drilled["problems"], drilled["restored"]) == (0, [], said["verified"]), words
+    check = [f"--{name}={desk.file(name)}" for name in ("bundle", "attestation")]
+    assert desk.run("check", *check, *desk.signed("attestation", "olga"))[0] == 1
+    code, attested, words = desk.run("check", *check, *desk.signed("attestation", "oliver", "olga"))
+    assert (code, attested["valid"], attested["restored"]) == (0, True, said["verified"]), words
+    await spoil(watcher, desk, data)
+    (tmp_path / "attestation").unlink()
+    code, drilled, words = desk.drill("oliver", "olga")
+    assert (code, drilled["restored"], (tmp_path / "attestation").exists()) == (1, said["verified"], False)
+    assert f"{data}@3: the backup token has no key bek-" in words
+    assert f"{data}@1: it is destroyed, and its backup still stands" in words
+    assert len(drilled["problems"]) == 2

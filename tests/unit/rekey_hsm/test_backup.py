@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from rekey_ceremony import CeremonyPlan
 from rekey_core.confirmation import (
     VersionContext,
     commitment_input,
@@ -17,10 +18,11 @@ from rekey_core.confirmation import (
 )
 from rekey_core.errors import RecordError, UnavailableError
 from rekey_core.names import Algorithm, Release
-from rekey_hsm import BackupHsm, GeneratorHsm, backup_label, kek_label
+from rekey_hsm import BackupHsm, DistributorHsm, GeneratorHsm, backup_label, kek_label
 from rekey_hsm.kinds import KINDS
-from tests.hsm_tokens import ENV, ceremony_plan, found, token_plan, token_settings
+from tests.hsm_tokens import ENV, MODULE, ceremony_plan, found, token_plan, token_settings
 
+RESTORED = 2  # the epoch whose wrapping halves are on the offline token
 CONTEXTS = [
     pytest.param(
         VersionContext(ENV, "orders", 1, algorithm, kind.release, 1), id=f"{kind.release}-{algorithm}"
@@ -33,10 +35,12 @@ CONTEXTS = [
 
 @dataclass(frozen=True)
 class Pair:
-    """The generator, and the offline token that keeps what it makes."""
+    """Generator and distributor, the offline token that keeps what is made, and the token that a restore founds."""
 
     generator: GeneratorHsm
+    distributor: DistributorHsm
     backup: BackupHsm
+    fresh: DistributorHsm  # of a restored environment
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -48,11 +52,17 @@ async def pair(hsm_directory: Path) -> AsyncIterator[Pair]:
     assert [key.label for key in report.keys][-len(KINDS) :] == [
         backup_label(ENV, kind.release, kind.algorithms[0], 1) for kind in KINDS
     ]
-    generator = await GeneratorHsm.open(token_settings(plan.generator, report.generator.serial))
-    backup = await BackupHsm.open(token_settings(offline, report.backup.serial))
-    yield Pair(generator, backup)
-    await generator.close()
-    await backup.close()
+    fresh = token_plan(hsm_directory, "dist-fresh")
+    restoring = found(CeremonyPlan(ENV, RESTORED, MODULE, offline, fresh))  # the offline token wraps
+    pair = Pair(
+        await GeneratorHsm.open(token_settings(plan.generator, report.generator.serial)),
+        await DistributorHsm.open(token_settings(plan.distributor, report.distributor.serial)),
+        await BackupHsm.open(token_settings(offline, report.backup.serial)),
+        await DistributorHsm.open(token_settings(fresh, restoring.distributor.serial)),
+    )
+    yield pair
+    for hsm in (pair.generator, pair.distributor, pair.backup, pair.fresh):
+        await hsm.close()
 
 
 def labels(context: VersionContext, epoch: int = 1) -> tuple[str, str]:
@@ -107,3 +117,21 @@ async def test_a_backup_kek_is_for_the_keys_of_its_kind(pair: Pair) -> None:
             await pair.generator.make_secret(labels(data)[0], data.algorithm, b"c", backup=wrong)
     with pytest.raises(ValueError, match="is not a kek for"):
         await pair.generator.make_secret(labels(data)[1], data.algorithm, b"c")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_old_ciphertext_opens_in_a_fresh_token_and_a_moved_blob_nowhere_else(pair: Pair) -> None:
+    context = VersionContext(ENV, "orders", 1, Algorithm.AES_256_GCM, Release.NEVER, 1)
+    kek, backup = labels(context)
+    blob, second, commitment, _ = await made(pair.generator, context)
+    nonce, aad = bytes(12), b"row 7"
+    sealed = await pair.distributor.encrypt(kek, blob, nonce, b"data", aad)
+    restored = kek_label(ENV, context.release, context.algorithm, RESTORED)
+    moved = await pair.backup.moved(backup, second, context, commitment, kek=restored)
+    assert moved is not None
+    assert await pair.fresh.decrypt(restored, moved, nonce, sealed, aad) == b"data"
+    for label, wrong in ((restored, blob), (restored, second)):
+        with pytest.raises(RecordError, match="does not open"):
+            await pair.fresh.decrypt(label, wrong, nonce, sealed, aad)
+    with pytest.raises(RecordError, match="does not open"):
+        await pair.distributor.decrypt(kek, moved, nonce, sealed, aad)

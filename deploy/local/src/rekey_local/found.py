@@ -76,6 +76,7 @@ def _certificates(layout: Layout, ca: DevelopmentCa) -> None:
     ca.issue_server(layout.bus)
     ca.issue_client(layout.provisioner, "provisioner")
     ca.issue_client(layout.enrolment, "enrolment")
+    ca.issue_client(layout.backup, "backup")
     for service in Service:
         ca.issue_client(layout.service(service), f"service/{service.value}")
     for person in PEOPLE:

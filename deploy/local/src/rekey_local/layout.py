@@ -44,6 +44,11 @@ class Layout:
         return self.root / "enrolment"
 
     @property
+    def backup(self) -> Path:
+        """The identity that reads backups, and what is told to whoever has the offline token."""
+        return self.root / "backup"
+
+    @property
     def provisioner(self) -> Path:
         """The identity that makes streams, consumers and accounts."""
         return self.root / "provisioner"

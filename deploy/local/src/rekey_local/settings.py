@@ -15,6 +15,7 @@ from rekey_local.plan import BACKUP_EPOCH, EPOCH, HOST, INSTANCES, PEOPLE, SERVE
 from rekey_local.toml import Value, to_toml
 
 SETTINGS_FILE: Final = "settings.toml"
+OFFLINE_FILE: Final = "token.toml"  # of the people who have the offline token
 SPANS_FILE: Final = "spans.jsonl"  # in each state directory; the services' own name for it
 
 
@@ -38,6 +39,9 @@ def write_settings(founded: Founded) -> None:
     for person in PEOPLE:
         _write(context(founded.layout, person), _person(founded, person))
     _write(founded.layout.enrolment / SETTINGS_FILE, _enrolment(founded))
+    _write(founded.layout.backup / SETTINGS_FILE, _common(founded, founded.layout.backup))
+    if founded.tokens.backup is not None:
+        _write(founded.layout.backup / OFFLINE_FILE, _offline(founded, founded.tokens.backup))
 
 
 def write_instances(founded: Founded, dependent: str) -> None:
@@ -114,6 +118,17 @@ def _enrolment(founded: Founded) -> dict[str, Value]:
         **_common(founded, directory),
         **_token(founded, founded.tokens.distributor),
         "so_pin_file": directory / "so-pin",
+    }
+
+
+def _offline(founded: Founded, token: TokenReport) -> dict[str, Value]:
+    return {
+        "env": founded.plan.env,
+        "trust_genesis": founded.genesis,
+        **_token(founded, token),
+        "token_directory": token.softhsm_conf.parent,
+        "pin_file": founded.layout.ceremony / "backup-pin",
+        "so_pin_file": founded.layout.ceremony / "backup-so-pin",
     }
 
 

@@ -22,7 +22,7 @@ def spiffe_id(env: str, identity: Identity, name: str = "") -> str:
     match identity:
         case Identity.APPLICATION | Identity.PERSON:
             return f"spiffe://rekey.{env}/{identity}/{name}"
-        case Identity.PROVISIONER | Identity.ENROLMENT:
+        case Identity.PROVISIONER | Identity.ENROLMENT | Identity.BACKUP:
             return f"spiffe://rekey.{env}/{identity}"
         case _:
             return f"spiffe://rekey.{env}/service/{identity}"

@@ -29,7 +29,9 @@ from rekey_core.room import WATCHED
 
 CORE: Final = "CORE"
 MANY: Final = frozenset({Identity.APPLICATION, Identity.PERSON})  # of these there are many, each with a name
-SERVICES: Final = tuple(i for i in Identity if i not in MANY | {Identity.PROVISIONER, Identity.ENROLMENT})
+SERVICES: Final = tuple(
+    i for i in Identity if i not in MANY | {Identity.PROVISIONER, Identity.ENROLMENT, Identity.BACKUP}
+)
 
 
 @dataclass(frozen=True)

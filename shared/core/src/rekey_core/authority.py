@@ -25,6 +25,7 @@ class Identity(enum.StrEnum):
 
     PROVISIONER = "provisioner"
     ENROLMENT = "enrolment"
+    BACKUP = "backup"
     GENERATOR = "generator"
     DISTRIBUTOR = "distributor"
     ROTATION_SCHEDULER = "rotation-scheduler"
@@ -217,6 +218,8 @@ READS: Final[tuple[Reads, ...]] = (
         )
         for read in _reads(Identity.AUDIT, stream, Form.BODY, Form.LEADER)
     ),
+    Reads(Identity.BACKUP, Stream.LIFECYCLE, Form.BODY),
+    Reads(Identity.BACKUP, Stream.MATERIAL, Form.SUBJECT, "bak.{env}.*.*"),
     Reads(Identity.APPLICATION, Stream.NOTICES, Form.SUBJECT, "ntc.{env}.{self}.*"),
     Reads(Identity.APPLICATION, Stream.NOTICES, Form.SUBJECT, "stop.{env}.{self}.*"),
 )

@@ -85,7 +85,7 @@ class Trust:
         if document.development and not self.is_development:
             message = f"version {document.n}: an environment that is not for development never becomes one"
             raise TrustError(message)
-        officers = self._officers_who_signed(payload, signed.signatures)
+        officers = self.officers_who_signed(payload, signed.signatures, namespace=TRUST_NAMESPACE)
         if len(officers) < self.document.quorum:
             message = f"version {document.n}: expected {self.document.quorum} officers, found {len(officers)}"
             raise TrustError(message)
@@ -151,7 +151,14 @@ class Trust:
         """Whether the person has the role."""
         return role in self.person(person).roles
 
-    def _officers_who_signed(self, payload: bytes, signatures: Sequence[OfficerSignature]) -> frozenset[str]:
+    def officers_who_signed(
+        self, payload: bytes, signatures: Sequence[OfficerSignature], *, namespace: str
+    ) -> frozenset[str]:
+        """The trust officers of this document who signed the payload for this purpose.
+
+        Raises:
+            TrustError: somebody else is named, or a signature is not the officer's.
+        """
         signed = set()
         for signature in signatures:
             person = self.document.people.get(signature.person)
@@ -159,11 +166,9 @@ class Trust:
                 message = f"{signature.person} is not a trust officer of version {self.n}"
                 raise TrustError(message)
             try:
-                verify_person(
-                    person, signature.sshsig, payload, namespace=TRUST_NAMESPACE, name=signature.person
-                )
+                verify_person(person, signature.sshsig, payload, namespace=namespace, name=signature.person)
             except SignatureError as error:
-                raise TrustError(f"version after {self.n}: {error}") from error
+                raise TrustError(f"{namespace}: {error}") from error
             signed.add(signature.person)
         return frozenset(signed)
 

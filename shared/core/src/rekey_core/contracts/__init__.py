@@ -28,6 +28,14 @@ from rekey_core.contracts.asks import (
     VersionSummary,
     Waiting,
 )
+from rekey_core.contracts.attestations import (
+    ATTESTATION_LIFETIME,
+    DRILL_NAMESPACE,
+    MAX_ORDER_LIFETIME,
+    DrillAttestation,
+    DrillOrder,
+    OfficersSigned,
+)
 from rekey_core.contracts.base import (
     MAX_MESSAGE_BYTES,
     MAX_NOTICE_BYTES,
@@ -148,8 +156,10 @@ from rekey_core.contracts.trust import (
 __all__ = [
     "ANSWERS",
     "ASK_ANSWERS",
+    "ATTESTATION_LIFETIME",
     "COMMANDS",
     "COMMAND_NAMESPACE",
+    "DRILL_NAMESPACE",
     "FACTS",
     "MAX_AAD_BYTES",
     "MAX_COMMAND_LIFETIME_S",
@@ -159,6 +169,7 @@ __all__ = [
     "MAX_DESTRUCTION_DELAY_S",
     "MAX_MESSAGE_BYTES",
     "MAX_NOTICE_BYTES",
+    "MAX_ORDER_LIFETIME",
     "MAX_REQUEST_AGE_S",
     "MAX_SIGN_MESSAGE_BYTES",
     "MAX_USE_BYTES",
@@ -202,6 +213,8 @@ __all__ = [
     "Destroyed",
     "DestructionCancelled",
     "DestructionScheduled",
+    "DrillAttestation",
+    "DrillOrder",
     "EncryptInput",
     "EncryptRequest",
     "Endorsement",
@@ -230,6 +243,7 @@ __all__ = [
     "Notice",
     "NoticedVersion",
     "OfficerSignature",
+    "OfficersSigned",
     "Person",
     "Probe",
     "ProbeRequest",

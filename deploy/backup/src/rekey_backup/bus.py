@@ -1,0 +1,171 @@
+"""The bus as this identity may use it: facts, backups and trust documents are read; attestations are appended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from rekey_backup.bundle import Bundle, bundle_of
+from rekey_backup.settings import BusSettings
+from rekey_core.authority import Stream, Subjects
+from rekey_core.contracts import BackedUp, Destroyed
+from rekey_core.envelope import BusMessage
+from rekey_core.errors import StaleReadError, UnavailableError
+
+API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
+PAGE: Final = 500  # messages per answer
+AT_ONCE: Final = 100  # reads by subject that are under way at the same time
+REQUEST_S: Final = 5.0
+_END, _NOT_FOUND = "204", "404"
+
+
+class BackupBus:
+    """Reads complete or not at all: an answer that is cut short is an error, never fewer backups."""
+
+    def __init__(self, client: Client, env: str) -> None:
+        self._client = client
+        self._subjects = Subjects(env)
+
+    async def bundle(self) -> Bundle:
+        """Trust documents, facts, then the backups that the facts speak of: what is younger than the facts is left out.
+
+        Raises:
+            UnavailableError: the bus does not answer.
+            StaleReadError: an answer was cut short.
+        """
+        trust = [m async for m in self._trust()]
+        facts = [m async for m in self._facts()]
+        places = sorted({place for m in facts if (place := self._backup_of(m)) is not None})
+        backups: list[BusMessage] = []
+        for start in range(0, len(places), AT_ONCE):
+            some = places[start : start + AT_ONCE]
+            found = await asyncio.gather(*(self._get(Stream.MATERIAL, place) for place in some))
+            backups += [m for m in found if m is not None]
+        return bundle_of([*trust, *facts, *backups])
+
+    def _backup_of(self, fact: BusMessage) -> str | None:
+        tokens = fact.subject.split(".")
+        if tokens[-2] not in {BackedUp.EVENT, Destroyed.EVENT}:
+            return None
+        try:
+            return self._subjects.backup(tokens[2], int(tokens[3]))
+        except ValueError:  # names no version; the fold finds it void
+            return None
+
+    async def _trust(self) -> AsyncIterator[BusMessage]:
+        n = 1
+        while (found := await self._get(Stream.TRUST, self._subjects.trust(n))) is not None:
+            yield found
+            n += 1
+
+    async def _facts(self) -> AsyncIterator[BusMessage]:
+        start = 1
+        while True:
+            question = {"seq": start, "batch": PAGE, "next_by_subj": f"evt.{self._subjects.env}.>"}
+            page = await self._page(Stream.LIFECYCLE, question)
+            for message in page:
+                yield message
+            if len(page) < PAGE:
+                return
+            start = page[-1].sequence + 1
+
+    async def _page(self, stream: Stream, question: dict[str, object]) -> list[BusMessage]:
+        inbox = self._client.new_inbox()
+        answers = await self._client.subscribe(inbox)
+        found: list[BusMessage] = []
+        try:
+            await self._client.publish(
+                f"{API}.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox
+            )
+            while (state := _status(answer := await answers.next_msg(REQUEST_S))) is None:
+                found.append(_stored(answer))
+        except NatsError as error:
+            message = f"read of {stream}: {str(error) or 'no end of the answer'}"
+            raise StaleReadError(message) from error
+        finally:
+            await answers.unsubscribe()
+        if state not in (_END, _NOT_FOUND):
+            message = f"read of {stream}: status {state}, expected the end"
+            raise StaleReadError(message)
+        return found
+
+    async def _get(self, stream: Stream, subject: str) -> BusMessage | None:
+        try:
+            answer = await self._client.request(
+                f"{API}.DIRECT.GET.{stream}.{subject}", b"", timeout=REQUEST_S
+            )
+        except NatsError as error:
+            message = f"read of {subject}: {str(error) or 'no answer'}"
+            raise UnavailableError(message) from error
+        state = _status(answer)
+        if state not in (None, _NOT_FOUND):
+            message = f"read of {subject}: status {state}"
+            raise UnavailableError(message)
+        return _stored(answer) if state is None else None
+
+
+def _status(message: Msg) -> str | None:
+    return (message.headers or {}).get("Status")
+
+
+def _stored(message: Msg) -> BusMessage:
+    headers = dict(message.headers or {})
+    try:
+        place = {name: headers.pop(name) for name in ("Nats-Stream", "Nats-Subject", "Nats-Sequence")}
+        stored_at = datetime.fromisoformat(_microseconds(headers.pop("Nats-Time-Stamp")))
+    except KeyError as error:
+        text = "a stored message came without its place in the stream"
+        raise StaleReadError(text) from error
+    own = {name: value for name, value in headers.items() if not name.startswith("Nats-")}
+    return BusMessage(
+        place["Nats-Stream"],
+        place["Nats-Subject"],
+        own,
+        message.data,
+        int(place["Nats-Sequence"]),
+        stored_at,
+    )
+
+
+def _microseconds(timestamp: str) -> str:
+    """RFC 3339 with the server's nanoseconds cut to what Python has."""
+    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
+    return f"{whole}.{fraction[:6]:0<6}+00:00"
+
+
+@asynccontextmanager
+async def backup_bus(settings: BusSettings) -> AsyncIterator[BackupBus]:
+    """Connect with the certificate of this identity.
+
+    Raises:
+        UnavailableError: the bus cannot be reached or does not let this identity in.
+    """
+    context = ssl.create_default_context(cafile=str(settings.tls_ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    try:
+        client = await nats.connect(
+            settings.bus_url,
+            tls=context,
+            tls_hostname=settings.server_name,
+            inbox_prefix=b"_INBOX_backup",
+            allow_reconnect=False,
+            connect_timeout=REQUEST_S,
+        )
+    except (OSError, NatsError) as error:
+        message = f"cannot connect to {settings.bus_url}: {error}"
+        raise UnavailableError(message, hint="is the bus running?") from error
+    try:
+        yield BackupBus(client, settings.env)
+    finally:
+        await client.close()

@@ -1,0 +1,177 @@
+"""A restore, tried out: fresh tokens, a ceremony, and every backup from its backup KEK to a KEK of theirs.
+
+All of it happens in a sandbox, with a copy of the offline token: nothing is left on the real one, and the environment's
+services notice nothing. In the sandbox the offline token gets the wrapping halves of a new epoch whose unwrapping halves
+are on the fresh distributor's token; the fresh generator's token gets the epoch after that. So the two halves of one key
+stay apart in a restored environment too: its generator opens nothing, and the offline token goes back into the safe.
+
+No key is in clear at any time. What came out of the fresh token is proved there: the commitment of each version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from rekey_backup.catalogue import Kept
+from rekey_backup.verify import backup_of, named
+from rekey_ceremony import CeremonyPlan, TokenPlan, perform
+from rekey_ceremony.softhsm import prepare
+from rekey_core.confirmation import commitment_input, record_mac_input, secret_commitment
+from rekey_core.errors import RecordError, SignatureError, UsageRefusedError
+from rekey_core.names import Release
+from rekey_core.secret import Secret
+from rekey_core.signatures import SCHEMES, public_key_of, verify_signature
+from rekey_hsm import BackupHsm, DistributorHsm, TokenSettings, kek_label, record_mac_label
+from rekey_hsm.officer import enrol_transport_key
+
+_TOKENS: Final = "tokens"  # of SoftHSM, below the directory of a token
+_RECIPIENT: Final = "drill"
+_TRANSPORT_BITS: Final = 3072
+
+
+@dataclass(frozen=True)
+class Offline:
+    """The offline token as it lies in the safe, and its PINs."""
+
+    module: Path
+    directory: Path
+    label: str
+    serial: str
+    user_pin: Secret
+    so_pin: Secret
+
+
+async def drilled(offline: Offline, env: str, kept: Sequence[Kept], sandbox: Path) -> list[str]:
+    """Restore into fresh tokens; one line for each version that does not come out of them as it went in.
+
+    Raises:
+        UsageRefusedError: the sandbox is not empty.
+        HsmError: a token or a ceremony fails.
+    """
+    fresh = _founded(offline, env, 1 + max((item.made.epoch for item in kept), default=0), sandbox)
+    os.environ["SOFTHSM2_CONF"] = str(prepare(sandbox))  # this process has loaded no module yet
+    _trust_a_recipient(fresh)
+    backup = await BackupHsm.open(fresh.backup)
+    distributor = await DistributorHsm.open(fresh.distributor)
+    problems: list[str] = []
+    try:
+        for item in kept:
+            try:
+                await _restored(item, backup, distributor, fresh)
+            except RecordError as error:
+                problems.append(named(item, error))
+    finally:
+        await backup.close()
+        await distributor.close()
+    if not problems:  # new versions can be made again, for the same distributor's token
+        generator = _token_plan(sandbox, "drill-generator")
+        perform(CeremonyPlan(env, fresh.epoch + 1, offline.module, generator, fresh.plan))
+    return problems
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    epoch: int
+    backup: TokenSettings
+    plan: TokenPlan  # of the fresh distributor's token
+    distributor: TokenSettings
+    spki: bytes  # of a transport key whose private half nobody keeps
+
+    @property
+    def spki_sha256(self) -> str:
+        return hashlib.sha256(self.spki).hexdigest()
+
+
+def _founded(offline: Offline, env: str, epoch: int, sandbox: Path) -> _Fresh:
+    if sandbox.exists() and any(sandbox.iterdir()):
+        message = f"{sandbox} is not empty"
+        raise UsageRefusedError(message, hint="name a directory that does not exist")
+    sandbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copytree(offline.directory / _TOKENS, sandbox / _TOKENS)
+    copy = TokenPlan(sandbox, offline.label, offline.user_pin, offline.so_pin)
+    distributor = _token_plan(sandbox, "drill-distributor")
+    restoring = perform(CeremonyPlan(env, epoch, offline.module, copy, distributor))
+    transport = rsa.generate_private_key(public_exponent=65537, key_size=_TRANSPORT_BITS).public_key()
+    return _Fresh(
+        epoch,
+        TokenSettings(offline.module, offline.label, offline.serial, offline.user_pin),
+        distributor,
+        TokenSettings(offline.module, distributor.label, restoring.distributor.serial, distributor.user_pin),
+        transport.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+    )
+
+
+def _token_plan(sandbox: Path, label: str) -> TokenPlan:
+    return TokenPlan(sandbox, label, *(Secret(secrets.token_hex(8).encode()) for _ in range(2)))
+
+
+def _trust_a_recipient(fresh: _Fresh) -> None:
+    """The distributor's token computes MACs under an exportable version only while it releases it."""
+    enrol_transport_key(
+        module=fresh.distributor.module,
+        token_label=fresh.distributor.label,
+        serial=fresh.distributor.serial,
+        so_pin=fresh.plan.so_pin,
+        dependent=_RECIPIENT,
+        spki_der=fresh.spki,
+    )
+
+
+async def _restored(item: Kept, backup: BackupHsm, distributor: DistributorHsm, fresh: _Fresh) -> None:
+    """One version: opened, proved, wrapped for the fresh token, sealed into a record, opened and proved there."""
+    made = item.made
+    kek = kek_label(made.env, made.release, made.algorithm, fresh.epoch)
+    blob = await backup.moved(
+        backup_of(item), item.blob, item.context, made.commitment, spki=item.spki, kek=kek
+    )
+    if blob is None:
+        raise AssertionError(item.name)
+    digest = hashlib.sha256(blob).hexdigest()
+    context = dataclasses.replace(item.context, epoch=fresh.epoch)
+    record = record_mac_input(context, made.key_id, digest, made.commitment, made.cause)
+    mac_key = record_mac_label(made.env, fresh.epoch)
+    await distributor.verify_record_mac(mac_key, record, await backup.record_mac(mac_key, record))
+    if not await _is_whole(item, distributor, fresh, kek, blob):
+        message = f"{item.name}: what the fresh token opens is not the committed key"
+        raise RecordError(message)
+
+
+async def _is_whole(item: Kept, distributor: DistributorHsm, fresh: _Fresh, kek: str, blob: bytes) -> bool:
+    made, inputs = item.made, (commitment_input(item.context),)
+    if made.algorithm in SCHEMES:
+        return await _signs(item, distributor, kek, blob)
+    if made.release is Release.NEVER:
+        (value,) = await distributor.macs(kek, blob, made.algorithm, inputs)
+    else:
+        released = await distributor.release_secret(
+            kek,
+            blob,
+            recipient=_RECIPIENT,
+            recipient_spki_sha256=fresh.spki_sha256,
+            mac_inputs=inputs,
+            algorithm=made.algorithm,
+        )
+        (value,) = released.macs
+    return secret_commitment(item.context, value) == made.commitment
+
+
+async def _signs(item: Kept, distributor: DistributorHsm, kek: str, blob: bytes) -> bool:
+    message = secrets.token_bytes(32)
+    signature = await distributor.sign(kek, blob, item.made.algorithm, message)
+    try:
+        public = public_key_of(item.made.algorithm, item.spki or b"")
+        verify_signature(item.made.algorithm, public, message, signature)
+    except SignatureError:
+        return False
+    return True

@@ -1,0 +1,57 @@
+"""What the two sides are told: the one on the bus, and the one that has the offline token."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rekey_core.errors import ConfigurationError
+from rekey_core.names import Digest, Environment
+
+
+class BusSettings(BaseModel):
+    """The identity that reads backups and facts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: Environment
+    bus_url: str
+    server_name: str
+    tls_cert: Path
+    tls_key: Path
+    tls_ca: Path
+    trust_genesis: Digest
+
+
+class TokenSettings(BaseModel):
+    """The offline token; PINs have files of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    env: Environment
+    trust_genesis: Digest
+    hsm_module: Path
+    token_directory: Path  # holds softhsm2.conf
+    token_label: str
+    token_serial: str
+    pin_file: Path
+    so_pin_file: Path
+
+
+S = TypeVar("S", BusSettings, TokenSettings)
+
+
+def load(path: Path, kind: type[S]) -> S:
+    """Read the TOML file.
+
+    Raises:
+        ConfigurationError: it is not there, not TOML, or not these settings.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(path.read_text()))
+    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
+        message = f"{path}: {error}"
+        raise ConfigurationError(message) from error

@@ -1,0 +1,90 @@
+"""An order for a drill, or an attestation of one, is the word of a quorum of trust officers, at its time, for its place."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rekey_core.contracts import (
+    DRILL_NAMESPACE,
+    MAX_ORDER_LIFETIME,
+    TRUST_NAMESPACE,
+    DrillAttestation,
+    DrillOrder,
+    OfficerSignature,
+    OfficersSigned,
+)
+from rekey_core.encoding import b64u_encode
+from rekey_core.errors import ExpiredError, ForeignEnvironmentError, RekeyError, SchemaError, TrustError
+from rekey_core.officers import check_order, open_by_quorum, payload_of
+from tests.unit.facts import BASE
+from tests.unit.world import ENV, NOW
+
+HOUR = timedelta(hours=1)
+
+
+def order(**changes: Any) -> DrillOrder:
+    body = {"env": ENV, "nonce": "0" * 32, "reason": "quarterly", "issued_at": NOW, "expires_at": NOW + HOUR}
+    return DrillOrder.model_validate(body | changes)
+
+
+def signed(
+    document: DrillOrder | DrillAttestation, *officers: str, namespace: str = DRILL_NAMESPACE
+) -> OfficersSigned:
+    payload = payload_of(document)
+    signatures = tuple(
+        OfficerSignature(person=name, sshsig=BASE.officer(name, payload, namespace)) for name in officers
+    )
+    return OfficersSigned(payload=b64u_encode(payload), signatures=signatures)
+
+
+def test_a_quorum_of_officers_is_believed() -> None:
+    assert open_by_quorum(signed(order(), "oliver", "olga"), DrillOrder, BASE.trust) == order()
+
+
+@pytest.mark.parametrize(
+    ("found", "error"),
+    [
+        pytest.param(signed(order()), TrustError, id="nobody"),
+        pytest.param(signed(order(), "oliver"), TrustError, id="one officer"),
+        pytest.param(signed(order(), "oliver", "oliver"), TrustError, id="one officer twice"),
+        pytest.param(signed(order(), "oliver", "alice"), TrustError, id="an officer and an owner"),
+        pytest.param(
+            signed(order(), "oliver", "olga", namespace=TRUST_NAMESPACE), TrustError, id="for another purpose"
+        ),
+        pytest.param(
+            signed(order(env="prod"), "oliver", "olga"), ForeignEnvironmentError, id="another environment"
+        ),
+        pytest.param(
+            signed(order(), "oliver", "olga").model_copy(update={"payload": b64u_encode(b"{}")}),
+            TrustError,
+            id="another text than was signed",
+        ),
+    ],
+)
+def test_what_no_quorum_said_is_refused(found: OfficersSigned, error: type[RekeyError]) -> None:
+    with pytest.raises(error):
+        open_by_quorum(found, DrillOrder, BASE.trust)
+
+
+def test_an_order_is_no_attestation() -> None:
+    with pytest.raises(SchemaError):
+        open_by_quorum(signed(order(), "oliver", "olga"), DrillAttestation, BASE.trust)
+
+
+@pytest.mark.parametrize(
+    ("changes", "now"),
+    [
+        pytest.param({}, NOW + HOUR, id="over"),
+        pytest.param({}, NOW - timedelta(seconds=1), id="of the future"),
+        pytest.param(
+            {"expires_at": NOW + MAX_ORDER_LIFETIME + timedelta(seconds=1)}, NOW, id="to live too long"
+        ),
+    ],
+)
+def test_an_order_that_is_not_of_now(changes: dict[str, Any], now: datetime) -> None:
+    check_order(order(), NOW)
+    with pytest.raises(ExpiredError):
+        check_order(order(**changes), now)
