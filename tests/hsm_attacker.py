@@ -19,9 +19,10 @@ from pkcs11.mechanisms import KeyType, Mechanism
 from rekey_core.names import Algorithm
 from rekey_hsm import GeneratorHsm, TokenSettings, WrappedKeyPair, WrappedSecret
 from rekey_hsm.attributes import TemplateMapper
+from rekey_hsm.keys import new_transport_key
 from rekey_hsm.kinds import kind_of
 from rekey_hsm.templates import NOT_OF_A_PRIVATE_KEY
-from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, KEKS, MODULE, RSA_KEK, SECRET_KEK
+from tests.hsm_tokens import AES_KEK, BULK_KEK, EC_KEK, HMAC_KEK, KEKS, MODULE, RSA_KEK, SECRET_KEK
 
 RAW: Any = _stubbed  # its stub names almost nothing
 KWP = Mechanism.AES_KEY_WRAP_PAD
@@ -66,6 +67,13 @@ class Scene:
 
     def open_secret(self, **changes: object) -> Key:
         return self.open_key(SECRET_KEK, **changes)
+
+    def open_bulk(self, **changes: object) -> Key:
+        return self.open_key(BULK_KEK, **changes)
+
+    def transport_key(self) -> Key:
+        """A dependent's AES transport key, as the distributor makes it."""
+        return new_transport_key(self.session)
 
     def open_private(self, **changes: object) -> Key:
         return self.open_key(EC_KEK, **changes)
@@ -133,12 +141,13 @@ class Wrapped:
 async def make_all(settings: TokenSettings) -> Wrapped:
     hsm = await GeneratorHsm.open(settings)
     secret = await hsm.make_secret(SECRET_KEK, Algorithm.AES_256_GCM, b"")
+    bulk = await hsm.make_secret(BULK_KEK, Algorithm.AES_256_GCM, b"")
     pair = await hsm.make_key_pair(EC_KEK, Algorithm.EC_P256)
     aes = await hsm.make_secret(AES_KEK, Algorithm.AES_256_GCM, b"")
     hmac = await hsm.make_secret(HMAC_KEK, Algorithm.HMAC_SHA_256, b"")
     rsa = await hsm.make_key_pair(RSA_KEK, Algorithm.RSA_3072)
     await hsm.close()
-    made = (secret, pair, aes, hmac, rsa)
+    made = (secret, bulk, pair, aes, hmac, rsa)
     return Wrapped(secret, pair, dict(zip(KEKS, (one.blob for one in made), strict=True)))
 
 
@@ -160,3 +169,40 @@ def refused(scene: Scene, attack: Attack) -> str:
         attack(scene)
     answer = type(caught.value).__name__
     return str(caught.value) if answer == "PKCS11Error" else answer
+
+
+def on_kek(name: str, label: str, *, half: str) -> list[Any]:
+    """Attacks that make a KEK's half do what the other half does, or more."""
+    rights = {"generator": Attr.UNWRAP, "distributor": Attr.WRAP}[half]
+    decrypt, encrypt = (RAW.DecryptMixin,), (RAW.EncryptMixin,)
+    return [
+        pytest.param(attack, id=f"{half}: {name} kek: {what}")
+        for what, attack in {
+            "decrypt a blob by ECB (A1)": lambda s: s.force(s.key(label), *decrypt).decrypt(
+                bytes(80), mechanism=Mechanism.AES_ECB
+            ),
+            "decrypt a blob by CBC (A1)": lambda s: s.force(s.key(label), *decrypt).decrypt(
+                bytes(80), mechanism=Mechanism.AES_CBC, mechanism_param=bytes(16)
+            ),
+            "encrypt a chosen key (A1)": lambda s: s.force(s.key(label), *encrypt).encrypt(
+                bytes(80), mechanism=Mechanism.AES_ECB
+            ),
+            "allow decrypt later (A1b)": lambda s: s.flip(s.key(label), Attr.DECRYPT, to=True),
+            "allow the other half's right": lambda s: s.flip(s.key(label), rights, to=True),
+            "copy with decrypt (A1b)": lambda s: s.key(label).copy({Attr.DECRYPT: True}),
+            "copy with the other half's right": lambda s: s.key(label).copy({rights: True}),
+            "unlock": lambda s: s.flip(s.key(label), Attr.MODIFIABLE, to=True),
+            "read its value": lambda s: s.key(label)[Attr.VALUE],
+            "make it extractable": lambda s: s.flip(s.key(label), Attr.EXTRACTABLE, to=True),
+            "make it not sensitive": lambda s: s.flip(s.key(label), Attr.SENSITIVE, to=False),
+            "wrap it under a brought key": lambda s: s.bring().wrap_key(s.key(label), mechanism=KWP),
+            "derive a readable child (A6)": lambda s: s.force(s.key(label), RAW.DeriveMixin).derive_key(
+                KeyType.AES,
+                256,
+                capabilities=NO_FLAGS,
+                mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
+                mechanism_param=bytes(32),
+                template={Attr.SENSITIVE: False, Attr.EXTRACTABLE: True},
+            ),
+        }.items()
+    ]

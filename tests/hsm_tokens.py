@@ -30,11 +30,12 @@ MODULE: Final = Path("/usr/lib/softhsm/libsofthsm2.so")
 ENV: Final = "dev"
 RECIPIENT: Final = "orders"
 SECRET_KEK: Final = kek_label(ENV, Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM, 1)
+BULK_KEK: Final = kek_label(ENV, Release.TRANSPORT_KEY, Algorithm.AES_256_GCM, 1)
 EC_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.EC_P256, 1)
 AES_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.AES_256_GCM, 1)
 HMAC_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.HMAC_SHA_256, 1)
 RSA_KEK: Final = kek_label(ENV, Release.NEVER, Algorithm.RSA_3072, 1)
-KEKS: Final = (SECRET_KEK, EC_KEK, AES_KEK, HMAC_KEK, RSA_KEK)  # as the ceremony makes them
+KEKS: Final = (SECRET_KEK, BULK_KEK, EC_KEK, AES_KEK, HMAC_KEK, RSA_KEK)  # as the ceremony makes them
 MAC_KEY: Final = record_mac_label(ENV, 1)
 
 

@@ -92,9 +92,30 @@ MUTANTS: Final = (
     Mutant(
         "unwrap template: an opened secret may be wrapped to any key",
         "shared/hsm/src/rekey_hsm/templates.py",
-        "    Attribute.WRAP_WITH_TRUSTED: True,\n    **_NO_USE,",
-        "    Attribute.WRAP_WITH_TRUSTED: False,\n    **_NO_USE,",
+        "    Attribute.WRAP_WITH_TRUSTED: True,\n    **_NO_USE,\n    Attribute.SIGN",
+        "    Attribute.WRAP_WITH_TRUSTED: False,\n    **_NO_USE,\n    Attribute.SIGN",
         ("tests/attacks/test_hsm_templates.py",),
+    ),
+    Mutant(
+        "transport keys: an AES transport key may be wrapped to any key",
+        "shared/hsm/src/rekey_hsm/templates.py",
+        "    Attribute.WRAP_WITH_TRUSTED: True,\n    **_NO_USE,\n    Attribute.WRAP:",
+        "    Attribute.WRAP_WITH_TRUSTED: False,\n    **_NO_USE,\n    Attribute.WRAP:",
+        ("tests/attacks/test_transport_keys.py",),
+    ),
+    Mutant(
+        "transport keys: one serves for ever",
+        "shared/hsm/src/rekey_hsm/transport.py",
+        "return not timedelta() <= at - self.made_at < TRANSPORT_KEY_LIFETIME",
+        "return not timedelta() <= at - self.made_at",
+        ("tests/unit/rekey_hsm/test_transport.py",),
+    ),
+    Mutant(
+        "transport keys: a trusted recipient's version is taken under an AES key",
+        "shared/client/src/rekey/versions.py",
+        "if (released.transport is not None) is not (fact.release is Release.TRANSPORT_KEY):",
+        "if released.transport is None and fact.release is Release.TRANSPORT_KEY:",
+        ("tests/unit/rekey/test_versions.py",),
     ),
     Mutant(
         "destruction: the generator does not wait",

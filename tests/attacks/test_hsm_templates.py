@@ -7,11 +7,9 @@ python-pkcs11 would not even offer are forced.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
 import secrets
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -33,49 +31,20 @@ from tests.hsm_attacker import (
     Scene,
     Wrapped,
     attacker,
-    make_all,
     oaep,
+    on_kek,
     refused,
 )
-from tests.hsm_tokens import AES_KEK, EC_KEK, HMAC_KEK, MAC_KEY, RECIPIENT, RSA_KEK, SECRET_KEK, Tokens
-
-
-def on_kek(name: str, label: str, *, half: str) -> list[Any]:
-    """Attacks that make a KEK's half do what the other half does, or more."""
-    rights = {"generator": Attr.UNWRAP, "distributor": Attr.WRAP}[half]
-    decrypt, encrypt = (RAW.DecryptMixin,), (RAW.EncryptMixin,)
-    return [
-        pytest.param(attack, id=f"{half}: {name} kek: {what}")
-        for what, attack in {
-            "decrypt a blob by ECB (A1)": lambda s: s.force(s.key(label), *decrypt).decrypt(
-                bytes(80), mechanism=Mechanism.AES_ECB
-            ),
-            "decrypt a blob by CBC (A1)": lambda s: s.force(s.key(label), *decrypt).decrypt(
-                bytes(80), mechanism=Mechanism.AES_CBC, mechanism_param=bytes(16)
-            ),
-            "encrypt a chosen key (A1)": lambda s: s.force(s.key(label), *encrypt).encrypt(
-                bytes(80), mechanism=Mechanism.AES_ECB
-            ),
-            "allow decrypt later (A1b)": lambda s: s.flip(s.key(label), Attr.DECRYPT, to=True),
-            "allow the other half's right": lambda s: s.flip(s.key(label), rights, to=True),
-            "copy with decrypt (A1b)": lambda s: s.key(label).copy({Attr.DECRYPT: True}),
-            "copy with the other half's right": lambda s: s.key(label).copy({rights: True}),
-            "unlock": lambda s: s.flip(s.key(label), Attr.MODIFIABLE, to=True),
-            "read its value": lambda s: s.key(label)[Attr.VALUE],
-            "make it extractable": lambda s: s.flip(s.key(label), Attr.EXTRACTABLE, to=True),
-            "make it not sensitive": lambda s: s.flip(s.key(label), Attr.SENSITIVE, to=False),
-            "wrap it under a brought key": lambda s: s.bring().wrap_key(s.key(label), mechanism=KWP),
-            "derive a readable child (A6)": lambda s: s.force(s.key(label), RAW.DeriveMixin).derive_key(
-                KeyType.AES,
-                256,
-                capabilities=NO_FLAGS,
-                mechanism=Mechanism.AES_ECB_ENCRYPT_DATA,
-                mechanism_param=bytes(32),
-                template={Attr.SENSITIVE: False, Attr.EXTRACTABLE: True},
-            ),
-        }.items()
-    ]
-
+from tests.hsm_tokens import (
+    AES_KEK,
+    EC_KEK,
+    HMAC_KEK,
+    MAC_KEY,
+    RECIPIENT,
+    RSA_KEK,
+    SECRET_KEK,
+    Tokens,
+)
 
 NEW_KEKS = {"aes": AES_KEK, "hmac": HMAC_KEK, "rsa": RSA_KEK}
 OTHER_TYPES = {AES_KEK: KeyType.GENERIC_SECRET, HMAC_KEK: KeyType.AES, RSA_KEK: KeyType.EC}
@@ -298,23 +267,6 @@ GENERATOR: list[Any] = [
         }.items()
     ),
 ]
-
-
-@pytest.fixture(scope="module")
-def wrapped(tokens: Tokens) -> Wrapped:
-    return asyncio.run(make_all(tokens.generator))
-
-
-@pytest.fixture
-def as_distributor(tokens: Tokens, wrapped: Wrapped) -> Iterator[Scene]:
-    with attacker(tokens.distributor, wrapped) as scene:
-        yield scene
-
-
-@pytest.fixture
-def as_generator(tokens: Tokens, wrapped: Wrapped) -> Iterator[Scene]:
-    with attacker(tokens.generator, wrapped) as scene:
-        yield scene
 
 
 @pytest.mark.parametrize("attack", DISTRIBUTOR)

@@ -31,6 +31,7 @@ from rekey_hsm import DistributorHsm, GeneratorHsm
 from rekey_hsm.officer import enrol_transport_key
 from rekey_runtime import wire
 from rekey_runtime.bus import Bus
+from rekey_runtime.clock import BusClock
 from rekey_runtime.keylog import KeyLog
 from tests.bench.creating import read_requests
 from tests.bench.figures import Outcome, Scale, interleaved_async
@@ -153,7 +154,8 @@ async def _made(bus: RunningBus, tokens: Tokens, keys: Sequence[str], names: Seq
 def _releasing(bus: Bus, hsm: DistributorHsm) -> Releasing:
     keylog = KeyLog(bus)
     delivering = Delivering(keylog, Deliveries(bus))
-    return Releasing(bus, keylog, hsm, Records(bus, hsm), delivering, Emergencies())
+    clock = BusClock(bus, Stream.LEASES)
+    return Releasing(bus, keylog, hsm, Records(bus, hsm), delivering, Emergencies(), clock)
 
 
 async def _released(releasing: Releasing, key: str, bus: RunningBus, names: Sequence[str]) -> float:

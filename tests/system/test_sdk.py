@@ -313,6 +313,42 @@ async def test_every_kind_of_key_does_what_it_is_for_and_what_is_old_still_count
     assert orders.status()["orders-hooks"].problem is billing.status()["orders-hooks"].problem is None
 
 
+HIGH_VOLUME = {"orders-rows": "application-data-high-volume", "orders-events": "message-auth-high-volume"}
+
+
+async def transport(keys: rekey.Keys, name: str) -> str:
+    """The AES transport key that a version comes under, as it is wrapped to the dependent's trusted key."""
+    version = keys.status()[name].current
+    assert version is not None
+    answer = await keys._requests.material(name, [version])  # noqa: SLF001 - the SDK has it and would not ask again
+    assert answer.releases[0].transport is not None
+    return answer.releases[0].transport
+
+
+async def test_versions_of_high_volume_come_under_a_key_of_the_process_that_gives_them(
+    stack: RunningStack, two: Two
+) -> None:
+    for outcome in await asyncio.gather(*(register(stack, *row) for row in HIGH_VOLUME.items())):
+        assert outcome.code == 0, outcome.err
+    rows, events = HIGH_VOLUME
+    boxes, macs = [await k.keyring(rows) for k in two], [await k.mac(events) for k in two]
+    old = boxes[0].encrypt(b"old", AAD), macs[0].compute(b"old")
+    for outcome in await asyncio.gather(*(asyncio.to_thread(stack.rotate, key) for key in HIGH_VOLUME)):
+        assert outcome.code == 0, outcome.err
+    new = boxes[1].encrypt(b"new", AAD), macs[1].compute(b"new")
+    before = {await transport(keys, name) for keys in two for name in HIGH_VOLUME}
+    assert len(before) == len(two), "one for each dependent, whatever the key"
+    await asyncio.to_thread(stack.kill, "distributor")
+    await asyncio.to_thread(stack.ready, "distributor")
+    async with rekey.connect(settings(stack, "orders", 2)) as late:
+        box, mac = await late.keyring(rows), await late.mac(events)
+        for data, (ciphertext, tag) in ((b"old", old), (b"new", new)):
+            assert box.decrypt(ciphertext, AAD) == data
+            mac.verify(tag, data)
+        assert await transport(late, rows) not in before
+    assert boxes[0].decrypt(new[0], AAD) == b"new"
+
+
 @pytest.mark.parametrize(
     ("surface", "name", "hint"),
     [

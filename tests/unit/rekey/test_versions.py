@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import secrets
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from rekey.identity import KEPT_KEYS, TransportKey
 from rekey.versions import (
+    AeadVersion,
     InFlight,
     check_generated,
     context_of,
@@ -13,11 +17,11 @@ from rekey.versions import (
     public_key,
 )
 from rekey_core.confirmation import commit, confirmation_input
-from rekey_core.contracts import NoticedVersion
+from rekey_core.contracts import NoticedVersion, ReleasedVersion
 from rekey_core.encoding import b64u_encode
 from rekey_core.errors import RecordError, RekeyError, ReplayedError, SchemaError, SignatureError
 from rekey_core.names import Release
-from tests.unit.rekey.world import ENV, KEY, World
+from tests.unit.rekey.world import ENV, KEY, RSA_KEY, World
 
 W = World()
 ME = W.instance.key_id
@@ -52,6 +56,67 @@ def test_what_is_not_wrapped_to_the_transport_key_is_refused() -> None:
     released = W.released(1).model_copy(update={"wrapped": b64u_encode(b"x" * 256)})
     with pytest.raises(RecordError):
         install_secret(W.generated(1), released, W.transport, ME)
+
+
+AES_KEY = b"t" * 32
+
+
+def test_a_version_under_an_aes_transport_key_is_installed() -> None:
+    fact = W.generated(1, release=Release.TRANSPORT_KEY)
+    transport = TransportKey(RSA_KEY)
+    for _ in range(2):  # the AES key opened, and kept opened
+        version = install_secret(fact, W.released(1, under=AES_KEY), transport, ME)
+        data = confirmation_input(context_of(fact), "installed", ME, version.delivery)
+        assert isinstance(version, AeadVersion)
+        assert version.installed == commit(W.secrets[1], data).hex()
+
+
+def test_an_aes_transport_key_that_is_kept_opens_nothing_that_came_with_another() -> None:
+    transport = TransportKey(RSA_KEY)
+    first, other = W.released(1, under=AES_KEY), W.released(1, under=b"u" * 32)
+    fact = W.generated(1, release=Release.TRANSPORT_KEY)
+    for _ in range(KEPT_KEYS + 1):  # more than are kept
+        install_secret(fact, W.released(1, under=secrets.token_bytes(32)), transport, ME)
+    install_secret(fact, first, transport, ME)
+    install_secret(fact, other, transport, ME)
+    swapped = first.model_copy(update={"transport": other.transport})
+    with pytest.raises(RecordError, match="not wrapped under the AES key that came with it"):
+        install_secret(fact, swapped, transport, ME)
+    install_secret(fact, first, transport, ME)
+
+
+@pytest.mark.parametrize(
+    ("released", "error"),
+    [
+        pytest.param(lambda: W.released(1, b"x" * 64, under=AES_KEY), "commits to", id="another key"),
+        pytest.param(lambda: W.released(1, b"x" * 32, under=AES_KEY), "found 32", id="too short"),
+        pytest.param(lambda: W.released(1, b"x" * 65, under=AES_KEY), "found 65", id="too long"),
+        pytest.param(lambda: W.released(1, under=b"t" * 16), "found 16", id="under AES-128"),
+        pytest.param(lambda: W.released(1), "came without an AES", id="to the trusted key itself"),
+        pytest.param(lambda: under(wrapped="AAAA"), "not wrapped under the AES key", id="no wrap"),
+        pytest.param(lambda: under(wrapped=""), "not wrapped under the AES key", id="nothing"),
+        pytest.param(lambda: under(wrapped="A" * 96), "not wrapped under the AES key", id="zeros"),
+        pytest.param(lambda: under(transport=""), "not wrapped to transport key", id="under nothing"),
+        pytest.param(
+            lambda: under(transport="A" * 344), "not wrapped to transport key", id="under what is not ours"
+        ),
+    ],
+)
+def test_a_version_of_release_transport_key_that_came_otherwise_is_refused(
+    released: Callable[[], ReleasedVersion], error: str
+) -> None:
+    fact = W.generated(1, release=Release.TRANSPORT_KEY)
+    with pytest.raises(RecordError, match=error):
+        install_secret(fact, released(), TransportKey(RSA_KEY), ME)
+
+
+def test_a_trusted_recipients_version_is_not_taken_under_an_aes_key() -> None:
+    with pytest.raises(RecordError, match="of release trusted-recipient and came with an AES"):
+        install_secret(W.generated(1), W.released(1, under=AES_KEY), W.transport, ME)
+
+
+def under(**changes: str) -> ReleasedVersion:
+    return W.released(1, under=AES_KEY).model_copy(update=changes)
 
 
 def test_a_signing_version_is_no_secret_version() -> None:

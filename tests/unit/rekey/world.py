@@ -11,6 +11,7 @@ from typing import Literal
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap_with_padding
 
 from rekey.identity import Identity, TransportKey
 from rekey.versions import (
@@ -213,14 +214,24 @@ class World:
         return sign(model, self.services[service])
 
     def released(
-        self, version: int, secret: bytes | None = None, algorithm: Algorithm | None = None
+        self,
+        version: int,
+        secret: bytes | None = None,
+        algorithm: Algorithm | None = None,
+        *,
+        under: bytes | None = None,
     ) -> ReleasedVersion:
-        fact = self.generated(version, algorithm=algorithm)
+        """Wrapped to the RSA key; ``under``: under this AES key, which is wrapped to it."""
+        release = Release.TRUSTED_RECIPIENT if under is None else Release.TRANSPORT_KEY
+        fact = self.generated(version, release=release, algorithm=algorithm)
         plain = self.secrets[version].reveal() if secret is None else secret
+        public = RSA_KEY.public_key()
+        wrapped = public.encrypt(plain, OAEP) if under is None else aes_key_wrap_with_padding(under, plain)
         return ReleasedVersion(
             version=version,
             delivery=DELIVERY,
-            wrapped=b64u_encode(RSA_KEY.public_key().encrypt(plain, OAEP)),
+            wrapped=b64u_encode(wrapped),
+            transport=None if under is None else b64u_encode(public.encrypt(under, OAEP)),
             generated=self.signed(fact, Service.GENERATOR),
             activated=None,
         )

@@ -26,6 +26,7 @@ def test_a_version_gives_half_of_what_the_standard_allows_and_rotates_before_it_
         pytest.param(
             Algorithm.AES_256_GCM, Release.TRUSTED_RECIPIENT, True, id="AES-GCM that instances have"
         ),
+        pytest.param(Algorithm.AES_256_GCM, Release.TRANSPORT_KEY, True, id="the same, of high volume"),
         pytest.param(Algorithm.AES_256_GCM, Release.NEVER, False, id="AES-GCM that only the HSM has"),
         pytest.param(Algorithm.EC_P256, Release.NEVER, False, id="a signing key"),
         pytest.param(None, None, False, id="a key that nobody registered"),

@@ -20,6 +20,9 @@ WRONG = [  # kind, what was asked for, what the hint says
     ((HMAC, RECIPIENT), Surface.KEYRING, "use mac(), not keyring()"),
     ((HMAC, RECIPIENT), Surface.REMOTE_MAC, "use mac(), not remote_mac()"),
     ((HMAC, NEVER), Surface.MAC, "use remote_mac(), not mac()"),
+    ((AES, Release.TRANSPORT_KEY), Surface.REMOTE_KEYRING, "use keyring(), not remote_keyring()"),
+    ((HMAC, Release.TRANSPORT_KEY), Surface.REMOTE_MAC, "use mac(), not remote_mac()"),
+    ((P256, Release.TRANSPORT_KEY), Surface.SIGNER, "use another key, not signer()"),
     ((P256, NEVER), Surface.KEYRING, "use signer(), not keyring()"),
     ((P256, RECIPIENT), Surface.SIGNER, "use another key, not signer()"),
 ]

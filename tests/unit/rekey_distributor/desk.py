@@ -62,10 +62,10 @@ class Desk:
         self.records = Records(bus, hsm)
         deliveries, quotas = Deliveries(bus), Quotas(bus)
         delivering = self.delivering = Delivering(self.keylog, deliveries)
-        self.releasing = Releasing(bus, self.keylog, hsm, self.records, delivering, emergencies)
+        self.clock = BusClock(bus, Stream.LEASES)
+        self.releasing = Releasing(bus, self.keylog, hsm, self.records, delivering, emergencies, self.clock)
         self.using = Using(self.keylog, hsm, self.records, delivering, emergencies, Permits(quotas.allot))
         self.leasing = Leasing(bus, self.keylog, deliveries, emergencies, quotas)
-        self.clock = BusClock(bus, Stream.LEASES)
         sealing = SealingKey.of_service(bus.signer)
         self.requests = Requests(bus, self.releasing, self.using, self.leasing, self.clock, sealing)
 

@@ -15,7 +15,14 @@ from rekey_hsm.labels import record_mac_label, transport_label
 from rekey_hsm.profile import PROFILES
 from rekey_hsm.templates import DISTRIBUTOR_MAC, GENERATOR_KEK, GENERATOR_MAC
 
-ENVIRONMENTS = ("dev", "x-never-ec-1", "x-trusted-recipient-secret-2", "rec-mac-1", "never-aes-3")
+ENVIRONMENTS = (
+    "dev",
+    "x-transport-key-secret-2",
+    "x-never-ec-1",
+    "x-trusted-recipient-secret-2",
+    "rec-mac-1",
+    "never-aes-3",
+)
 PAIRS = [*itertools.product(Release, Algorithm)]
 USABLE = {(release, algorithm) for algorithm, release in USES if algorithm not in UNSUPPORTED}
 

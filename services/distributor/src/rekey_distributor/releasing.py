@@ -1,4 +1,7 @@
-"""Releases: versions that leave the HSM, wrapped inside it to the dependent's transport key (``delivering``).
+"""Releases: versions that leave the HSM, wrapped inside it for the dependent (``delivering``).
+
+Of release ``trusted-recipient``: to its trusted key. Of release ``transport-key``: under its AES key of this process, which
+goes with them, wrapped to its trusted key.
 
 The emergency lane is asked once more after the HSM worked, and before anything is answered.
 """
@@ -6,6 +9,7 @@ The emergency lane is asked once more after the HSM worked, and before anything 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from rekey_core.confirmation import commitment_input, confirmation_input, secret_commitment
 from rekey_core.contracts import Generated, MaterialAnswer, MaterialRequest, ReleasedVersion
@@ -13,13 +17,22 @@ from rekey_core.encoding import b64u_encode
 from rekey_core.envelope import Stored
 from rekey_core.errors import RecordError
 from rekey_core.fold import KeyState
+from rekey_core.names import Algorithm, Release
 from rekey_distributor import granting
 from rekey_distributor.delivering import Delivered, Delivering, Values
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.records import Records, context_of
 from rekey_hsm import DistributorHsm, Released, kek_label
 from rekey_runtime.bus import Bus
+from rekey_runtime.clock import BusClock
 from rekey_runtime.keylog import KeyLog
+
+
+class _Wanted(TypedDict):
+    recipient: str
+    recipient_spki_sha256: str
+    mac_inputs: tuple[bytes, ...]
+    algorithm: Algorithm
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,7 @@ class Releasing:
     records: Records
     delivering: Delivering
     emergencies: Emergencies
+    clock: BusClock
 
     async def material(self, request: MaterialRequest) -> MaterialAnswer:
         """The versions asked for, wrapped to the dependent's transport key. Raises what makes the refusal."""
@@ -53,7 +67,7 @@ class Releasing:
             releases=tuple(releases),
         )
 
-    async def _release(self, request: MaterialRequest, version: int) -> Delivered[bytes]:
+    async def _release(self, request: MaterialRequest, version: int) -> Delivered[Released]:
         return await self.delivering.deliver(
             request,
             version,
@@ -64,12 +78,11 @@ class Releasing:
     def _check(self, state: KeyState, request: MaterialRequest, version: int) -> Stored[Generated]:
         return granting.check_release(state, request.dependent, version, self.emergencies.denied(state))
 
-    async def _wrapped(self, request: MaterialRequest, fact: Generated, delivery: str) -> Values[bytes]:
+    async def _wrapped(self, request: MaterialRequest, fact: Generated, delivery: str) -> Values[Released]:
         context = context_of(fact)
         recipient = self.bus.trust.current.dependent(request.dependent)
-        out: Released = await self.hsm.release_secret(
-            kek_label(fact.env, fact.release, fact.algorithm, fact.epoch),
-            await self.records.blob(fact),
+        kek = kek_label(fact.env, fact.release, fact.algorithm, fact.epoch)
+        wanted = _Wanted(
             recipient=request.dependent,
             recipient_spki_sha256=recipient.transport_key,
             mac_inputs=(
@@ -79,20 +92,28 @@ class Releasing:
             ),
             algorithm=fact.algorithm,
         )
+        out = await self._out(fact, kek, wanted)
         commitment, installed, switched = out.macs
         if secret_commitment(context, commitment) != fact.commitment:
             message = f"{fact.key}@{fact.version}: the unwrapped key is not the one that generated commits to"
             raise RecordError(message)
-        return Values(out.wrapped, installed, switched)
+        return Values(out, installed, switched)
+
+    async def _out(self, fact: Generated, kek: str, wanted: _Wanted) -> Released:
+        blob = await self.records.blob(fact)
+        if fact.release is Release.TRANSPORT_KEY:
+            return await self.hsm.release_under_transport_key(kek, blob, **wanted, at=self.clock.now())
+        return await self.hsm.release_secret(kek, blob, **wanted)
 
 
-def _released(delivered: Delivered[bytes]) -> ReleasedVersion:
-    version = delivered.generated.model.version
+def _released(delivered: Delivered[Released]) -> ReleasedVersion:
+    version, out = delivered.generated.model.version, delivered.values.given
     activated = delivered.state.versions[version].activated
     return ReleasedVersion(
         version=version,
         delivery=delivered.delivery,
-        wrapped=b64u_encode(delivered.values.given),
+        wrapped=b64u_encode(out.wrapped),
+        transport=None if out.transport is None else b64u_encode(out.transport),
         generated=delivered.generated.signed,
         activated=activated.signed if activated else None,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap_with_padding
 
 from rekey.settings import Settings
 from rekey_core.confirmation import SECRET_BYTES
@@ -23,13 +25,18 @@ from rekey_core.signing import SigningKey
 _OAEP: Final = padding.OAEP(padding.MGF1(hashes.SHA1()), hashes.SHA1(), None)  # noqa: S303
 
 
+AES_BYTES: Final = 32
+KEPT_KEYS: Final = 8  # AES transport keys kept opened: one for each replica of the distributor
+
+
 class TransportKey:
     """The dependent's RSA key; its public half is the one that the HSM's security officer marked trusted."""
 
-    __slots__ = ("_private", "spki_sha256")
+    __slots__ = ("_opened", "_private", "spki_sha256")
 
     def __init__(self, private: RSAPrivateKey) -> None:
         self._private = private
+        self._opened: OrderedDict[bytes, Secret] = OrderedDict()
         spki = private.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
@@ -41,16 +48,54 @@ class TransportKey:
         Raises:
             RecordError: wrapped to another key, or not 64 bytes.
         """
+        return _of_length(self._decrypt(wrapped, where), SECRET_BYTES, where=where)
+
+    def unwrap_under(self, transport: bytes, wrapped: bytes, *, where: str) -> Secret:
+        """The 64 bytes of a version that is wrapped under an AES key (RFC 5649), itself wrapped to this key.
+
+        Raises:
+            RecordError: one of the two is wrapped otherwise, or has another length.
+        """
+        key = self._opened.get(transport)
+        if key is None:
+            key = _of_length(self._decrypt(transport, where), AES_BYTES, where=f"{where}: AES transport key")
+        secret = _of_length(unwrapped(key, wrapped, where=where), SECRET_BYTES, where=where)
+        self._keep(transport, key)
+        return secret
+
+    def _decrypt(self, wrapped: bytes, where: str) -> Secret:
         try:
-            secret = Secret(self._private.decrypt(wrapped, _OAEP))
+            return Secret(self._private.decrypt(wrapped, _OAEP))
         except ValueError as error:
             raise RecordError(f"{where} is not wrapped to transport key {self.spki_sha256[:16]}") from error
-        if len(secret) != SECRET_BYTES:
-            raise RecordError(f"{where}: expected a secret of {SECRET_BYTES} bytes, found {len(secret)}")
-        return secret
+
+    def _keep(self, transport: bytes, key: Secret) -> None:
+        """Opened keys by their wrapped form, which names them: opening one takes a thousand times as long as using it."""
+        self._opened[transport] = key
+        self._opened.move_to_end(transport)
+        if len(self._opened) > KEPT_KEYS:
+            self._opened.popitem(last=False)
 
     def __repr__(self) -> str:
         return f"TransportKey({self.spki_sha256[:16]})"
+
+
+def unwrapped(key: Secret, wrapped: bytes, *, where: str) -> Secret:
+    """What is wrapped under an AES key (AES-KWP, RFC 5649 §4.2).
+
+    Raises:
+        RecordError: wrapped under another key, or altered.
+    """
+    try:
+        return Secret(aes_key_unwrap_with_padding(key.reveal(), wrapped))
+    except InvalidUnwrap as error:
+        raise RecordError(f"{where} is not wrapped under the AES key that came with it") from error
+
+
+def _of_length(secret: Secret, expected: int, *, where: str) -> Secret:
+    if len(secret) != expected:
+        raise RecordError(f"{where}: expected a secret of {expected} bytes, found {len(secret)}")
+    return secret
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,7 @@ def install_secret(
     where = f"{fact.key}@{fact.version}"
     if fact.algorithm in SCHEMES or fact.release is Release.NEVER:
         raise SchemaError(f"{where}: {fact.algorithm} with release {fact.release} does not leave the HSM")
-    secret = transport.unwrap(b64u_decode(released.wrapped), where=where)
+    secret = _unwrapped(fact, released, transport, where)
     context = context_of(fact)
     commitment = secret_commitment(context, commit(secret, commitment_input(context)))
     if not hmac.compare_digest(commitment, fact.commitment):
@@ -229,6 +229,17 @@ def install_secret(
     if fact.algorithm is Algorithm.HMAC_SHA_256:
         return MacVersion(**common, key=mac_key_of(secret))
     return AeadVersion(**common, aead=aead_of(secret))
+
+
+def _unwrapped(fact: Generated, released: ReleasedVersion, transport: TransportKey, where: str) -> Secret:
+    """Wrapped as the class's release says and no other way."""
+    if (released.transport is not None) is not (fact.release is Release.TRANSPORT_KEY):
+        came = "without" if released.transport is None else "with"
+        raise RecordError(f"{where} is of release {fact.release} and came {came} an AES transport key")
+    wrapped = b64u_decode(released.wrapped)
+    if released.transport is None:
+        return transport.unwrap(wrapped, where=where)
+    return transport.unwrap_under(b64u_decode(released.transport), wrapped, where=where)
 
 
 def public_key(fact: Generated) -> PublicKey:

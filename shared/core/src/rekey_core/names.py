@@ -57,6 +57,7 @@ class Release(enum.StrEnum):
 
     NEVER = "never"
     TRUSTED_RECIPIENT = "trusted-recipient"
+    TRANSPORT_KEY = "transport-key"
 
 
 def is_token(text: str) -> bool:

@@ -69,6 +69,8 @@ def _class(
 CLASSES: Final[tuple[KeyClass, ...]] = (
     _class("application-data", Algorithm.AES_256_GCM, Release.TRUSTED_RECIPIENT, 90, "force"),
     _class("message-auth", Algorithm.HMAC_SHA_256, Release.TRUSTED_RECIPIENT, 90, "force"),
+    _class("application-data-high-volume", Algorithm.AES_256_GCM, Release.TRANSPORT_KEY, 90, "force"),
+    _class("message-auth-high-volume", Algorithm.HMAC_SHA_256, Release.TRANSPORT_KEY, 90, "force"),
     _class("data-key-wrapping", Algorithm.AES_256_GCM, Release.NEVER, 30),
     _class("message-auth-hsm", Algorithm.HMAC_SHA_256, Release.NEVER, 90),
     _class("token-signing", Algorithm.EC_P256, Release.NEVER, 30),

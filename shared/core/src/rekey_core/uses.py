@@ -50,6 +50,8 @@ USES: Final[Mapping[tuple[Algorithm, Release], Use]] = MappingProxyType(
     {
         (Algorithm.AES_256_GCM, Release.TRUSTED_RECIPIENT): Use((Surface.KEYRING,)),
         (Algorithm.HMAC_SHA_256, Release.TRUSTED_RECIPIENT): Use((Surface.MAC,)),
+        (Algorithm.AES_256_GCM, Release.TRANSPORT_KEY): Use((Surface.KEYRING,)),
+        (Algorithm.HMAC_SHA_256, Release.TRANSPORT_KEY): Use((Surface.MAC,)),
         (Algorithm.AES_256_GCM, Release.NEVER): Use(
             (Surface.ENVELOPE, Surface.REMOTE_KEYRING), frozenset({Operation.ENCRYPT, Operation.DECRYPT})
         ),

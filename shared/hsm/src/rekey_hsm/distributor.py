@@ -6,6 +6,7 @@ import hashlib
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Final, TypeVar
 
 from pkcs11.constants import Attribute, ObjectClass
@@ -21,6 +22,7 @@ from rekey_hsm.proving import NOT_OPENED, open_proved, prove_key, prove_keys
 from rekey_hsm.templates import TRANSPORT_KEY
 from rekey_hsm.thread import on_hsm_thread
 from rekey_hsm.token import Token, find_one
+from rekey_hsm.transport import TransportKeys
 from rekey_hsm.values import Released, TokenSettings
 
 T = TypeVar("T")
@@ -41,7 +43,9 @@ class DistributorHsm:
         self._token = token
         self._handles = HandleCache() if max_handles is None else HandleCache(max_handles)
         self._recipients: dict[str, tuple[str, Object]] = {}
+        self._transport_keys = TransportKeys()
         token.on_new_handles(self._handles.clear)
+        token.on_new_handles(self._transport_keys.clear)
         token.on_new_handles(self._recipients.clear)
 
     @classmethod
@@ -88,12 +92,42 @@ class DistributorHsm:
         _require_length(kek, kind, blob)
 
         def release() -> Released:
-            transport = self._recipient(recipient, recipient_spki_sha256)
+            trusted = self._recipient(recipient, recipient_spki_sha256)
             secret = self._unwrap(kek, blob, kind)
             with keys.destroyed_after(secret):
-                wrapped = keys.wrap_to(transport, secret, self._token.profile)
-                macs = tuple(keys.mac(secret, data, self._token.profile) for data in mac_inputs)
-            return Released(wrapped, macs)
+                wrapped = keys.wrap_to(trusted, secret, self._token.profile)
+                return Released(wrapped, self._macs(secret, mac_inputs))
+
+        return await self._do("releasing a secret", release)
+
+    async def release_under_transport_key(
+        self,
+        kek: str,
+        blob: bytes,
+        *,
+        recipient: str,
+        recipient_spki_sha256: str,
+        mac_inputs: Sequence[bytes],
+        algorithm: Algorithm,
+        at: datetime,
+    ) -> Released:
+        """Open a secret inside the token, wrap it under the recipient's AES transport key, compute the MACs under it.
+
+        The opened secret is kept by handle: such versions go to many instances. ``at``: the time, by which transport keys
+        end; whoever calls has one clock that all replicas share.
+
+        Raises as ``release_secret``.
+        """
+        kind = require_kek(kek, algorithm, Release.TRANSPORT_KEY)
+        _require_length(kek, kind, blob)
+
+        def release() -> Released:
+            trusted = self._recipient(recipient, recipient_spki_sha256)
+            name = (recipient, recipient_spki_sha256)
+            transport = self._transport_keys.of(name, at, lambda: self._new_transport_key(trusted))
+            secret = self._opened(kek, blob, kind)
+            wrapped = keys.wrap(transport.handle, secret, self._token.profile)
+            return Released(wrapped, self._macs(secret, mac_inputs), transport.wrapped)
 
         return await self._do("releasing a secret", release)
 
@@ -221,6 +255,13 @@ class DistributorHsm:
 
     async def _do(self, doing: str, operation: Callable[[], T]) -> T:
         return await on_hsm_thread(lambda: self._token.guard(doing, operation))
+
+    def _macs(self, secret: Object, inputs: Sequence[bytes]) -> tuple[bytes, ...]:
+        return tuple(keys.mac(secret, data, self._token.profile) for data in inputs)
+
+    def _new_transport_key(self, trusted: Object) -> tuple[Object, bytes]:
+        key = keys.new_transport_key(self._token.session)
+        return key, keys.wrap_to(trusted, key, self._token.profile)
 
     def _unwrap(self, kek: str, blob: bytes, kind: Kind) -> Object:
         """Open the blob; when that fails and the KEK still opens its probe, it is the blob that is wrong."""

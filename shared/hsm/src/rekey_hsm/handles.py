@@ -1,4 +1,4 @@
-"""Unwrapped keys that never leave, kept by handle, so that a use does not begin with an unwrap; bounded."""
+"""Unwrapped keys that never leave, or leave often, kept by handle, so that a use does not begin with an unwrap; bounded."""
 
 from __future__ import annotations
 

@@ -42,6 +42,7 @@ from rekey_hsm.templates import (
     AES_BITS,
     NEW_PRIVATE,
     NEW_PUBLIC,
+    NEW_TRANSPORT_KEY,
     NOT_OF_A_PRIVATE_KEY,
     P256_PARAMS,
     P384_PARAMS,
@@ -114,6 +115,15 @@ def new_key(session: Session, kind: Kind) -> Object:
     bits = AES_BITS if key_type is KeyType.AES else SECRET_BYTES * 8
     key = session.generate_key(key_type, bits, capabilities=NO_DEFAULTS, template=dict(kind.new))
     _checked(key, kind.new, f"a new {kind.key_type} key")
+    return key
+
+
+def new_transport_key(session: Session) -> Object:
+    """Make an AES transport key as a session object."""
+    key = session.generate_key(
+        KeyType.AES, AES_BITS, capabilities=NO_DEFAULTS, template=dict(NEW_TRANSPORT_KEY)
+    )
+    _checked(key, NEW_TRANSPORT_KEY, "a new transport key")
     return key
 
 

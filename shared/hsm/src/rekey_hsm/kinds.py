@@ -23,6 +23,7 @@ from rekey_hsm.templates import (
     NEW_SECRET,
     UNWRAP_AES,
     UNWRAP_EC,
+    UNWRAP_HIGH_VOLUME,
     UNWRAP_HMAC,
     UNWRAP_RSA,
     UNWRAP_SECRET,
@@ -70,6 +71,15 @@ KINDS: Final = (
         Proof.HMAC,
         NEW_SECRET,
         UNWRAP_SECRET,
+        WRAPPED_SECRET_BYTES,
+    ),
+    Kind(
+        Release.TRANSPORT_KEY,
+        "secret",
+        (Algorithm.AES_256_GCM, Algorithm.HMAC_SHA_256),
+        Proof.HMAC,
+        NEW_SECRET,
+        UNWRAP_HIGH_VOLUME,
         WRAPPED_SECRET_BYTES,
     ),
     Kind(

@@ -112,7 +112,7 @@ def prove_unwrap(session: Session, kek: Object, label: str, probe: Probe, profil
             functools.partial(_unwrap, kek, changed, probe, profile),
             p11.TemplateInconsistent,
         )
-    if Attribute.WRAP_WITH_TRUSTED in template:
+    if template.get(Attribute.WRAP_WITH_TRUSTED):
         _prove_trusted_only(session, kek, kind, probe, profile)
 
 

@@ -69,6 +69,21 @@ UNWRAP_SECRET: Final[Template] = {
     Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.mac,),
     **_LOCKED,
 }
+# Of classes of release transport-key: an AES key can be no trusted one (an officer makes PRIVATE=False objects alone), so
+# nothing here holds the secret back from a key that somebody brought. Everything else is as above.
+UNWRAP_HIGH_VOLUME: Final[Template] = {
+    **_SECRET_KEY,
+    Attribute.KEY_TYPE: KeyType.GENERIC_SECRET,
+    Attribute.TOKEN: False,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: True,
+    Attribute.WRAP_WITH_TRUSTED: False,
+    **_NO_USE,
+    Attribute.SIGN: True,
+    Attribute.ALLOWED_MECHANISMS: (SOFTHSM_2_6.mac,),
+    **_LOCKED,
+}
 UNWRAP_AES: Final[Template] = {
     **_SECRET_KEY,
     Attribute.KEY_TYPE: KeyType.AES,
@@ -206,6 +221,21 @@ CEREMONY_NOTE: Final[Template] = {
     Attribute.CLASS: ObjectClass.DATA,
     Attribute.TOKEN: True,
     Attribute.PRIVATE: True,
+    **_LOCKED,
+}
+
+# A dependent's AES transport key, made by the distributor's process for as long as it runs. It leaves, too, but only to a
+# key that the security officer has marked as trusted.
+NEW_TRANSPORT_KEY: Final[Template] = {
+    Attribute.KEY_TYPE: KeyType.AES,
+    Attribute.TOKEN: False,
+    Attribute.PRIVATE: True,
+    Attribute.SENSITIVE: True,
+    Attribute.EXTRACTABLE: True,
+    Attribute.WRAP_WITH_TRUSTED: True,
+    **_NO_USE,
+    Attribute.WRAP: True,
+    **_ONLY_KEY_WRAP,
     **_LOCKED,
 }
 

@@ -44,7 +44,12 @@ class WrappedKeyPair:
 
 @dataclass(frozen=True)
 class Released:
-    """A secret wrapped to a recipient (RSA-OAEP, SHA-1, no label) and one HMAC-SHA256 per input."""
+    """A secret wrapped for a recipient and one HMAC-SHA256 per input.
+
+    ``wrapped`` is to the recipient's trusted key (RSA-OAEP, SHA-1, no label); or under an AES transport key (RFC 5649), and
+    then ``transport`` is that key, wrapped to the recipient's trusted key.
+    """
 
     wrapped: bytes
     macs: tuple[bytes, ...]
+    transport: bytes | None = None

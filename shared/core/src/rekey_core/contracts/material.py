@@ -161,11 +161,16 @@ class Answer(Message):
 
 
 class ReleasedVersion(Model):
-    """One version, wrapped to the dependent's transport key, with the signed facts that say what it is."""
+    """One version, wrapped for the dependent, with the signed facts that say what it is.
+
+    Of release ``trusted-recipient``: ``wrapped`` to the dependent's transport key (RSA-OAEP). Of release ``transport-key``:
+    ``wrapped`` under an AES key (RFC 5649), and ``transport`` is that key, wrapped to the dependent's transport key.
+    """
 
     version: Version
     delivery: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     wrapped: Base64Url
+    transport: Base64Url | None = None
     generated: Signed
     activated: Signed | None
 
