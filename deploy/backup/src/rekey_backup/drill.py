@@ -17,6 +17,7 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -153,6 +154,17 @@ async def _is_whole(item: Kept, distributor: DistributorHsm, fresh: _Fresh, kek:
         return await _signs(item, distributor, kek, blob)
     if made.release is Release.NEVER:
         (value,) = await distributor.macs(kek, blob, made.algorithm, inputs)
+    elif made.release is Release.TRANSPORT_KEY:
+        released = await distributor.release_under_transport_key(
+            kek,
+            blob,
+            recipient=_RECIPIENT,
+            recipient_spki_sha256=fresh.spki_sha256,
+            mac_inputs=inputs,
+            algorithm=made.algorithm,
+            at=datetime.now(UTC),
+        )
+        (value,) = released.macs
     else:
         released = await distributor.release_secret(
             kek,
