@@ -42,6 +42,10 @@ FORBIDDEN = [
     pytest.param("rekey_core.fresh", "", "core", id="a core module without a place"),
     pytest.param("rekey_core.errors", "import rekey_core.contracts", "core", id="errors imports contracts"),
     pytest.param("rekey_generator.settings", "import rekey_generator.app", "service", id="settings composes"),
+    pytest.param("rekey_audit.fresh", "", "service", id="a service's module without a place"),
+    pytest.param("rekey_runtime.fresh", "", "runtime-layers", id="a module of the runtime without a place"),
+    pytest.param("rekey_hsm.fresh", "", "hsm-layers", id="a module of the HSM package without a place"),
+    pytest.param("rekey.client", "import rekey.cli", "client-layers", id="the SDK knows its command line"),
     pytest.param("rekey_core.names", "import asyncio", "pure", id="the core does input and output"),
 ]
 
