@@ -35,7 +35,7 @@ from rekey_core.names import (
 )
 
 PROTOCOL: Final = (
-    2  # of requests and their answers; 1: before requests said which one they speak (decision 0032)
+    2  # of requests and their answers; 1: before requests said which one they speak (decision 0037)
 )
 OLDEST_PROTOCOL: Final = PROTOCOL - 1  # what applications may speak that were not brought up to date yet
 MAX_REQUEST_AGE_S: Final = 60  # clock difference and delay that a request may have
