@@ -61,5 +61,5 @@ class Tree:
         return names
 
     def leads(self, above: str, below: str) -> bool:
-        """Whether a span of the one name is somewhere above one of the other."""
-        return any(above in self.path(span)[1:] for span in self.named(below))
+        """Whether a span of the one name (``a|b``: of either) is somewhere above one of the other."""
+        return any(set(above.split("|")) & set(self.path(span)[1:]) for span in self.named(below))

@@ -168,11 +168,15 @@ def has_caught_up(stack: RunningStack, version: int) -> None:
     assert stack.tally.totals().failed_local == before.failed_local, stack.tally.failures()
 
 
-# each row: somewhere above a span of the second name there is one of the first
+# each row: somewhere above a span of the second name there is one of the first, or of the other name behind the bar
 STEPS = [
     ("command rotate", "append rotation-requested"),
     ("append rotation-requested", "append generated"),
-    ("append generated", "append notice"),
+    ("append rotation-requested", "append backed-up"),
+    (
+        "append generated|append backed-up",
+        "append notice",
+    ),  # whichever was the newest fact when it was written
     ("append notice", "answer material"),
     ("answer material", "append delivered"),
     ("append notice", "follow"),
