@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from opentelemetry.sdk.trace import TracerProvider
 
 from rekey_core.authority import STREAMS, Stream, StreamConfig, Subjects
-from rekey_core.envelope import BusMessage
+from rekey_core.envelope import BusMessage, own_headers
 from rekey_core.errors import UnavailableError, UnknownOutcomeError
 from rekey_core.jetstream import HEADER_BYTES, stream_config
 from rekey_core.names import Service
@@ -72,7 +72,7 @@ class MemoryServer:
         if config.last_per_subject:
             kept[:] = [message for message in kept if message.subject != subject]
         sequence = self._sequences[stream] = self._sequences.get(stream, 0) + 1
-        own = wire.own_headers(headers)
+        own = own_headers(headers)
         kept.append(BusMessage(stream.value, subject, own, data, sequence, at or self.clock()))
         return sequence
 

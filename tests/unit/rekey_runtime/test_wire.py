@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rekey_core.envelope import timestamp
 from rekey_core.errors import (
     ConfigurationError,
     ConflictError,
@@ -58,7 +59,7 @@ def test_an_acknowledgement_is_its_sequence() -> None:
     ],
 )
 def test_a_time_is_cut_to_microseconds(text: str, micro: int) -> None:
-    assert wire.timestamp(text) == datetime(2026, 11, 24, 3, 58, 34, micro, tzinfo=UTC)
+    assert timestamp(text) == datetime(2026, 11, 24, 3, 58, 34, micro, tzinfo=UTC)
 
 
 def test_nothing_there_is_none_and_a_refused_read_is_not() -> None:

@@ -7,7 +7,6 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Final
 
 import nats
@@ -19,7 +18,7 @@ from rekey_backup.bundle import Bundle, bundle_of
 from rekey_backup.settings import BusSettings
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import BackedUp, Destroyed
-from rekey_core.envelope import BusMessage
+from rekey_core.envelope import BusMessage, direct_message
 from rekey_core.errors import StaleReadError, UnavailableError
 
 API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
@@ -88,7 +87,7 @@ class BackupBus:
                 f"{API}.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox
             )
             while (state := _status(answer := await answers.next_msg(REQUEST_S))) is None:
-                found.append(_stored(answer))
+                found.append(direct_message(answer.headers or {}, answer.data))
         except NatsError as error:
             message = f"read of {stream}: {str(error) or 'no end of the answer'}"
             raise StaleReadError(message) from error
@@ -111,36 +110,11 @@ class BackupBus:
         if state not in (None, _NOT_FOUND):
             message = f"read of {subject}: status {state}"
             raise UnavailableError(message)
-        return _stored(answer) if state is None else None
+        return direct_message(answer.headers or {}, answer.data) if state is None else None
 
 
 def _status(message: Msg) -> str | None:
     return (message.headers or {}).get("Status")
-
-
-def _stored(message: Msg) -> BusMessage:
-    headers = dict(message.headers or {})
-    try:
-        place = {name: headers.pop(name) for name in ("Nats-Stream", "Nats-Subject", "Nats-Sequence")}
-        stored_at = datetime.fromisoformat(_microseconds(headers.pop("Nats-Time-Stamp")))
-    except KeyError as error:
-        text = "a stored message came without its place in the stream"
-        raise StaleReadError(text) from error
-    own = {name: value for name, value in headers.items() if not name.startswith("Nats-")}
-    return BusMessage(
-        place["Nats-Stream"],
-        place["Nats-Subject"],
-        own,
-        message.data,
-        int(place["Nats-Sequence"]),
-        stored_at,
-    )
-
-
-def _microseconds(timestamp: str) -> str:
-    """RFC 3339 with the server's nanoseconds cut to what Python has."""
-    whole, _, fraction = timestamp.removesuffix("Z").partition(".")
-    return f"{whole}.{fraction[:6]:0<6}+00:00"
 
 
 @asynccontextmanager

@@ -8,7 +8,6 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +18,7 @@ from nats.aio.msg import Msg
 from rekey.cancellation import cancellable
 from rekey.spans import trace_headers
 from rekey_core.authority import Stream
-from rekey_core.envelope import BusMessage
+from rekey_core.envelope import BusMessage, direct_message
 from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
 
 API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
@@ -119,7 +118,7 @@ class Connection:
             return None
         if status is not None:
             raise UnavailableError(f"read of {subject}: status {status}")
-        message = _stored(answer)
+        message = direct_message(answer.headers or {}, answer.data)
         if (message.stream, message.subject) != (stream.value, subject):
             raise StaleReadError(f"read of {subject}: found {message.subject} of {message.stream}")
         return message
@@ -174,27 +173,6 @@ def _acknowledged(answer: bytes, subject: str) -> int:
         raise UnknownOutcomeError(
             f"{subject}: the bus answered something else than an acknowledgement"
         ) from error
-
-
-def _stored(answer: Msg) -> BusMessage:
-    headers = answer.headers or {}
-    try:
-        return BusMessage(
-            headers["Nats-Stream"],
-            headers["Nats-Subject"],
-            {name: value for name, value in headers.items() if not name.startswith("Nats-")},
-            answer.data,
-            int(headers["Nats-Sequence"]),
-            _time(headers["Nats-Time-Stamp"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise StaleReadError("a stored message came without its place in the stream") from error
-
-
-def _time(text: str) -> datetime:
-    """RFC 3339 with up to nine digits of a second, cut to microseconds; always UTC."""
-    head, _, fraction = text.removesuffix("Z").partition(".")
-    return datetime.fromisoformat(head).replace(tzinfo=UTC, microsecond=int((fraction + "000000")[:6]))
 
 
 def _tls(login: Login) -> ssl.SSLContext:

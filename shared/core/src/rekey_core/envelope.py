@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
@@ -24,6 +24,7 @@ from rekey_core.errors import (
     ReplayedError,
     SchemaError,
     SignatureError,
+    StaleReadError,
     UnknownTypeError,
     WrongAuthorError,
 )
@@ -83,6 +84,37 @@ class Packed:
     headers: dict[str, str]
     data: bytes
     signed: Signed
+
+
+def direct_message(headers: Mapping[str, str], data: bytes) -> BusMessage:
+    """A message as DIRECT.GET answers it: its own headers, and where it stands in headers of the server.
+
+    Raises:
+        StaleReadError: a header that says where it stands is missing, or is none.
+    """
+    try:
+        return BusMessage(
+            headers["Nats-Stream"],
+            headers["Nats-Subject"],
+            own_headers(headers),
+            data,
+            int(headers["Nats-Sequence"]),
+            timestamp(headers["Nats-Time-Stamp"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise StaleReadError("a stored message came without its place in the stream") from error
+
+
+def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers that the author wrote, without the server's and the publish conditions."""
+    return {name: value for name, value in headers.items() if not name.startswith("Nats-")}
+
+
+def timestamp(text: str) -> datetime:
+    """RFC 3339 with up to nine digits of a second, cut (never rounded) to microseconds; always UTC."""
+    head, _, fraction = text.removesuffix("Z").partition(".")
+    micro = int((fraction + "000000")[:6])
+    return datetime.fromisoformat(head).replace(tzinfo=UTC, microsecond=micro)
 
 
 def sign(model: Message, key: SigningKey) -> Signed:

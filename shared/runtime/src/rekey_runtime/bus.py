@@ -27,7 +27,7 @@ from opentelemetry.trace import SpanKind
 
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import Message
-from rekey_core.envelope import BusMessage, Packed, pack
+from rekey_core.envelope import BusMessage, Packed, pack, timestamp
 from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
 from rekey_core.signing import SigningKey
 from rekey_core.tracecontext import Attribute
@@ -292,7 +292,7 @@ class Bus:
 
     async def time(self, stream: Stream) -> datetime:
         """What the clock says now that stamps the messages of a stream. Raises as ``info``."""
-        return wire.timestamp(str((await self.info(f"STREAM.INFO.{stream}"))["ts"]))
+        return timestamp(str((await self.info(f"STREAM.INFO.{stream}"))["ts"]))
 
     async def _ask(self, subject: str, data: bytes) -> Msg:
         if (

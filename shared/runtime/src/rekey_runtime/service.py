@@ -184,7 +184,7 @@ class Service:
                 self._fail(error)
             except RekeyError as error:
                 log.warning("job: %s", error, extra={"event": "job-failed", "code": error.code})
-            except Exception:
+            except Exception:  # one round that failed must not end the rounds to come
                 log.exception("a job failed", extra={"event": "unexpected"})
             await asyncio.sleep(seconds)
 

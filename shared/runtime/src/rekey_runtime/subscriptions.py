@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
 
 from rekey_core.authority import Consumer
-from rekey_core.envelope import BusMessage
+from rekey_core.envelope import BusMessage, own_headers
 from rekey_core.errors import FatalError, RekeyError, Verdict
 from rekey_core.tracecontext import Attribute, parse_traceparent
 from rekey_runtime import wire
@@ -134,7 +134,9 @@ class Consuming:
                 extra={"event": error.verdict.value, "code": error.code},
             )
             return error
-        except Exception:
+        except (
+            Exception
+        ):  # what is not ours must not end the consumer: it is an alarm in the log, and a retry
             log.exception("a handler failed", extra={"event": "unexpected"})
             return RekeyError("unexpected")
         return None
@@ -189,9 +191,7 @@ class Answering:
 
     async def _on_request(self, msg: NatsMessage) -> None:
         raw: Msg = msg.raw_message
-        core = BusMessage(
-            "", raw.subject, wire.own_headers(raw.headers or {}), raw.data, 0, datetime.now(UTC)
-        )
+        core = BusMessage("", raw.subject, own_headers(raw.headers or {}), raw.data, 0, datetime.now(UTC))
         event, began = event_of(raw.subject), time.perf_counter()
         at_work = self._bus.at_work.on(f"request: {raw.subject}")
         with at_work, handling(core) as codes, self._span(core):
@@ -218,7 +218,9 @@ class Answering:
             log.warning("request: %s", error, extra={"event": "unanswered"})
             if isinstance(error, RekeyError) and error.verdict in {Verdict.REFUSE, Verdict.SET_ASIDE}:
                 await self._alarm(core, error)
-        except Exception:
+        except (
+            Exception
+        ):  # one request must not end the answers to all others; who asked gets none and asks again
             note_code(OTHER)
             log.exception("a request failed", extra={"event": "unexpected"})
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from nats.aio.msg import Msg
 
-from rekey_core.envelope import BusMessage
+from rekey_core.envelope import BusMessage, direct_message, own_headers, timestamp
 from rekey_core.errors import (
     ConfigurationError,
     ConflictError,
@@ -89,18 +89,7 @@ def direct(message: Msg) -> BusMessage:
     Raises:
         StaleReadError: a header that says where it stands is missing.
     """
-    headers = message.headers or {}
-    try:
-        return BusMessage(
-            headers["Nats-Stream"],
-            headers["Nats-Subject"],
-            own_headers(headers),
-            message.data,
-            int(headers["Nats-Sequence"]),
-            timestamp(headers["Nats-Time-Stamp"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise StaleReadError("a stored message came without its place in the stream") from error
+    return direct_message(message.headers or {}, message.data)
 
 
 def status(message: Msg) -> str | None:
@@ -150,18 +139,6 @@ def delivered(message: Msg) -> tuple[BusMessage, int]:
     stored_at = _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000)
     headers = own_headers(message.headers or {})
     return BusMessage(stream, message.subject, headers, message.data, int(sequence), stored_at), int(times)
-
-
-def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The headers that the author wrote, without the server's and the publish conditions."""
-    return {name: value for name, value in headers.items() if not name.startswith("Nats-")}
-
-
-def timestamp(text: str) -> datetime:
-    """RFC 3339 with up to nine digits of a second, cut (never rounded) to microseconds; always UTC."""
-    head, _, fraction = text.removesuffix("Z").partition(".")
-    micro = int((fraction + "000000")[:6])
-    return datetime.fromisoformat(head).replace(tzinfo=UTC, microsecond=micro)
 
 
 def _parsed(block: bytes) -> dict[str, str]:
