@@ -73,15 +73,13 @@ def context_of(fact: Generated) -> VersionContext:
 
 
 @dataclass(eq=False, kw_only=True)
-class SecretVersion:
-    """A version whose key is here."""
+class ConfirmedVersion:
+    """A secret that the instance confirms by values that only a holder can compute."""
 
     fact: Generated
     delivery: str
     installed: str
     in_flight: InFlight
-    secret: Secret
-    quota: Quota
     switched: str | None = None
 
     @property
@@ -94,6 +92,18 @@ class SecretVersion:
         """The key id in ciphertexts and MACs."""
         return self.fact.key_id
 
+    def proof(self) -> Confirmation:
+        """For the receipt."""
+        return Confirmation(delivery=self.delivery, installed=self.installed, switched=self.switched)
+
+
+@dataclass(eq=False, kw_only=True)
+class SecretVersion(ConfirmedVersion):
+    """A version whose key is here."""
+
+    secret: Secret
+    quota: Quota
+
     @property
     def is_counted(self) -> bool:
         """Whether each message that is protected with it needs a permit."""
@@ -103,10 +113,6 @@ class SecretVersion:
         """Compute what proves that the instance protects with it."""
         data = confirmation_input(context_of(self.fact), "switched", instance, self.delivery)
         self.switched = commit(self.secret, data).hex()
-
-    def proof(self) -> Confirmation:
-        """For the receipt."""
-        return Confirmation(delivery=self.delivery, installed=self.installed, switched=self.switched)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -149,29 +155,8 @@ class RemoteVersion:
         return Probe(installed=self.installed, switched=self.switched)
 
 
-@dataclass(eq=False)
-class RemoteSecretVersion:
+class RemoteSecretVersion(ConfirmedVersion):
     """A secret that never leaves the HSM: nothing of it is here but what the HSM confirmed to this instance."""
-
-    fact: Generated
-    delivery: str
-    installed: str
-    in_flight: InFlight
-    switched: str | None = None
-
-    @property
-    def version(self) -> int:
-        """Its number."""
-        return self.fact.version
-
-    @property
-    def id(self) -> int:
-        """The key id in ciphertexts and MACs."""
-        return self.fact.key_id
-
-    def proof(self) -> Confirmation:
-        """For the receipt."""
-        return Confirmation(delivery=self.delivery, installed=self.installed, switched=self.switched)
 
 
 Version = SecretVersion | RemoteVersion | RemoteSecretVersion
@@ -279,7 +264,7 @@ def install_remote(fact: Generated, proof: ProbeSignature, instance: str) -> Rem
 
 def install_remote_secret(fact: Generated, delivery: str, value: str) -> RemoteSecretVersion:
     """The version, as the HSM confirmed it. Whether the value is right only who has the delivery's hash can say."""
-    return RemoteSecretVersion(fact, delivery, value, InFlight())
+    return RemoteSecretVersion(fact=fact, delivery=delivery, installed=value, in_flight=InFlight())
 
 
 def check_probe(fact: Generated, key: PublicKey, proof: ProbeSignature, phase: Phase, instance: str) -> None:
