@@ -18,6 +18,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -154,19 +155,10 @@ async def _is_whole(item: Kept, distributor: DistributorHsm, fresh: _Fresh, kek:
         return await _signs(item, distributor, kek, blob)
     if made.release is Release.NEVER:
         (value,) = await distributor.macs(kek, blob, made.algorithm, inputs)
-    elif made.release is Release.TRANSPORT_KEY:
-        released = await distributor.release_under_transport_key(
-            kek,
-            blob,
-            recipient=_RECIPIENT,
-            recipient_spki_sha256=fresh.spki_sha256,
-            mac_inputs=inputs,
-            algorithm=made.algorithm,
-            at=datetime.now(UTC),
-        )
-        (value,) = released.macs
     else:
-        released = await distributor.release_secret(
+        under_transport_key = partial(distributor.release_under_transport_key, at=datetime.now(UTC))
+        is_transport = made.release is Release.TRANSPORT_KEY
+        released = await (under_transport_key if is_transport else distributor.release_secret)(
             kek,
             blob,
             recipient=_RECIPIENT,
