@@ -12,13 +12,13 @@ from rekey_core.contracts import (
     DestructionScheduled,
     SignedCommand,
 )
-from rekey_core.errors import AlreadyDoneError, NotFoundError, StateRefusedError
+from rekey_core.errors import NotFoundError, StateRefusedError
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import Trigger, is_legal
 from rekey_core.policy import destruction_delay_s
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
-from rekey_rotation_scheduler.planner import common
+from rekey_rotation_scheduler.planner import common, new_cause
 
 
 def schedule(
@@ -73,13 +73,7 @@ def cancel(
 
 
 def _version(state: KeyState, command: Destroy | CancelDestruction, signed: SignedCommand) -> VersionFacts:
-    cause = command_id(signed)
-    if cause in state.causes:
-        message = f"{state.key}: command {cause[:16]} is done"
-        raise AlreadyDoneError(message)
-    if state.registered is None:
-        message = f"key {state.key} is not registered"
-        raise NotFoundError(message, hint="rekey key ls")
+    new_cause(state, signed)
     version = state.versions.get(command.version)
     if version is None:
         known = ", ".join(map(str, sorted(state.versions))) or "none"

@@ -9,13 +9,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from rekey_core.adoption import Adoption, waiting
-from rekey_core.commands import command_id
 from rekey_core.contracts import MAX_WAIVED, Force, SignedCommand, Waiting, Waive, Waived, Whom
-from rekey_core.errors import AlreadyDoneError, NotFoundError, StateRefusedError
+from rekey_core.errors import StateRefusedError
 from rekey_core.fold import KeyState
 from rekey_core.policy import check_outcome
 from rekey_core.waivers import named_by
-from rekey_rotation_scheduler.planner import common
+from rekey_rotation_scheduler.planner import common, new_cause
 
 
 def waived(
@@ -29,11 +28,7 @@ def waived(
         PolicyError: the class does not allow it.
         StateRefusedError: nobody is missing, or not the one who is named, or the deadline has not passed.
     """
-    cause = command_id(signed)
-    if cause in state.causes:
-        raise AlreadyDoneError(f"{state.key}: command {cause[:16]} is done")
-    if state.registered is None:
-        raise NotFoundError(f"key {state.key} is not registered", hint="rekey key ls")
+    cause = new_cause(state, signed)
     check_outcome(state.key_class or "", "waive" if isinstance(command, Waive) else "force")
     found = waiting(state, adopted) if adopted is not None else None
     hint = f"rekey adoption {state.key}"

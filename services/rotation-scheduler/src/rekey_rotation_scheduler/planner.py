@@ -64,6 +64,23 @@ def registration(
     return None
 
 
+def new_cause(state: KeyState, signed: SignedCommand) -> str:
+    """The id of a command about a registered key, if the log does not name it yet.
+
+    Raises:
+        AlreadyDoneError: it does.
+        NotFoundError: no such key.
+    """
+    cause = command_id(signed)
+    if cause in state.causes:
+        message = f"{state.key}: command {cause[:16]} is done"
+        raise AlreadyDoneError(message)
+    if state.registered is None:
+        message = f"key {state.key} is not registered"
+        raise NotFoundError(message, hint="rekey key ls")
+    return cause
+
+
 def rotation(state: KeyState, signed: SignedCommand, now: datetime, asked_s: int | None = None) -> Fact:
     """The ``rotation-requested`` of a person's command; ``asked_s``: the deadline in seconds, if it is to be sooner.
 
@@ -73,13 +90,7 @@ def rotation(state: KeyState, signed: SignedCommand, now: datetime, asked_s: int
         StateRefusedError: a rotation is under way.
         PolicyError: a later deadline than the class allows.
     """
-    cause = command_id(signed)
-    if cause in state.causes:
-        message = f"{state.key}: command {cause[:16]} is done"
-        raise AlreadyDoneError(message)
-    if state.registered is None:
-        message = f"key {state.key} is not registered"
-        raise NotFoundError(message, hint="rekey key ls")
+    cause = new_cause(state, signed)
     check_rotate(state.key, state.states(), state.current)
     return _requested(state, cause, "person", signed, now, asked_s)
 
