@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rekey_audit.settings import AuditSettings
@@ -51,17 +47,6 @@ def away(stack: RunningStack, _: Path) -> None:
         stack.kill(name)
         stack.ready(name)
     stack.release(DATABASE)
-
-
-@contextmanager
-def stopped(stack: RunningStack, name: str) -> Iterator[None]:
-    """A process that stands still for the time of the block: a rotation that needs it stands still as well."""
-    pid = stack.pid(name)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def rows_are_right(stack: RunningStack) -> bool:

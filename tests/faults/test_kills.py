@@ -32,10 +32,9 @@ from tests.faults.lost_database import (
     killed,
     restored,
     rows_are_right,
-    stopped,
 )
 from tests.faults.replicas import replica
-from tests.system.stack import INSTANCES, KEY_NAMES, NATS, RunningStack, running_stack
+from tests.system.stack import INSTANCES, KEY_NAMES, NATS, RunningStack, running_stack, stopped
 
 # nats-py leaves the sockets of its attempts to reach a killed server to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

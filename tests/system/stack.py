@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import io
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -201,3 +203,14 @@ def running_stack(
         yield stack
     finally:
         stack.down()
+
+
+@contextlib.contextmanager
+def stopped(stack: RunningStack, name: str) -> Iterator[None]:
+    """A process that stands still for the time of the block, with the lease that it has: what needs it waits."""
+    pid = stack.pid(name)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -19,7 +18,7 @@ from rekey_core.tracecontext import Attribute
 from rekey_runtime.about import EVENTS
 from tests.attacks.intruder import Intruder, intruder
 from tests.system.spans import Tree, written
-from tests.system.stack import INSTANCES, RunningStack, running_stack
+from tests.system.stack import INSTANCES, RunningStack, running_stack, stopped
 
 KEY = "orders-db"
 ROTATE = ("key", "rotate", KEY, "--reason", "test")
@@ -71,7 +70,7 @@ def test_who_is_missing_after_the_deadline_is_named_everywhere_and_waived_by_its
     stack: RunningStack,
 ) -> None:
     version = settled(stack) + 1
-    with off(stack, INSTANCES[0]):
+    with stopped(stack, INSTANCES[0]):
         late = stack.rekey("alice", *ROTATE, "--deadline", "1", "--wait", "4")
         assert late.code == 6, late.err
         stack.until(lambda: missing_of(stack) == 1, what="the others' proofs")
@@ -96,7 +95,7 @@ async def test_an_instance_that_was_off_for_three_rotations_catches_up(stack: Ru
     """Off is a process that does not run. While it has a lease, two people force; without one nobody waits for it."""
     first = settled(stack) + 1
     async with intruder(stack) as people:
-        with off(stack, INSTANCES[1]):
+        with stopped(stack, INSTANCES[1]):
             forced = [await rotated_past_one(stack, people, version) for version in range(first, first + 3)]
     assert len(forced[0]) == 1, "it had a lease when it began"
     assert {whom.dependent for waived in forced for whom in waived} == {"orders"}
@@ -123,17 +122,6 @@ async def rotated_past_one(stack: RunningStack, people: Intruder, version: int) 
 
 def _active(state: KeyState) -> list[int]:
     return [n for n, v in state.versions.items() if v.state in ("pre-activation", "active")]
-
-
-@contextmanager
-def off(stack: RunningStack, name: str) -> Iterator[None]:
-    """The process does not run; it has its lease still."""
-    pid = stack.pid(name)
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def missing_of(stack: RunningStack) -> int:
