@@ -211,4 +211,11 @@ GUARDS: Final = (
         "    if file.exists() and not file.read_text():",
         ("tests/unit/rekey_local/test_found.py",),
     ),
+    Mutant(
+        "provision: a schema is lost with the database server",
+        "deploy/provision/src/rekey_provision/database.py",
+        '_DURABLE: Final = {"synchronous_commit": "on"}',
+        "_DURABLE: Final = {}",
+        ("tests/system/test_database.py",),
+    ),
 )

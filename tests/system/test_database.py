@@ -228,6 +228,17 @@ async def test_a_service_that_runs_on_catches_up_by_itself(
         working.cancel()
 
 
+async def test_what_the_provisioner_made_outlives_a_kill_of_the_server_at_once(server: Server) -> None:
+    """Rows may be lost, the log has them; nobody but the provisioner can make what they stand in."""
+    for _ in range(TRIES):
+        await server.drop()
+        await server.provision()
+        await killed(server, Path())
+        for projection in PROJECTIONS:
+            async with a_database(server, projection.identity) as database:
+                assert await database.applied() == Applied()
+
+
 async def test_a_start_with_rows_reads_what_is_new_and_judges_the_rest_when_it_is_asked_for(
     written: Environment, empty: Server
 ) -> None:
@@ -286,8 +297,8 @@ async def test_without_its_database_audit_reads_the_whole_log(written: Environme
 
 
 @asynccontextmanager
-async def a_database(server: Server) -> AsyncIterator[Database]:
-    database = Database(server.url_file(Identity.AUDIT), Identity.AUDIT, "a test")
+async def a_database(server: Server, identity: Identity = Identity.AUDIT) -> AsyncIterator[Database]:
+    database = Database(server.url_file(identity), identity, "a test")
     yield database
     await database.close()
 
