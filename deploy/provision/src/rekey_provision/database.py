@@ -28,9 +28,7 @@ CONNECT_S: Final = 10.0
 STATEMENT_S: Final = 30.0
 ROLE_CONNECTIONS: Final = 8  # of each service: one for each replica, and those that are on their way out
 SCRAM_ITERATIONS: Final = 4096  # PostgreSQL's own default; the passwords are 128 random bits
-_DURABLE: Final = {
-    "synchronous_commit": "on"
-}  # whatever the server says: services cannot make a lost schema again
+_DURABLE: Final = {"synchronous_commit": "on"}  # services cannot make a lost schema again
 _SALT_BYTES: Final = 16  # as PostgreSQL makes them (SCRAM_DEFAULT_SALT_LEN)
 _ATTRIBUTES: Final = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT NOREPLICATION NOBYPASSRLS"
 _SAFE: Final = """SELECT NOT (rolsuper OR rolcreatedb OR rolcreaterole OR rolinherit OR rolreplication OR rolbypassrls)
