@@ -87,9 +87,7 @@ GUARDS: Final = (
         "shared/runtime/src/rekey_runtime/subscriptions.py",
         "                await self._alarm(core, error)\n",
         "                _ = core\n",
-        (
-            "tests/attacks/test_poison.py::test_a_hostile_request_is_an_alarm_and_the_next_good_one_is_answered",
-        ),
+        ("tests/unit/rekey_runtime/test_answering.py",),
     ),
     Mutant(
         "lease: what is born while it is stored need not be proved",

@@ -1,7 +1,8 @@
 """Judges mutants: each is one replacement in one file of a copy of the working tree.
 
 The tests named beside it run in the copy, with the copy's packages before the installed ones. Before that they run on the
-unbroken copy and must be green there, so that red means the mutant and not the copy.
+unbroken copy and must be green there, so that red means the mutant and not the copy. A test that starts processes from
+their installed environments sees the tree and not the copy: only tests in whose own process the code runs can judge.
 """
 
 from __future__ import annotations
