@@ -21,6 +21,7 @@ from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import command_id, sign_command
 from rekey_core.contracts import (
     Activated,
+    BackedUp,
     Deactivated,
     Fact,
     Generated,
@@ -131,6 +132,13 @@ class Log:
         body |= {"key_id": chain.version, "blob_digest": digest, "commitment": digest}
         return self._follow(chain, await self._add(Generated, key, chain.version, chain.cause, **body))
 
+    async def back_up(self, key: str) -> Fact:
+        """The generated version as if its backup lay in MATERIAL."""
+        chain = self.keys[key]
+        digest = hashlib.sha256(f"backup of {key}@{chain.version}".encode()).hexdigest()
+        body: dict[str, Any] = {"backup_epoch": 1, "blob_digest": digest}
+        return await self._add(BackedUp, key, chain.version, chain.cause, **body)
+
     async def activate(self, key: str) -> Fact:
         """The version becomes current, and the one before is deactivated."""
         chain = self.keys[key]
@@ -140,8 +148,8 @@ class Log:
         return fact
 
     async def version(self, *keys: str) -> None:
-        """Requested, generated, activated."""
-        for step in (self.request, self.generate, self.activate):
+        """Requested, generated, backed up, activated."""
+        for step in (self.request, self.generate, self.back_up, self.activate):
             for key in keys:
                 await step(key)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import reduce
 
 import pytest
 
@@ -31,6 +32,7 @@ from rekey_core.errors import (
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
 from rekey_core.uses import Operation
+from rekey_core.versions import Versions
 from rekey_distributor import granting, noticing
 from rekey_distributor.emergencies import Emergencies
 from tests.unit.facts import world
@@ -356,7 +358,7 @@ def test_a_notice_names_the_newest_destroyed_versions_and_stays_small() -> None:
     w = world(versions=count + 1)
     state = w.state()
     versions = {n: replace(v, destroyed=_gone(w, n)) for n, v in state.versions.items() if n <= count}
-    gone = replace(state, versions={**state.versions, **versions})
+    gone = replace(state, versions=reduce(Versions.put, versions.values(), state.versions))
     notice = noticing.notice_for(gone, "orders", Emergencies(), NOW)
     named = [fact for fact in notice.facts if fact.type == Destroyed.TYPE]
     assert named == [versions[n].destroyed.signed for n in range(4, count + 1)]  # type: ignore[union-attr]

@@ -63,9 +63,8 @@ def undecidable(w: World) -> KeyState:
 def in_use(w: World) -> KeyState:
     """As no log can make it: what stands there is active."""
     state = w.state()
-    return replace(
-        state, versions={**state.versions, 1: replace(state.versions[1], state=VersionState.ACTIVE)}
-    )
+    active = replace(state.versions[1], state=VersionState.ACTIVE)
+    return replace(state, versions=state.versions.put(active))
 
 
 @pytest.mark.parametrize(

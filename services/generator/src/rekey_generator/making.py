@@ -86,9 +86,8 @@ def order(state: KeyState, request: Stored[RotationRequested], epochs: Epochs) -
         message = f"{asked.key} is not registered"
         raise StateRefusedError(message)
     context = VersionContext(state.env, state.key, asked.version, state.algorithm, state.release, epochs.kek)
-    used = [v.generated.model.key_id for v in state.versions.values() if v.generated]
     backup = epochs.backup if needs_backup(state.key_class or "") else None
-    return Order(context, str(asked.id), tink_key_id(context, used), backup)
+    return Order(context, str(asked.id), tink_key_id(context, state.versions.key_ids), backup)
 
 
 def tink_key_id(context: VersionContext, used: Collection[int]) -> int:

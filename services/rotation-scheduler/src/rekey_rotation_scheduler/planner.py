@@ -91,7 +91,7 @@ def rotation(state: KeyState, signed: SignedCommand, now: datetime, asked_s: int
         PolicyError: a later deadline than the class allows.
     """
     cause = new_cause(state, signed)
-    check_rotate(state.key, state.states(), state.current)
+    check_rotate(state.key, state.unsettled(), state.current)
     return _requested(state, cause, "person", signed, now, asked_s)
 
 
@@ -121,7 +121,7 @@ def counted_version(state: KeyState) -> int | None:
 
 def unfinished(state: KeyState) -> list[int]:
     """Versions that a rotation still has to bring somewhere."""
-    return preconditions.unfinished(state.states(), state.current)
+    return preconditions.unfinished(state.unsettled(), state.current)
 
 
 def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | None:

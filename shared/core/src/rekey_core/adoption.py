@@ -107,9 +107,7 @@ def adoption(
 
 def older_active(state: KeyState) -> list[int]:
     """Versions that are active without being current, ascending."""
-    return sorted(
-        n for n, v in state.versions.items() if v.state is VersionState.ACTIVE and n != state.current
-    )
+    return [n for n in state.versions.in_state(VersionState.ACTIVE) if n != state.current]
 
 
 def awaited(state: KeyState) -> int | None:
@@ -177,7 +175,7 @@ def _proof(
     )
     if receipt is None or held is None:
         return proof
-    older = {n for n, v in state.versions.items() if v.state is VersionState.ACTIVE and n != version}
+    older = {n for n in state.versions.in_state(VersionState.ACTIVE) if n != version}
     return replace(
         proof,
         installed=leased or _proved(receipt, state, version, "installed", given),

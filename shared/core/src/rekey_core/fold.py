@@ -8,9 +8,9 @@ type that this program does not know makes the key undecidable for everything bu
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Final, TypeVar
 
 from rekey_core.backups import backed_up, check_activatable
@@ -50,10 +50,11 @@ from rekey_core.errors import (
 )
 from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, transition
 from rekey_core.names import Algorithm, Release
+from rekey_core.persistent import PersistentMap
 from rekey_core.policy import is_known_policy
 from rekey_core.tracecontext import TraceContext
 from rekey_core.trust import Trust
-from rekey_core.versions import VersionFacts, stopped
+from rekey_core.versions import VersionFacts, Versions, stopped
 from rekey_core.waivers import check_passed_over, waived
 
 F = TypeVar("F", bound=Fact)
@@ -70,18 +71,18 @@ class KeyState:
     key: str
     registered: Stored[Registered] | None = None
     grants: frozenset[str] = frozenset()
-    versions: Mapping[int, VersionFacts] = field(default_factory=dict)
+    versions: Versions = field(default_factory=Versions)
     current: int | None = None
     last_sequence: int = 0
-    events_of: Mapping[str, tuple[Stored[Fact], ...]] = field(default_factory=dict)  # by cause
+    events_of: PersistentMap[str, tuple[Stored[Fact], ...]] = field(default_factory=PersistentMap)  # by cause
     voids: tuple[Void, ...] = ()
     undecidable: str | None = None
     trace: TraceContext | None = None  # of the newest fact with effect; what follows from it goes on with it
 
     @property
-    def causes(self) -> frozenset[str]:
+    def causes(self) -> AbstractSet[str]:
         """Commands and facts that a fact names as its cause: they are done."""
-        return frozenset(self.events_of)
+        return self.events_of.keys()
 
     @property
     def is_registered(self) -> bool:
@@ -123,8 +124,7 @@ class KeyState:
 
     def in_motion(self) -> int | None:
         """The newest version in pre-activation."""
-        moving = [n for n, v in self.versions.items() if v.state is VersionState.PRE_ACTIVATION]
-        return max(moving, default=None)
+        return max(self.versions.in_state(VersionState.PRE_ACTIVATION), default=None)
 
     def destructions(self) -> tuple[int, ...]:
         """Versions whose destruction is scheduled and not carried out, ascending."""
@@ -134,9 +134,13 @@ class KeyState:
         """The state of every version."""
         return {number: version.state for number, version in self.versions.items()}
 
+    def unsettled(self) -> Mapping[int, VersionState]:
+        """The state of every version in pre-activation or active."""
+        return {number: self.versions[number].state for number in self.versions.unsettled}
+
     def next_version(self) -> int:
-        """The number that the next version gets."""
-        return max(self.versions, default=0) + 1
+        """The number that the next version gets: they are requested one after the other, from 1."""
+        return len(self.versions) + 1
 
     def public_keys(self, denied: Collection[int] = ()) -> tuple[bytes, ...]:
         """The SPKI of every asymmetric version to hold, the one in pre-activation included, newest first.
@@ -163,9 +167,9 @@ class KeyState:
             return self._void(Void(item.sequence, item.subject, error))
         except RefusedError as error:
             return self._void(Void(item.sequence, item.subject, SchemaError(f"{error.code}: {error}")))
-        done = {**self.events_of, item.model.cause: (*self.events_of.get(item.model.cause, ()), item)}
-        events = MappingProxyType(done)
-        return replace(after, last_sequence=item.sequence, events_of=events, trace=item.trace)
+        cause = item.model.cause
+        done = self.events_of.put(cause, (*self.events_of.get(cause, ()), item))
+        return replace(after, last_sequence=item.sequence, events_of=done, trace=item.trace)
 
     def _void(self, void: Void) -> KeyState:
         unknown = str(void.error) if void.validly_signed else None
@@ -307,8 +311,7 @@ def _generated(state: KeyState, item: Stored[Generated]) -> KeyState:
             f"{state.key}@{fact.version}: expected {state.algorithm}, {state.release}, found another"
         )
     check_public_key(fact)
-    used = {v.generated.model.key_id for v in state.versions.values() if v.generated}
-    if fact.key_id in used:
+    if fact.key_id in state.versions.key_ids:
         raise SchemaError(f"{state.key}@{fact.version}: key id {fact.key_id} is used before")
     return _with(state, replace(version, generated=item, state_since=item.stored_at))
 
@@ -389,4 +392,4 @@ def _version(state: KeyState, number: int) -> VersionFacts:
 
 
 def _with(state: KeyState, version: VersionFacts) -> KeyState:
-    return replace(state, versions=MappingProxyType({**state.versions, version.number: version}))
+    return replace(state, versions=state.versions.put(version))

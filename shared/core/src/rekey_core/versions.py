@@ -1,9 +1,11 @@
-"""One version as its facts make it: a part of the folded key. Pure values."""
+"""The versions of a key, and each as its facts make it: parts of the folded key. Pure values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from rekey_core.contracts import (
     Activated,
@@ -18,6 +20,9 @@ from rekey_core.contracts import (
 )
 from rekey_core.envelope import Stored
 from rekey_core.lifecycle import Trigger, VersionState, transition
+from rekey_core.persistent import PersistentMap
+
+_UNSETTLED: Final = frozenset({VersionState.PRE_ACTIVATION, VersionState.ACTIVE})
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,57 @@ def stopped(version: VersionFacts, trigger: Trigger, command: SignedCommand, at:
         state_since=at,
         stopped_by=(*version.stopped_by, command),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Versions(Mapping[int, VersionFacts]):
+    """The versions of a key by number. What a decision looks up here costs the same where there are thousands.
+
+    ``unsettled``: the numbers of those in pre-activation or active, of which there are few. ``key_ids``: every Tink key
+    id that was generated, and for which version.
+    """
+
+    unsettled: frozenset[int] = frozenset()
+    key_ids: PersistentMap[int, int] = field(default_factory=PersistentMap)
+    _by_number: PersistentMap[int, VersionFacts] = field(default_factory=PersistentMap)
+
+    def put(self, version: VersionFacts) -> Versions:
+        """The same versions, this one as it is now."""
+        number, made = version.number, version.generated
+        others = self.unsettled - {number}
+        return Versions(
+            others | {number} if version.state in _UNSETTLED else others,
+            self.key_ids.put(made.model.key_id, number) if made else self.key_ids,
+            self._by_number.put(number, version),
+        )
+
+    def in_state(self, state: VersionState) -> tuple[int, ...]:
+        """The numbers of the versions in pre-activation, or of the active ones, ascending."""
+        if state not in _UNSETTLED:
+            message = f"expected a state that few versions are in, found {state}"
+            raise ValueError(message)
+        return tuple(n for n in sorted(self.unsettled) if self._by_number[n].state is state)
+
+    def __getitem__(self, number: int) -> VersionFacts:
+        """The version; KeyError where there is none."""
+        return self._by_number[number]
+
+    def __contains__(self, number: object) -> bool:
+        """Whether the version was ever requested."""
+        return number in self._by_number
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers, as they were requested."""
+        return iter(self._by_number)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._by_number)
+
+    def items(self) -> ItemsView[int, VersionFacts]:
+        """All of them with their numbers."""
+        return self._by_number.items()
+
+    def values(self) -> ValuesView[VersionFacts]:
+        """All of them."""
+        return self._by_number.values()
