@@ -8,6 +8,7 @@ request unsettled, and the next try says it from what it finds.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,13 +49,23 @@ class Generator:
             text = f"{message.subject}: expected rotation-requested, found {asked.EVENT}"
             raise UnknownTypeError(text)
         stored = Stored(asked, request.sequence, request.stored_at, request.subject, request.signed)
-        state = await self.keylog.state(asked.key)
+        state, left = await asyncio.gather(
+            self.keylog.state(asked.key, reached=stored.sequence), self._left(asked.key, asked.version)
+        )
+        backup: BackupRecord | None = None
         if making.awaits_backup(state, stored) is None:
-            await self._generate(making.order(state, stored, self.epochs), stored)
-        await self._say_backed_up(stored)
+            backup = await self._generate(making.order(state, stored, self.epochs), stored, left)
+        await self._say_backed_up(stored, backup)
 
-    async def _generate(self, wanted: making.Order, request: Stored[RotationRequested]) -> None:
-        record = await self._found(wanted) or await self._made(wanted)
+    async def _left(self, key: str, version: int) -> BusMessage | None:
+        """What an earlier try left in the version's place."""
+        return await self.bus.last(Stream.MATERIAL, self.bus.subjects.material(key, version))
+
+    async def _generate(
+        self, wanted: making.Order, request: Stored[RotationRequested], left: BusMessage | None
+    ) -> BackupRecord | None:
+        """Say that the version is there; the backup, if it was stored just now."""
+        record, backup = (await self._adopted(left, wanted), None) if left else await self._made(wanted)
         await self.keylog.decide(
             record.key,
             lambda state: (
@@ -62,13 +73,15 @@ class Generator:
                 making.generated(record, state, datetime.now(UTC)),
             )[1],
         )
+        return backup
 
-    async def _say_backed_up(self, request: Stored[RotationRequested]) -> None:
+    async def _say_backed_up(self, request: Stored[RotationRequested], written: BackupRecord | None) -> None:
         key = request.model.key
-        made = making.awaits_backup(await self.keylog.state(key), request)
+        made = making.awaits_backup(await self.keylog.state(key, reached=request.sequence + 1), request)
         if made is None:
             return
-        found = await self._backup(made)
+        found = written or await self._backup(made)
+        making.check_backup(found, made)
         await self.keylog.decide(
             key,
             lambda state: (
@@ -88,16 +101,10 @@ class Generator:
         if isinstance(found, Tombstone):
             text = f"{where} is being destroyed: its backup is gone"
             raise StateRefusedError(text, hint=f"rekey key history {made.key}")
-        making.check_backup(found, made)
         return found
 
-    async def _found(self, wanted: making.Order) -> MaterialRecord | None:
+    async def _adopted(self, message: BusMessage, wanted: making.Order) -> MaterialRecord:
         context = wanted.context
-        message = await self.bus.last(
-            Stream.MATERIAL, self.bus.subjects.material(context.key, context.version)
-        )
-        if message is None:
-            return None
         record = open_material(message, self.bus.trust.current).model
         if isinstance(record, Tombstone):
             text = f"{context.key}@{context.version} has a tombstone and is never made again"
@@ -108,7 +115,7 @@ class Generator:
             raise RecordError(text)
         return record
 
-    async def _made(self, wanted: making.Order) -> MaterialRecord:
+    async def _made(self, wanted: making.Order) -> tuple[MaterialRecord, BackupRecord | None]:
         record, backup = await self._in_hsm(wanted)
         place = record.key, record.version
         items = [BatchItem(self.bus.subjects.material(*place), self.bus.pack(record), expected_last=0)]
@@ -117,11 +124,11 @@ class Generator:
         try:
             await self.bus.publish_batch(Stream.MATERIAL, items)
         except ConflictError:
-            found = await self._found(wanted)  # another replica, or our own lost answer
-            if found is None:
+            left = await self._left(*place)  # another replica, or our own lost answer
+            if left is None:
                 raise
-            return found
-        return record
+            return await self._adopted(left, wanted), None
+        return record, backup
 
     async def _in_hsm(self, wanted: making.Order) -> tuple[MaterialRecord, BackupRecord | None]:
         context = wanted.context

@@ -1,7 +1,9 @@
 """Decide by folding: read a key's facts, fold, append with the sequence that was folded (DESIGN §3).
 
-The fold of a key is kept and only what is newer is applied. It is thrown away on a conflict and when the trust document
-changes, so that it always says what a fold from nothing would say.
+The fold of a key is kept and only what is newer is applied. It is thrown away when the trust document changes, when the
+leader has less than it, and when the outcome of an append is not known, so that it always says what a fold from nothing
+would say. What a fact is decided on may be old: the check of its append tells, and nothing else counts before the leader
+has confirmed that nothing is newer.
 """
 
 from __future__ import annotations
@@ -18,9 +20,8 @@ from rekey_core.authority import Stream
 from rekey_core.contracts import Fact
 from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
 from rekey_core.errors import (
-    AlreadyDoneError,
     ConflictError,
-    RefusedError,
+    RekeyError,
     StaleReadError,
     UndecidableKeyError,
     UnknownOutcomeError,
@@ -48,8 +49,10 @@ class KeyLog:
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # who folds a key
 
-    async def state(self, key: str) -> KeyState:
+    async def state(self, key: str, *, reached: int = 0) -> KeyState:
         """The key as the bus shows it; may be behind the leader. Enough to append, whose check tells.
+
+        ``reached``: a kept fold that goes as far as this sequence is enough; whether there is more is not asked.
 
         What it costs does not grow with the key's history: what was folded before is not read again.
 
@@ -58,7 +61,7 @@ class KeyLog:
             UnavailableError: nobody answers.
         """
         known = self._cached(key)
-        if known is not None and not await self._is_more(known):
+        if known is not None and (0 < reached <= known.last_sequence or not await self._is_more(known)):
             return known
         async with self._turns.setdefault(key, asyncio.Lock()):  # many may ask at once, one folds
             folded = self._cached(key)
@@ -132,8 +135,9 @@ class KeyLog:
                 expected_last=state.last_sequence,
                 check_subject=subjects.check(fact.key),
             )
-        except (ConflictError, UnknownOutcomeError):
-            self.forget(fact.key)
+        except (ConflictError, UnknownOutcomeError) as error:
+            if isinstance(error, UnknownOutcomeError) or await self._is_newest(state):
+                self.forget(fact.key)
             stored = await self._stored(subject)
             if stored is not None and _same(stored.model, fact):
                 if (
@@ -151,8 +155,8 @@ class KeyLog:
     async def decide(self, key: str, decide: Callable[[KeyState], Fact | None]) -> Stored[Fact] | None:
         """Fold, let ``decide`` say which fact should be next, append it; after a conflict all over again.
 
-        ``None`` from ``decide``, and its ``AlreadyDoneError`` and ``RefusedError`` leaves, add nothing to the log, so they
-        count only on a state that the leader confirms (DESIGN §3).
+        At first on the kept fold as it is, which is right unless somebody else wrote since. ``None`` from ``decide``, and
+        every error of ours, add nothing to the log, so they count only on a state that the leader confirms (DESIGN §3).
 
         Raises:
             ConflictError: others were first every time.
@@ -160,10 +164,11 @@ class KeyLog:
             UnknownOutcomeError: as ``append``; and whatever ``decide`` raises.
         """
         for attempt in range(TRIES):
-            state = await self.state(key)
+            await asyncio.sleep(PAUSE_S * max(attempt - 1, 0))
+            state = (None if attempt else self._cached(key)) or await self.state(key)
             try:
                 fact = decide(state)
-            except (AlreadyDoneError, RefusedError):
+            except RekeyError:
                 if await self._is_newest(state):
                     raise
                 continue
@@ -172,7 +177,6 @@ class KeyLog:
             if fact is not None:
                 with suppress(ConflictError):
                     return await self.append(state, fact)
-            await asyncio.sleep(PAUSE_S * attempt)
         raise ConflictError(f"key {key}: others were first {TRIES} times")
 
     def _follow(self, state: KeyState, stored: Stored[Fact]) -> None:
