@@ -385,3 +385,15 @@ def test_who_protects_with_a_deactivated_version_gets_one_lease_to_go_over_and_n
         NotInstalledError, match="orders-db@1 is deactivated, expected to protect with version 2"
     ):
         granting.check_protects(state, 1, at)
+
+
+def test_and_one_more_for_each_version_that_became_current_since_for_that_one_it_has_no_messages() -> None:
+    w = world(versions=1)
+    w.version(2)
+    w.deactivated(1)
+    before = w.log[-1].sequence
+    w.version(3)
+    state, at = w.state(), w.log[-1].sequence
+    granting.check_protects(state, 1, before)
+    with pytest.raises(NotInstalledError, match="expected to protect with version 3"):
+        granting.check_protects(state, 1, at)

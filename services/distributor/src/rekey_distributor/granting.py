@@ -147,14 +147,18 @@ def surfaces_of(generated: Generated) -> str:
 def check_protects(state: KeyState, protects: int | None, seen: int) -> None:
     """An instance goes over from a deactivated version within one lease: one that nobody waited for ends so, if it cannot.
 
-    ``seen``: the state of the key at which its lease before was decided. The first one after the deactivation it gets:
-    with that come the messages that it may protect with the new version.
+    ``seen``: the state of the key at which its lease before was decided. The first one after the deactivation it gets, and
+    the first one after another version became current: with that come the messages that it may protect with it.
 
     Raises:
         NotInstalledError: it protects with a version that was deactivated before that.
     """
     found = state.versions.get(protects) if protects is not None else None
-    if found is None or found.deactivated is None or found.deactivated.sequence > seen:
+    if found is None or found.deactivated is None:
+        return
+    current = state.versions.get(state.current) if state.current is not None else None
+    newer = current.activated.sequence if current is not None and current.activated is not None else 0
+    if max(found.deactivated.sequence, newer) > seen:
         return
     message = f"{state.key}@{protects} is deactivated, expected to protect with version {state.current}"
     raise NotInstalledError(message, hint="switch, write a receipt, ask again")
