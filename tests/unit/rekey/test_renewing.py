@@ -140,6 +140,26 @@ async def test_a_version_whose_budget_gives_nothing_holds_no_rotation_up(me: Ins
         Keyring(me.key, me.key.lease).encrypt(b"data", AAD)
 
 
+async def test_a_joiner_is_not_ready_while_its_messages_are_of_another_version_than_the_one_it_protects_with(
+    me: Instance,
+) -> None:
+    was_ready = [me.key.is_ready]
+
+    def newer(answer: Answer) -> Answer:
+        if not isinstance(answer, LeaseAnswer):
+            return answer
+        leased = answer.keys[KEY].model_copy(update={"quota": Quota(version=2, messages=LEAST)})
+        return answer.model_copy(update={"keys": {KEY: leased}})
+
+    me.desk.forge = newer
+    await me.renewing.once()
+    was_ready.append(me.key.is_ready)
+    tell(me, W.notice((1, 2), 2, as_of=11), sequence=2)
+    await me.worker.reconcile()
+    await me.renewing.once()
+    assert [*was_ready, me.key.is_ready] == [True, False, True], "nobody waited for it when 2 became current"
+
+
 async def test_a_quota_of_a_version_that_is_not_held_is_not_taken(me: Instance) -> None:
     def foreign(answer: Answer) -> Answer:
         if not isinstance(answer, LeaseAnswer):

@@ -47,6 +47,7 @@ class KeyState:
         self.newest = 0  # the newest version that was ever current here; it only rises
         self.protects: int | None = None  # what may be signed in a receipt: nobody is inside an older one
         self.leased: frozenset[int] = frozenset()
+        self.funded: int | None = None  # the version that the newest lease gave messages of, be it none
         self.view = View()
         self.closed = False
         self.ids: dict[int, int | str] = {}  # by version: the id that its data carries, held or not
@@ -155,7 +156,10 @@ class KeyState:
     @property
     def is_ready(self) -> bool:
         """Whether calls can be answered, if only by saying who stopped the key."""
-        return self.view.current is not None or bool(self.stopped)
+        current = self.view.current
+        if isinstance(current, SecretVersion) and current.is_counted and self.funded != current.version:
+            return False  # while nobody waited for us another version became current: its messages are of no use here
+        return current is not None or bool(self.stopped)
 
     def receipt(self) -> KeyReceipt:
         """What the instance states of this key: versions in a lease need no second proof but those that still move."""

@@ -121,6 +121,7 @@ def _wanted(key: KeyState, now: float) -> Quota | None:
 def _take(key: KeyState, leased: LeasedKey, sent: float) -> None:
     key.lease.extend(sent, leased.lease_s)
     key.lease.problem = "it was not renewed in time"
+    key.funded = leased.quota.version if leased.quota else None
     held = key.held.get(leased.quota.version) if leased.quota else None
     if leased.quota and isinstance(held, SecretVersion):
         held.quota.extend(leased.quota.messages)
