@@ -10,12 +10,9 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -33,10 +30,10 @@ from rekey_local.settings import instance_settings
 from rekey_runtime.bus import Bus
 from tests.system.bus import RunningBus
 from tests.system.certificates import ENV
+from tests.system.instances import AAD, a_process, ask, said
 from tests.system.stack import NATS, RunningStack, running_stack
 
 DATA, TOKEN = "orders-db", "token-signer"
-AAD = b"row 7"
 LEASE_S = 2
 LIVES = 5
 WITHIN_S = 30.0
@@ -104,35 +101,11 @@ async def test_an_instance_that_is_cut_off_from_the_bus_stops_with_its_lease_and
         assert box.decrypt(ciphertext, AAD) == b"data"
 
 
-@contextlib.contextmanager
-def a_process(settings: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.system.an_instance", str(settings), DATA]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-
-
-def ask(process: subprocess.Popen[str], where: str = "") -> str:
-    """One call in the process; what came of it."""
-    assert process.stdin is not None
-    process.stdin.write(f"{where}\n")
-    process.stdin.flush()
-    return said(process)
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
 def test_a_process_that_was_suspended_for_longer_than_its_lease_refuses_the_first_call_and_recovers(
     stack: RunningStack,
 ) -> None:
     distributor = stack.pid("distributor")
-    with a_process(instance_settings(stack.layout, "billing", 1)) as process:
+    with a_process(instance_settings(stack.layout, "billing", 1), DATA) as process:
         assert said(process) == "ready"
         stack.until(lambda: ask(process) == "ok", what="a lease")
         os.kill(distributor, signal.SIGSTOP)  # or a renewal might be quicker than the call
@@ -148,7 +121,7 @@ def test_a_process_that_was_suspended_for_longer_than_its_lease_refuses_the_firs
 
 
 def test_a_forked_child_may_not_use_what_its_parent_was_given(stack: RunningStack) -> None:
-    with a_process(instance_settings(stack.layout, "billing", 1)) as process:
+    with a_process(instance_settings(stack.layout, "billing", 1), DATA) as process:
         assert said(process) == "ready"
         stack.until(lambda: ask(process) == "ok", what="a lease")
         assert ask(process, "fork").startswith(f"lease-expired key {DATA}: "), "the child"
