@@ -167,6 +167,13 @@ MUTANTS: Final = (
         ("tests/unit/rekey/test_renewing.py",),
     ),
     Mutant(
+        "lease: data is decrypted after its end",
+        "shared/client/src/rekey/keyring.py",
+        "if lease.now() >= lease.until:",
+        "if lease.until is None:",
+        ("tests/unit/rekey/test_keyring.py",),
+    ),
+    Mutant(
         "lease: on a clock that stands still while the machine sleeps",
         "shared/client/src/rekey/lease.py",
         'getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)',

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from rekey.beliefs import Stopped
@@ -16,6 +18,7 @@ from rekey.keyring import Keyring
 from rekey.keystate import KeyState
 from rekey.lease import LeaseClock
 from rekey.versions import InFlight
+from rekey_core.ciphertext import LARGE_BYTES
 from tests.unit.rekey.world import KEY, NOW, World
 
 W = World()
@@ -48,6 +51,15 @@ def lease() -> LeaseClock:
 @pytest.fixture
 def box(key: KeyState, lease: LeaseClock) -> Keyring:
     return Keyring(key, lease)
+
+
+@pytest.mark.parametrize("size", [0, 1, LARGE_BYTES, 3 * LARGE_BYTES], ids="{} bytes".format)
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_ciphertext_is_opened_whatever_its_size_and_buffer(
+    box: Keyring, kind: Callable[[bytes], bytes], size: int
+) -> None:
+    data = bytes(size)
+    assert box.decrypt(kind(box.encrypt(data, AAD)), AAD) == data
 
 
 def test_what_is_encrypted_is_decrypted_before_and_after_a_switch(box: Keyring, key: KeyState) -> None:

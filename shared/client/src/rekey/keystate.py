@@ -9,22 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from rekey.beliefs import Gone, Stopped
 from rekey.errors import LeaseExpiredError, UnavailableError, UnknownKeyIdError
 from rekey.lease import LeaseClock
 from rekey.versions import AeadVersion, SecretVersion, Version
+from rekey_core.ciphertext import prefix_of
 from rekey_core.contracts import MAX_DESTROYED_NAMED, KeyReceipt
 from rekey_core.names import Algorithm, Release
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What calls see."""
+    """What calls see. ``aeads``: the ciphers of ``by_id`` by what a ciphertext under them starts with."""
 
     current: Version | None = None
     by_id: Mapping[int | str, Version] = field(default_factory=dict)
     refused_ids: Mapping[int | str, Stopped | Gone] = field(default_factory=dict)
     refusal: Stopped | None = None  # why there is no current version, when a responder said so
+    aeads: Mapping[bytes, AESGCM] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Nobody can forget to take a cipher away: there is none that is not in ``by_id``."""
+        held = [version for version in self.by_id.values() if isinstance(version, AeadVersion)]
+        object.__setattr__(self, "aeads", {prefix_of(version.id): version.aead for version in held})
 
 
 class KeyState:

@@ -23,10 +23,10 @@ boottime: Final = partial(
 class LeaseClock:
     """The end of the lease and, once it is over, why it was not renewed."""
 
-    __slots__ = ("_closed", "_hurried", "_now", "duration_s", "hurry", "problem", "until")
+    __slots__ = ("_closed", "_hurried", "duration_s", "hurry", "now", "problem", "until")
 
     def __init__(self, now: Callable[[], float] = boottime) -> None:
-        self._now = now
+        self.now = now
         self._closed = False
         self._hurried = False
         self.hurry: Callable[[], None] = lambda: (
@@ -53,17 +53,17 @@ class LeaseClock:
     @property
     def is_valid(self) -> bool:
         """Whether the instance may go on."""
-        return self._now() < self.until
+        return self.now() < self.until
 
     @property
     def renew_in_s(self) -> float:
         """Seconds until it should be renewed, at one third of its duration; 0 when that is past."""
-        return max(0.0, self.until - self.duration_s * 2 / 3 - self._now())
+        return max(0.0, self.until - self.duration_s * 2 / 3 - self.now())
 
     @property
     def left_s(self) -> float:
         """Seconds left; 0 when it is over."""
-        return max(0.0, self.until - self._now())
+        return max(0.0, self.until - self.now())
 
     def check(self, key: str) -> None:
         """Return while the lease is valid.
@@ -71,7 +71,7 @@ class LeaseClock:
         Raises:
             LeaseExpiredError: says since when, why and what to do.
         """
-        if self._now() >= self.until:
+        if self.now() >= self.until:
             if not self._hurried:  # timers of the event loop stand still while the machine sleeps
                 self._hurried = True
                 self.hurry()
@@ -81,7 +81,7 @@ class LeaseClock:
         """The end as wall time, for people."""
         if self.until == _NEVER:
             return None
-        return datetime.now(UTC) + timedelta(seconds=self.until - self._now())
+        return datetime.now(UTC) + timedelta(seconds=self.until - self.now())
 
     def _expired(self, key: str) -> LeaseExpiredError:
         since = self.end_time()

@@ -18,17 +18,20 @@ from rekey_core.errors import CiphertextError
 from rekey_core.secret import Secret
 
 OVERHEAD_BYTES: Final = 33  # what a ciphertext is longer than its plaintext
+LARGE_BYTES: Final = 4096  # measured: below it copying a body is cheaper than a view of it
 
 _TINK: Final = 0x01  # Tink's output prefix type TINK, also the version of the format
 _PREFIX: Final = Struct(">BI")
 _PREFIX_BYTES: Final = _PREFIX.size
 NONCE_BYTES: Final = 12  # SP 800-38D §8.2.2: random, so at most 2^32 under one key
 _NONCE_END: Final = _PREFIX_BYTES + NONCE_BYTES
+PREFIX: Final = slice(_PREFIX_BYTES)  # the parts of a ciphertext, for who has many to open
+NONCE: Final = slice(_PREFIX_BYTES, _NONCE_END)
+SEALED: Final = slice(_NONCE_END, None)
 _VERSION_SECRET_BYTES: Final = 64  # an exportable version (DESIGN §5)
 _AES_KEY_BYTES: Final = 32
 _MAX_KEY_ID: Final = 0xFFFF_FFFF
 _PREFIXES: Final = 4096  # kept: one is needed at every call
-_VIEW_BYTES: Final = 4096  # measured: below it copying a body is cheaper than a view of it
 
 
 def aead_of(version: Secret) -> AESGCM:
@@ -93,7 +96,7 @@ def take_apart(key_id: int, ciphertext: bytes) -> tuple[bytes, bytes]:
     """
     if (found := parse_key_id(ciphertext)) != key_id:
         raise CiphertextError(f"expected a ciphertext under key id {key_id}, found {found}")
-    return ciphertext[_PREFIX_BYTES:_NONCE_END], ciphertext[_NONCE_END:]
+    return ciphertext[NONCE], ciphertext[SEALED]
 
 
 def encrypt(aead: AESGCM, key_id: int, plaintext: bytes, aad: bytes) -> bytes:
@@ -123,9 +126,9 @@ def decrypt_parsed(aead: AESGCM, key_id: int, ciphertext: bytes, aad: bytes) -> 
     Raises:
         CiphertextError: with other associated data, or altered.
     """
-    body = ciphertext if len(ciphertext) < _VIEW_BYTES else memoryview(ciphertext)
+    body = ciphertext if len(ciphertext) < LARGE_BYTES else memoryview(ciphertext)
     try:
-        return aead.decrypt(ciphertext[_PREFIX_BYTES:_NONCE_END], body[_NONCE_END:], aad)
+        return aead.decrypt(ciphertext[NONCE], body[SEALED], aad)
     except InvalidTag as error:
         raise CiphertextError(
             f"the ciphertext under key id {key_id} is altered or was made with other associated data",
