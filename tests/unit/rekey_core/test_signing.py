@@ -65,6 +65,22 @@ def test_a_signature_is_refused_with(public: bytes, kind: str, payload: bytes, s
         verify(public, kind, payload, signature)
 
 
+@pytest.mark.parametrize("size", [0, 7, 2048, 2049, 65_536], ids="{} bytes".format)
+def test_that_one_verified_says_nothing_of_any_other(size: int) -> None:
+    payload = bytes(size)
+    signature = KEY.sign(TYPE, payload)
+    for _ in range(2):
+        verify(KEY.public_raw, TYPE, payload, signature)
+        for other in (
+            (OTHER.public_raw, TYPE, payload, signature),
+            (KEY.public_raw, TYPE + "x", payload, signature),
+            (KEY.public_raw, TYPE, payload + b"\0", signature),
+            (KEY.public_raw, TYPE, payload, signature[:-1] + bytes([signature[-1] ^ 1])),
+        ):
+            with pytest.raises(SignatureError):
+                verify(*other)
+
+
 @pytest.mark.parametrize("bit", range(0, 512, 37))
 def test_a_flipped_bit_is_refused(bit: int) -> None:
     signature = bytearray(KEY.sign(TYPE, b"payload"))

@@ -187,12 +187,16 @@ def verify_signed(signed: Signed, keys: Sequence[bytes], *, where: str) -> bytes
         SignatureError: the signature is not over these bytes.
     """
     payload = b64u_decode(signed.payload)
+    _verify(signed, payload, keys, where=where)
+    return payload
+
+
+def _verify(signed: Signed, payload: bytes, keys: Sequence[bytes], *, where: str) -> None:
     author = next((raw for raw in keys if key_id(raw) == signed.key_id), None)
     if author is None:
         text = f"{where}: signed with key {signed.key_id[:16]}, which is not the author's"
         raise WrongAuthorError(text)
     verify(author, signed.type, payload, b64u_decode(signed.signature))
-    return payload
 
 
 def parse(payload: bytes, message_type: str, models: Iterable[type[M]], *, where: str) -> M:
@@ -223,7 +227,8 @@ def open_signed(signed: Signed, models: Iterable[type[M]], keys: Sequence[bytes]
 def unpack(message: BusMessage, models: Iterable[type[M]], keys: Sequence[bytes]) -> Stored[M]:
     """Verify, then parse, a stream message. Raises what ``signed_of``, ``verify_signed`` and ``parse`` raise."""
     signed = signed_of(message)
-    model = open_signed(signed, models, keys, where=message.subject)
+    _verify(signed, message.data, keys, where=message.subject)
+    model = parse(message.data, signed.type, models, where=message.subject)
     trace = parse_traceparent(message.headers)
     return Stored(model, message.sequence, message.stored_at, message.subject, signed, trace)
 

@@ -6,6 +6,8 @@ The type is under the signature, so that bytes signed as one kind of message are
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -14,6 +16,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from rekey_core.errors import SignatureError
 from rekey_core.secret import Secret
+
+_KEPT: Final = (
+    4096  # signatures that are known to be right: facts are read, passed on and folded one after the other
+)
+_KEPT_BYTES: Final = (
+    2048  # of a payload that is kept for that; facts are smaller, so all have some 5 MB at most
+)
 
 
 def key_id(public_raw: bytes) -> str:
@@ -82,9 +91,21 @@ def verify(public_raw: bytes, payload_type: str, payload: bytes, signature: byte
     Raises:
         SignatureError: it did not, or the key is not one.
     """
+    if len(payload) <= _KEPT_BYTES:
+        _kept(public_raw, payload_type, payload, signature)
+    else:
+        _verify(public_raw, payload_type, payload, signature)
+
+
+def _verify(public_raw: bytes, payload_type: str, payload: bytes, signature: bytes) -> None:
     try:
         Ed25519PublicKey.from_public_bytes(public_raw).verify(signature, pae(payload_type, payload))
     except (InvalidSignature, ValueError) as error:
         raise SignatureError(
             f"the signature by {key_id(public_raw)} over {payload_type} does not verify"
         ) from error
+
+
+_kept = lru_cache(maxsize=_KEPT)(
+    _verify
+)  # of what raised nothing; every bit of what was verified is in the key

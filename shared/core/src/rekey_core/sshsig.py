@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -33,6 +34,7 @@ _BEGIN: Final = "-----BEGIN SSH SIGNATURE-----"
 _END: Final = "-----END SSH SIGNATURE-----"
 _ARMOR: Final = re.compile(rf"{_BEGIN}\n((?:[A-Za-z0-9+/=]+\n)+){_END}\n?")
 _LINE_CHARACTERS: Final = 70  # as ssh-keygen breaks them
+_KEPT: Final = 256  # good signatures: each fact that follows from one command carries that command, some 2 kB
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ def verify(armored: str, message: bytes, *, namespace: str, public_key: str) -> 
     Raises:
         SignatureError: it did not, or signature or key are not well formed.
     """
+    return _verified(armored, message, namespace, public_key)
+
+
+@lru_cache(maxsize=_KEPT)
+def _verified(armored: str, message: bytes, namespace: str, public_key: str) -> SshSignature:
     key = _parse_public_key(public_key)
     blob = _Reader(_dearmor(armored))
     if blob.take(len(_MAGIC)) != _MAGIC or blob.uint32() != _VERSION:
