@@ -14,8 +14,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from rekey_core.authority import PROJECTIONS, Identity, Projection, database_name
+from rekey_core.authority import Identity
 from rekey_core.errors import ConfigurationError, UnavailableError
+from rekey_core.projections import PROJECTIONS, Projection, database_name
 from rekey_core.secret import Secret
 from rekey_local import database
 from rekey_local.plan import HOST

@@ -171,9 +171,9 @@ async def _released(releasing: Releasing, key: str, bus: RunningBus, names: Sequ
 async def _raw_release(releasing: Releasing, client: Client, key: str, names: Sequence[str]) -> float:
     """The HSM's part for each, one after the other, and one message that says so."""
     state = await releasing.keylog.state(key)
-    made = state.versions[1].generated
-    assert made is not None
-    blob = await releasing.records.blob(made.model)
+    lies = state.versions[1].wrapped
+    assert lies is not None
+    blob = await releasing.records.blob(lies)
     spki = releasing.bus.trust.current.dependent(names[0]).transport_key
     began = time.perf_counter()
     for name in names:

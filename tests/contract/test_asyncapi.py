@@ -115,6 +115,7 @@ def test_an_address_is_what_subjects_makes(carries: Any) -> None:
         "cmd": make.command("rotate", "k", "0" * 64),
         "mat": make.material("k", 1),
         "bak": make.backup("k", 1),
+        "rst": make.offer("k", 1),
         "lse": make.lease("d", "i"),
         "qta": make.quota("k", 1),
         "ntc": make.notice("d", "k"),

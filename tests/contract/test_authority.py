@@ -80,6 +80,7 @@ def test_each_fact_may_be_said_by_its_author_alone(fact: object) -> None:
     [
         pytest.param(Subjects(ENV).delivered("k", 1, "0" * 32), Identity.DISTRIBUTOR, id="deliveries"),
         pytest.param(Subjects(ENV).material("k", 1), Identity.GENERATOR, id="material"),
+        pytest.param(Subjects(ENV).offer("k", 1), Identity.BACKUP, id="offers of what was restored"),
         pytest.param(Subjects(ENV).notice("x", "k"), Identity.DISTRIBUTOR, id="notices"),
         pytest.param(Subjects(ENV).stop("x", "k"), Identity.REVOCATION, id="stops"),
         pytest.param(Subjects(ENV).lease("x", "i"), Identity.DISTRIBUTOR, id="leases"),

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekey_backup import bundle as bundles
+from rekey_backup import restore as restores
 from rekey_core.contracts import (
-    DRILL_NAMESPACE,
     BackedUp,
     BackupRecord,
+    DrillOrder,
     Fact,
     Generated,
+    RestoreOrder,
     RotationRequested,
     event_id,
 )
@@ -64,15 +66,50 @@ class Desk:
     def file(self, name: str) -> str:
         return str(self.place / name)
 
-    def signed(self, name: str, *officers: str) -> list[str]:
+    def signed(self, name: str, *officers: str, namespace: str = DrillOrder.NAMESPACE) -> list[str]:
         """What the officers' ``ssh-keygen -Y sign`` makes, as options."""
         options = []
         for officer in officers:
             key = (self.stack.layout.person(officer) / "id_ed25519").read_bytes()
             signature = self.place / f"{name}.{officer}.sig"
-            signature.write_text(ssh_sign(key, (self.place / name).read_bytes(), DRILL_NAMESPACE))
+            signature.write_text(ssh_sign(key, (self.place / name).read_bytes(), namespace))
             options += ["--officer-signature", f"{officer}={signature}"]
         return options
+
+    def planned_restore(self) -> list[str]:
+        """What would come back; neither a token nor an officer is needed to ask."""
+        code, plan, words = self.run("restore", f"--bundle={self.file('bundle')}", "--plan")
+        assert code == 0, words
+        return list(plan["would_restore"])
+
+    def restored(self, epoch: int) -> int:
+        """The offline half of a restore, by two officers and not by one; how many versions it has wrapped."""
+        said = ("--order", self.file("order"), "--reason", "both tokens are lost", "--epoch", str(epoch))
+        assert self.run("order", *said)[0] == 0
+        files = [f"--{name}={self.file(name)}" for name in ("bundle", "order", "restored")]
+        for officers in (("oliver",), ("oliver", "olga")):
+            signatures = self.signed("order", *officers, namespace=RestoreOrder.NAMESPACE)
+            code, made, words = self.run("restore", *files, *signatures)
+            assert (code, Path(self.file("restored")).exists()) == (
+                (4, False) if len(officers) == 1 else (0, True)
+            ), words
+        return int(made["wrapped"])
+
+    def offered_as(self, name: str, key: str) -> str:
+        """What the generator says when a version's blob is offered as that of another key's first one."""
+        made = restores.read(Path(self.file("restored")))
+        offer = next(one for one in made if f"{one.key}@{one.version}" == name)
+        other = Path(self.file("other"))
+        restores.write(other, [offer.model_copy(update={"key": key, "version": 1})])
+        code, _, words = self.run("import", "--restored", str(other), settings="settings.toml")
+        assert code == 1
+        return words.removeprefix(f"error: {key}@1: ").strip()
+
+    def start(self, action: str, *options: str, settings: str) -> subprocess.Popen[str]:
+        """The program, not waited for."""
+        where = str(self.stack.layout.backup / settings)
+        command = [sys.executable, "-m", "rekey_backup", action, "--settings", where, *options]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def drill(self, *officers: str) -> tuple[int, Said, str]:
         code, _, words = self.run("order", "--order", self.file("order"), "--reason", "quarterly")

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from rekey_core.authority import PROJECTIONS, Identity, database_name
+from rekey_core.authority import Identity
 from rekey_core.names import Service
+from rekey_core.projections import PROJECTIONS, database_name
 from rekey_local import database
 from rekey_local.layout import Layout
 from rekey_local.plan import Plan, free_ports

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from rekey_audit.handlers import Audit
-from rekey_core.authority import PROJECTIONS, Identity
+from rekey_core.authority import Identity
 from rekey_core.errors import ConfigurationError, ConflictError, RetryableError
 from rekey_core.names import Service
+from rekey_core.projections import PROJECTIONS
 from rekey_rotation_scheduler.rows import VERSION, KeyAdoption, adoption_row
 from rekey_runtime.bus import Bus
 from rekey_runtime.database import Applied, Database, DatabaseAwayError, Row

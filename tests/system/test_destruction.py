@@ -46,6 +46,7 @@ from rekey_core.sshsig import sign as ssh_sign
 from rekey_local.settings import instance_settings
 from tests.attacks.intruder import Intruder, a_key, intruder, poll
 from tests.system.backup_desk import Desk, spoil
+from tests.system.fresh_tokens import found_tokens, lose_tokens
 from tests.system.stack import RunningStack, running_stack
 from tests.system.test_emergency_lane import an_instance
 
@@ -335,12 +336,12 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
     assert said["verified"] >= 2
     assert said["destroyed"] >= 1
     code, _, words = desk.drill("oliver")
-    assert (code, (tmp_path / "attestation").exists()) == (1, False)
+    assert (code, (tmp_path / "attestation").exists()) == (4, False)
     assert "expected 2 officers, found 1" in words
     code, drilled, words = desk.drill("oliver", "olga")
     assert (code, drilled["problems"], drilled["restored"]) == (0, [], said["verified"]), words
     check = [f"--{name}={desk.file(name)}" for name in ("bundle", "attestation")]
-    assert desk.run("check", *check, *desk.signed("attestation", "olga"))[0] == 1
+    assert desk.run("check", *check, *desk.signed("attestation", "olga"))[0] == 4
     code, attested, words = desk.run("check", *check, *desk.signed("attestation", "oliver", "olga"))
     assert (code, attested["valid"], attested["restored"]) == (0, True, said["verified"]), words
     await spoil(watcher, desk, data)
@@ -350,3 +351,66 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
     assert f"{data}@3: the backup token has no key bek-" in words
     assert f"{data}@1: it is destroyed, and its backup still stands" in words
     assert len(drilled["problems"]) == 2
+
+
+async def test_both_tokens_are_lost_and_everything_comes_back_but_what_was_destroyed(
+    stack: RunningStack, watcher: Intruder, tmp_path: Path
+) -> None:
+    """A restore for real, killed half-way on both sides of the bus; whoever has data reads it again."""
+    desk, data, envelope, gone, epoch = Desk(stack, tmp_path), a_key(), a_key("envelope"), a_key(), 11
+    for key, key_class in (
+        *dict.fromkeys((data, gone), "application-data").items(),
+        (envelope, "data-key-wrapping"),
+    ):
+        await watcher.registered(key, key_class)
+    async with an_application(stack) as keys:
+        box, root = await keys.keyring(data), await keys.envelope(envelope)
+        old = [box.encrypt(b"data", AAD)]
+        sealed = await root.encrypt(b"document", AAD)
+        await rotated(watcher, data)
+        old.append(box.encrypt(b"data", AAD))
+    await rotated(watcher, gone)
+    await give(watcher, gone, by_two(watcher, gone))
+    before = {gone: await watcher.until(gone, lambda s: state_of(s) is VersionState.DESTROYED)}
+    before |= {key: await watcher.state(key) for key in (data, envelope)}
+    desk.export()
+    await asyncio.to_thread(lose_tokens, stack)
+    await asyncio.to_thread(found_tokens, stack, epoch)
+    plan = desk.planned_restore()
+    assert {f"{data}@1", f"{data}@2", f"{envelope}@1", f"{gone}@2"} <= set(plan)
+    assert f"{gone}@1" not in plan
+    assert desk.restored(epoch) == len(plan)
+    code, _, words = desk.run("import", "--restored", desk.file("restored"), settings="settings.toml")
+    assert (code, f"{data}@1: the generator does not answer" in words) == (1, True), words
+    for service in ("generator", "distributor"):
+        await asyncio.to_thread(stack.release, service)
+    half = desk.start("import", "--restored", desk.file("restored"), settings="settings.toml")
+    await watcher.until(data, lambda s: any(v.restored for v in s.versions.values()))
+    half.kill()
+    half.communicate()
+    stack.kill("generator")  # whatever it was doing
+    stack.ready("generator")
+    code, said, words = desk.run("import", "--restored", desk.file("restored"), settings="settings.toml")
+    assert (code, said["restored"] + said["restored_before"]) == (0, len(plan)), words
+    for key, was in before.items():
+        now = await watcher.state(key)
+        assert (now.voids, now.states()) == (was.voids, was.states())
+        assert [v.wrapped.epoch for v in now.versions.values() if v.wrapped and not v.destroyed] == [
+            epoch
+        ] * (len(now.versions) - len([v for v in now.versions.values() if v.destroyed]))
+    assert is_tombstone(watcher, await record_of(watcher, gone))
+    assert (
+        desk.offered_as(f"{data}@1", gone)
+        == f"illegal-transition: {gone}@1 is destroyed and is never restored"
+    )
+    async with an_application(stack) as keys:
+        box, root = await keys.keyring(data), await keys.envelope(envelope)
+        assert [box.decrypt(one, AAD) for one in old] == [b"data", b"data"]
+        assert await root.decrypt(sealed, AAD) == b"document"
+        await watcher.give(watcher.command(Rotate, "alice", data))
+        after = await watcher.until(data, lambda s: s.current == 3)
+        made, backed_up = after.versions[3].generated, after.versions[3].backed_up
+        assert made is not None
+        assert backed_up is not None
+        assert (made.model.epoch, backed_up.model.backup_epoch) == (epoch + 1, epoch + 1)
+        assert box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data"

@@ -55,6 +55,7 @@ AUTHORS: Final = {
     "destruction-scheduled": I.ROTATION_SCHEDULER,
     "destruction-cancelled": I.ROTATION_SCHEDULER,
     "destroyed": I.GENERATOR,
+    "restored": I.GENERATOR,
 }
 READERS_OF_WHOLE_STREAMS: Final[dict[Stream, set[Identity]]] = {
     L.LIFECYCLE: {I.BACKUP, I.GENERATOR, I.DISTRIBUTOR, I.ROTATION_SCHEDULER, I.REVOCATION, I.AUDIT},
@@ -147,7 +148,7 @@ def test_what_is_published_is_stored_where_the_table_says(row: Appends) -> None:
 @pytest.mark.parametrize("row", [r for r in APPENDS if r.stream is None], ids=lambda r: r.subject)
 def test_what_is_asked_is_answered_by_one(row: Appends) -> None:
     servers = [s.server for s in SERVES if overlap(s.subject, row.subject)]
-    assert servers == [{I.APPLICATION: I.DISTRIBUTOR, I.PERSON: I.AUDIT}[row.author]]
+    assert servers == [{I.APPLICATION: I.DISTRIBUTOR, I.PERSON: I.AUDIT, I.BACKUP: I.GENERATOR}[row.author]]
 
 
 @pytest.mark.parametrize("identity", [I.APPLICATION, I.PERSON])

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from rekey_core.contracts import (
-    DRILL_NAMESPACE,
     MAX_ORDER_LIFETIME,
     TRUST_NAMESPACE,
     DrillAttestation,
     DrillOrder,
-    OfficerSignature,
+    OfficersDocument,
     OfficersSigned,
 )
 from rekey_core.encoding import b64u_encode
-from rekey_core.errors import ExpiredError, ForeignEnvironmentError, RekeyError, SchemaError, TrustError
-from rekey_core.officers import check_order, open_by_quorum, payload_of
+from rekey_core.errors import AuthorityError, ExpiredError, ForeignEnvironmentError, RekeyError, SchemaError
+from rekey_core.officers import check_order, open_by_quorum
 from tests.unit.facts import BASE
+from tests.unit.orders import signed as signed_by
 from tests.unit.world import ENV, NOW
 
 HOUR = timedelta(hours=1)
@@ -30,14 +30,8 @@ def order(**changes: Any) -> DrillOrder:
     return DrillOrder.model_validate(body | changes)
 
 
-def signed(
-    document: DrillOrder | DrillAttestation, *officers: str, namespace: str = DRILL_NAMESPACE
-) -> OfficersSigned:
-    payload = payload_of(document)
-    signatures = tuple(
-        OfficerSignature(person=name, sshsig=BASE.officer(name, payload, namespace)) for name in officers
-    )
-    return OfficersSigned(payload=b64u_encode(payload), signatures=signatures)
+def signed(document: OfficersDocument, *officers: str, namespace: str | None = None) -> OfficersSigned:
+    return signed_by(BASE, document, *officers, namespace=namespace)
 
 
 def test_a_quorum_of_officers_is_believed() -> None:
@@ -47,19 +41,21 @@ def test_a_quorum_of_officers_is_believed() -> None:
 @pytest.mark.parametrize(
     ("found", "error"),
     [
-        pytest.param(signed(order()), TrustError, id="nobody"),
-        pytest.param(signed(order(), "oliver"), TrustError, id="one officer"),
-        pytest.param(signed(order(), "oliver", "oliver"), TrustError, id="one officer twice"),
-        pytest.param(signed(order(), "oliver", "alice"), TrustError, id="an officer and an owner"),
+        pytest.param(signed(order()), AuthorityError, id="nobody"),
+        pytest.param(signed(order(), "oliver"), AuthorityError, id="one officer"),
+        pytest.param(signed(order(), "oliver", "oliver"), AuthorityError, id="one officer twice"),
+        pytest.param(signed(order(), "oliver", "alice"), AuthorityError, id="an officer and an owner"),
         pytest.param(
-            signed(order(), "oliver", "olga", namespace=TRUST_NAMESPACE), TrustError, id="for another purpose"
+            signed(order(), "oliver", "olga", namespace=TRUST_NAMESPACE),
+            AuthorityError,
+            id="for another purpose",
         ),
         pytest.param(
             signed(order(env="prod"), "oliver", "olga"), ForeignEnvironmentError, id="another environment"
         ),
         pytest.param(
             signed(order(), "oliver", "olga").model_copy(update={"payload": b64u_encode(b"{}")}),
-            TrustError,
+            AuthorityError,
             id="another text than was signed",
         ),
     ],

@@ -10,7 +10,6 @@ from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import read_command
 from rekey_core.confirmation import VersionContext
 from rekey_core.contracts import (
-    Generated,
     MaterialRecord,
     Receipt,
     ReleasedVersion,
@@ -19,6 +18,7 @@ from rekey_core.contracts import (
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.names import Service
 from rekey_core.sealing import SealingKey
+from rekey_core.versions import Wrapped
 from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.delivering import Delivering
 from rekey_distributor.emergencies import Emergencies
@@ -69,7 +69,7 @@ class Desk:
         sealing = SealingKey.of_service(bus.signer)
         self.requests = Requests(bus, self.releasing, self.using, self.leasing, self.clock, sealing)
 
-    async def made(self, version: int, *, activated: bool = True) -> Generated:
+    async def made(self, version: int, *, activated: bool = True) -> Wrapped:
         """The version, made by the generator."""
         request = self.scene.requested(version)
         bus = await self.scene.bus(Service.GENERATOR)
@@ -78,9 +78,13 @@ class Desk:
         self.scene.catch_up()
         if activated:
             self.scene.activated(version)
-        found = self.scene.state().versions[version].generated
+        return self.lies(version)
+
+    def lies(self, version: int) -> Wrapped:
+        """The version, and where the log says that it lies."""
+        found = self.scene.state().versions[version].wrapped
         assert found is not None
-        return found.model
+        return found
 
     def record(self, version: int = 1) -> MaterialRecord:
         """What lies in MATERIAL."""
@@ -106,9 +110,7 @@ class Desk:
 
     def scene_digest(self, version: int) -> str:
         """The digest that the log names."""
-        found = self.scene.state().versions[version].generated
-        assert found is not None
-        return found.model.blob_digest
+        return self.lies(version).blob_digest
 
     def delivered(self, version: int = 1) -> int:
         """How many batches of deliveries of a version there are."""

@@ -66,34 +66,34 @@ SPOILT = [
 async def test_a_record_that_is_not_the_one_is_refused(
     desk: Desk, change: Change, error: type[RekeyError], words: str
 ) -> None:
-    fact = await desk.made(1)
+    version = await desk.made(1)
     await desk.made(2)
     desk.put(change(desk.record(1), desk.record(2)))
     with pytest.raises(error, match=words):
-        await desk.records.blob(fact)
+        await desk.records.blob(version)
 
 
 async def test_a_record_that_another_service_signed_is_refused(desk: Desk) -> None:
-    fact = await desk.made(1)
+    version = await desk.made(1)
     desk.put(desk.record(), by=Service.AUDIT)
     with pytest.raises(WrongAuthorError):
-        await desk.records.blob(fact)
+        await desk.records.blob(version)
 
 
 async def test_the_one_that_generated_names_is_given_and_kept(desk: Desk) -> None:
-    fact = await desk.made(1)
-    blob = await desk.records.blob(fact)
+    version = await desk.made(1)
+    blob = await desk.records.blob(version)
     assert blob == b64u_decode(desk.record().blob)
     desk.scene.server.forget(Stream.MATERIAL)
-    assert await desk.records.blob(fact) == blob
-    desk.records.forget(fact.blob_digest)
+    assert await desk.records.blob(version) == blob
+    desk.records.forget(version.blob_digest)
     with pytest.raises(UnavailableError, match="has no record"):
-        await desk.records.blob(fact)
+        await desk.records.blob(version)
 
 
 async def test_a_tombstone_says_that_it_is_being_destroyed(desk: Desk) -> None:
-    fact = await desk.made(1)
+    version = await desk.made(1)
     stone = Tombstone(env=ENV, key=KEY, version=1, cause="a schedule", at=datetime.now(UTC))
     desk.scene.put(Subjects(ENV).material(KEY, 1), stone, GENERATOR)
     with pytest.raises(StateRefusedError, match="is being destroyed"):
-        await desk.records.blob(fact)
+        await desk.records.blob(version)

@@ -15,6 +15,7 @@ from rekey_core.encoding import b64u_encode, sha256_hex
 from rekey_core.envelope import Stored
 from rekey_core.errors import RecordError, StateRefusedError, UnavailableError
 from rekey_core.fold import KeyState
+from rekey_core.versions import Wrapped
 from rekey_distributor import granting
 from rekey_distributor.delivering import Values
 from rekey_distributor.records import context_of
@@ -38,7 +39,7 @@ async def test_a_release_is_recorded_and_opens_for_its_dependent_alone(desk: Des
 
 async def test_a_key_that_generated_does_not_commit_to_is_not_given(desk: Desk) -> None:
     """A generator that wraps one key and commits to another: log, record, signature and MAC agree."""
-    fact, wrong = await desk.made(1), "0" * 64
+    fact, wrong = (await desk.made(1)).made, "0" * 64
     request = desk.scene.requested(2)
     said = {"version": 2, "key_id": fact.key_id + 1, "cause": str(request.model.id), "commitment": wrong}
     lie = fact.model_copy(update=said | {"id": uuid.uuid4(), "checked": request.sequence})
@@ -46,7 +47,7 @@ async def test_a_key_that_generated_does_not_commit_to_is_not_given(desk: Desk) 
     mac = await desk.generator.record_mac(record_mac_label(ENV, 1), data)
     desk.put(desk.record(1).model_copy(update=said | {"mac": b64u_encode(mac)}), version=2)
     desk.scene.add(lie)
-    assert sha256_hex(await desk.records.blob(lie)) == lie.blob_digest
+    assert sha256_hex(await desk.records.blob(desk.lies(2))) == lie.blob_digest
     with pytest.raises(RecordError, match="not the one that generated commits to"):
         await desk.releasing.material(desk.scene.asker().material(2))
     assert desk.delivered(2) == 0
@@ -90,10 +91,10 @@ async def test_a_second_delivery_is_decided_at_the_state_that_it_tells(desk: Des
         decided.append(state.last_sequence)
         return granting.check_release(state, "orders", 1, ())
 
-    async def made(fact: Generated, _: str) -> Values[bytes]:
+    async def made(lies: Wrapped, _: str) -> Values[bytes]:
         if len(decided) == 1:
             desk.scene.requested(2)
-        return Values(await desk.records.blob(fact), b"", b"")
+        return Values(await desk.records.blob(lies), b"", b"")
 
     given = await desk.delivering.deliver(asker.material(1), 1, check, made)
     assert given.state.last_sequence == decided[-1] > decided[0]

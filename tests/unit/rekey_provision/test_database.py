@@ -8,7 +8,7 @@ import hmac
 
 import pytest
 
-from rekey_core.authority import PROJECTIONS, database_name
+from rekey_core.projections import PROJECTIONS, database_name
 from rekey_core.secret import Secret
 from rekey_provision.database import in_database, scram_verifier
 

@@ -1,4 +1,4 @@
-"""The bus as this identity may use it: facts, backups and trust documents are read; attestations are appended."""
+"""The bus as this identity may use it: facts, backups and trust documents are read; restored versions are offered."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nats.errors import Error as NatsError
 from rekey_backup.bundle import Bundle, bundle_of
 from rekey_backup.settings import BusSettings
 from rekey_core.authority import Stream, Subjects
-from rekey_core.contracts import BackedUp, Destroyed
+from rekey_core.contracts import BackedUp, Destroyed, RestoreOffer
 from rekey_core.envelope import BusMessage, direct_message
 from rekey_core.errors import StaleReadError, UnavailableError
 
@@ -25,6 +25,7 @@ API: Final = "JSC.API"  # how JetStream is imported from the account of the stre
 PAGE: Final = 500  # messages per answer
 AT_ONCE: Final = 100  # reads by subject that are under way at the same time
 REQUEST_S: Final = 5.0
+RESTORE_S: Final = 20.0  # two writes and some reads, while others wait as well
 _END, _NOT_FOUND = "204", "404"
 
 
@@ -42,15 +43,33 @@ class BackupBus:
             UnavailableError: the bus does not answer.
             StaleReadError: an answer was cut short.
         """
-        trust = [m async for m in self._trust()]
-        facts = [m async for m in self._facts()]
-        places = sorted({place for m in facts if (place := self._backup_of(m)) is not None})
+        known = await self.facts()
+        places = sorted({place for m in known.facts if (place := self._backup_of(m)) is not None})
         backups: list[BusMessage] = []
         for start in range(0, len(places), AT_ONCE):
             some = places[start : start + AT_ONCE]
             found = await asyncio.gather(*(self._get(Stream.MATERIAL, place) for place in some))
             backups += [m for m in found if m is not None]
-        return bundle_of([*trust, *facts, *backups])
+        return bundle_of([*known.messages, *backups])
+
+    async def facts(self) -> Bundle:
+        """Trust documents and facts alone. Raises as ``bundle``."""
+        trust = [m async for m in self._trust()]
+        return bundle_of([*trust, *[m async for m in self._facts()]])
+
+    async def offer(self, offer: RestoreOffer) -> bytes:
+        """The generator's answer to an offer, as it came.
+
+        Raises:
+            UnavailableError: it does not answer; whether the version is restored is not known.
+        """
+        subject = self._subjects.offer(offer.key, offer.version)
+        try:
+            answer = await self._client.request(subject, offer.model_dump_json().encode(), timeout=RESTORE_S)
+        except NatsError as error:
+            message = f"the generator does not answer on {subject}: {str(error) or 'no answer'}"
+            raise UnavailableError(message, hint="is it ready? give the same file again") from error
+        return answer.data
 
     def _backup_of(self, fact: BusMessage) -> str | None:
         tokens = fact.subject.split(".")

@@ -19,7 +19,7 @@ from rekey_core.errors import MalformedError, RecordError
 from rekey_core.fold import KeyState, fold
 from rekey_core.readers import key_in, keys_in, open_backup, open_fact
 from rekey_core.trust import Trust
-from rekey_core.versions import VersionFacts
+from rekey_core.versions import VersionFacts, Wrapped
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Kept:
     """A version with its backup, and what it must turn out to be."""
 
     made: Generated
+    epoch: int  # of the KEK under which it lies
     backup_epoch: int
     blob: bytes
 
@@ -53,7 +54,9 @@ class Catalogue:
 
     kept: tuple[Kept, ...]
     destroyed: int
-    without_backup: int
+    unbacked: tuple[
+        str, ...
+    ]  # generated, neither destroyed nor backed up: their class or their state says so
     problems: tuple[str, ...]
     as_of: int
 
@@ -63,7 +66,7 @@ def catalogue(bundle: Bundle, trust: Trust) -> Catalogue:
     places, subjects = {message.subject: message for message in bundle.backups}, Subjects(trust.env)
     kept: list[Kept] = []
     problems: list[str] = []
-    destroyed = without = 0
+    destroyed, unbacked = 0, list[str]()
     for state, version in _versions(bundle.facts, trust):
         try:
             found = judged(
@@ -73,10 +76,19 @@ def catalogue(bundle: Bundle, trust: Trust) -> Catalogue:
             problems.append(f"{state.key}@{version.number}: {problem}")
             continue
         destroyed += version.destroyed is not None
-        without += found is None and version.destroyed is None
+        unbacked += [f"{state.key}@{version.number}"] if found is None and version.destroyed is None else []
         kept += [found] if found else []
     as_of = max((message.sequence for message in bundle.facts), default=0)
-    return Catalogue(tuple(kept), destroyed, without, tuple(problems), as_of)
+    return Catalogue(tuple(kept), destroyed, tuple(unbacked), tuple(problems), as_of)
+
+
+def lying(bundle: Bundle, trust: Trust) -> dict[str, Wrapped]:
+    """Where the log says that each version lies that is not destroyed, by its name."""
+    return {
+        f"{state.key}@{version.number}": lies
+        for state, version in _versions(bundle.facts, trust)
+        if version.destroyed is None and (lies := version.wrapped) is not None
+    }
 
 
 def _versions(facts: Iterable[BusMessage], trust: Trust) -> Iterator[tuple[KeyState, VersionFacts]]:
@@ -104,7 +116,7 @@ def judged(state: KeyState, version: VersionFacts, record: BackupRecord | Tombst
         if isinstance(record, BackupRecord):
             raise RecordError("it is destroyed, and its backup still stands")
         return None
-    if version.backed_up is None or version.generated is None:
+    if version.backed_up is None or (lies := version.wrapped) is None:
         return None
     said = version.backed_up.model
     if not isinstance(record, BackupRecord):
@@ -113,7 +125,7 @@ def judged(state: KeyState, version: VersionFacts, record: BackupRecord | Tombst
     blob = b64u_decode(record.blob)
     if (sha256_hex(blob), record.backup_epoch) != (said.blob_digest, said.backup_epoch):
         raise RecordError("the backup is another one than the log names")
-    return Kept(version.generated.model, said.backup_epoch, blob)
+    return Kept(lies.made, lies.epoch, said.backup_epoch, blob)
 
 
 def _record(message: BusMessage | None, trust: Trust) -> BackupRecord | Tombstone | None:

@@ -10,7 +10,6 @@ No key is in clear at any time. What came out of the fresh token is proved there
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import secrets
@@ -26,16 +25,19 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rekey_backup.catalogue import Kept
-from rekey_backup.verify import backup_of, named
+from rekey_backup.restore import Moved, moved
+from rekey_backup.verify import named
 from rekey_ceremony import CeremonyPlan, TokenPlan, perform
 from rekey_ceremony.softhsm import prepare
-from rekey_core.confirmation import commitment_input, record_mac_input, secret_commitment
+from rekey_core.confirmation import commitment_input, secret_commitment
 from rekey_core.errors import RecordError, SignatureError, UsageRefusedError
 from rekey_core.names import Release
 from rekey_core.secret import Secret
 from rekey_core.signatures import SCHEMES, public_key_of, verify_signature
-from rekey_hsm import BackupHsm, DistributorHsm, TokenSettings, kek_label, record_mac_label
+from rekey_hsm import BackupHsm, DistributorHsm, TokenSettings, record_mac_label
 from rekey_hsm.officer import enrol_transport_key
+
+EPOCH: Final = 1_000_000  # of no environment: the copy may have halves of every epoch that there was
 
 _TOKENS: Final = "tokens"  # of SoftHSM, below the directory of a token
 _RECIPIENT: Final = "drill"
@@ -61,7 +63,7 @@ async def drilled(offline: Offline, env: str, kept: Sequence[Kept], sandbox: Pat
         UsageRefusedError: the sandbox is not empty.
         HsmError: a token or a ceremony fails.
     """
-    fresh = _founded(offline, env, 1 + max((item.made.epoch for item in kept), default=0), sandbox)
+    fresh = _founded(offline, env, sandbox)
     os.environ["SOFTHSM2_CONF"] = str(prepare(sandbox))  # this process has loaded no module yet
     _trust_a_recipient(fresh)
     backup = await BackupHsm.open(fresh.backup)
@@ -78,13 +80,12 @@ async def drilled(offline: Offline, env: str, kept: Sequence[Kept], sandbox: Pat
         await distributor.close()
     if not problems:  # new versions can be made again, for the same distributor's token
         generator = _token_plan(sandbox, "drill-generator")
-        perform(CeremonyPlan(env, fresh.epoch + 1, offline.module, generator, fresh.plan))
+        perform(CeremonyPlan(env, EPOCH + 1, offline.module, generator, fresh.plan))
     return problems
 
 
 @dataclass(frozen=True)
 class _Fresh:
-    epoch: int
     backup: TokenSettings
     plan: TokenPlan  # of the fresh distributor's token
     distributor: TokenSettings
@@ -95,7 +96,7 @@ class _Fresh:
         return hashlib.sha256(self.spki).hexdigest()
 
 
-def _founded(offline: Offline, env: str, epoch: int, sandbox: Path) -> _Fresh:
+def _founded(offline: Offline, env: str, sandbox: Path) -> _Fresh:
     if sandbox.exists() and any(sandbox.iterdir()):
         message = f"{sandbox} is not empty"
         raise UsageRefusedError(message, hint="name a directory that does not exist")
@@ -103,10 +104,9 @@ def _founded(offline: Offline, env: str, epoch: int, sandbox: Path) -> _Fresh:
     shutil.copytree(offline.directory / _TOKENS, sandbox / _TOKENS)
     copy = TokenPlan(sandbox, offline.label, offline.user_pin, offline.so_pin)
     distributor = _token_plan(sandbox, "drill-distributor")
-    restoring = perform(CeremonyPlan(env, epoch, offline.module, copy, distributor))
+    restoring = perform(CeremonyPlan(env, EPOCH, offline.module, copy, distributor))
     transport = rsa.generate_private_key(public_exponent=65537, key_size=_TRANSPORT_BITS).public_key()
     return _Fresh(
-        epoch,
         TokenSettings(offline.module, offline.label, offline.serial, offline.user_pin),
         distributor,
         TokenSettings(offline.module, distributor.label, restoring.distributor.serial, distributor.user_pin),
@@ -132,25 +132,15 @@ def _trust_a_recipient(fresh: _Fresh) -> None:
 
 async def _restored(item: Kept, backup: BackupHsm, distributor: DistributorHsm, fresh: _Fresh) -> None:
     """One version: opened, proved, wrapped for the fresh token, sealed into a record, opened and proved there."""
-    made = item.made
-    kek = kek_label(made.env, made.release, made.algorithm, fresh.epoch)
-    blob = await backup.moved(
-        backup_of(item), item.blob, item.context, made.commitment, spki=item.spki, kek=kek
-    )
-    if blob is None:
-        raise AssertionError(item.name)
-    digest = hashlib.sha256(blob).hexdigest()
-    context = dataclasses.replace(item.context, epoch=fresh.epoch)
-    record = record_mac_input(context, made.key_id, digest, made.commitment, made.cause)
-    mac_key = record_mac_label(made.env, fresh.epoch)
-    await distributor.verify_record_mac(mac_key, record, await backup.record_mac(mac_key, record))
-    if not await _is_whole(item, distributor, fresh, kek, blob):
+    out = await moved(item, backup, EPOCH)
+    await distributor.verify_record_mac(record_mac_label(item.made.env, EPOCH), out.record, out.mac)
+    if not await _is_whole(item, distributor, fresh, out):
         message = f"{item.name}: what the fresh token opens is not the committed key"
         raise RecordError(message)
 
 
-async def _is_whole(item: Kept, distributor: DistributorHsm, fresh: _Fresh, kek: str, blob: bytes) -> bool:
-    made, inputs = item.made, (commitment_input(item.context),)
+async def _is_whole(item: Kept, distributor: DistributorHsm, fresh: _Fresh, out: Moved) -> bool:
+    kek, blob, made, inputs = out.kek, out.blob, item.made, (commitment_input(item.context),)
     if made.algorithm in SCHEMES:
         return await _signs(item, distributor, kek, blob)
     if made.release is Release.NEVER:

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from rekey_core.authority import PROJECTIONS, Identity, Projection, database_name
+from rekey_core.authority import Identity
 from rekey_core.names import Service
+from rekey_core.projections import PROJECTIONS, Projection, database_name
 from rekey_core.secret import Secret
 from rekey_local.child import environment
 from rekey_local.errors import DriftError, MissingError, NotReadyError

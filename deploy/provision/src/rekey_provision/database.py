@@ -17,8 +17,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from rekey_core.authority import PROJECTIONS, Identity, Projection, database_name
+from rekey_core.authority import Identity
 from rekey_core.errors import ConfigurationError, UnavailableError
+from rekey_core.projections import PROJECTIONS, Projection, database_name
 from rekey_core.secret import Secret
 from rekey_provision.provision import Report
 

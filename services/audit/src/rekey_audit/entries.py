@@ -20,6 +20,7 @@ from rekey_core.contracts import (
     Granted,
     HistoryEntry,
     Registered,
+    Restored,
     RotationRequested,
     SignedCommand,
     Suspended,
@@ -97,7 +98,7 @@ def _detail(fact: Fact) -> str:  # noqa: C901 - one case for each fact
             detail = (
                 f"reason {fact.reason}, every instance should hold it by {fact.deadline:%Y-%m-%d %H:%M:%SZ}"
             )
-        case Generated() | BackedUp():
+        case Generated() | BackedUp() | Restored():
             detail = _wrapped(fact)
         case Waived():
             detail = f"not waited for: {_names(fact)}{_with(fact.command)}"
@@ -117,10 +118,13 @@ def _detail(fact: Fact) -> str:  # noqa: C901 - one case for each fact
     return detail
 
 
-def _wrapped(fact: Generated | BackedUp) -> str:
+def _wrapped(fact: Generated | BackedUp | Restored) -> str:
     """What was made and where it lies."""
     if isinstance(fact, BackedUp):
         return f"under backup KEK epoch {fact.backup_epoch}"
+    if isinstance(fact, Restored):
+        officers = ", ".join(sorted({signature.person for signature in fact.order.signatures}))
+        return f"from its backup, KEK epoch {fact.epoch}, ordered by {officers}"
     return f"key id {fact.key_id}, KEK epoch {fact.epoch}, commitment {fact.commitment[:16]}"
 
 

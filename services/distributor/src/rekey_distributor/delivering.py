@@ -16,6 +16,8 @@ from rekey_core.contracts import Delivery, Generated, MaterialRequest, ProbeRequ
 from rekey_core.envelope import Stored
 from rekey_core.errors import ConflictError
 from rekey_core.fold import KeyState
+from rekey_core.versions import Wrapped
+from rekey_distributor import granting
 from rekey_distributor.deliveries import Deliveries
 from rekey_runtime.keylog import KeyLog
 
@@ -56,7 +58,7 @@ class Delivering:
         request: MaterialRequest | ProbeRequest,
         version: int,
         check: Check,
-        make: Callable[[Generated, str], Awaitable[Values[T]]],
+        make: Callable[[Wrapped, str], Awaitable[Values[T]]],
     ) -> Delivered[T]:
         """Deliver one version to the asker. Raises what ``check`` and ``make`` raise, and ConflictError."""
         for attempt in range(_TRIES):
@@ -64,7 +66,7 @@ class Delivering:
             generated = check(state)
             before = await self.deliveries.found(request.key, version, request.instance)
             delivery = before.delivery if before else secrets.token_hex(16)
-            values = await make(generated.model, delivery)
+            values = await make(granting.lies(state, version), delivery)
             try:
                 if before is None:
                     await self.deliveries.record(state, version, _hashes(request, delivery, values))

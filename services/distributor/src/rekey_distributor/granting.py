@@ -21,6 +21,7 @@ from rekey_core.lifecycle import VersionState
 from rekey_core.names import Release
 from rekey_core.quotas import is_counted
 from rekey_core.uses import PROTECTING, USES, Operation, check_operation
+from rekey_core.versions import Wrapped
 
 _RELEASED = frozenset({VersionState.PRE_ACTIVATION, VersionState.ACTIVE, VersionState.DEACTIVATED})
 _PROTECTS = frozenset({VersionState.ACTIVE})
@@ -64,6 +65,15 @@ def generated_of(state: KeyState, version: int, denied: Collection[int]) -> Stor
         message = f"{state.key}@{version} is {found.state}"
         raise StateRefusedError(message, hint=f"rekey key history {state.key}")
     return found.generated
+
+
+def lies(state: KeyState, version: int) -> Wrapped:
+    """Where a version lies that ``generated_of`` or one of the checks gave. Raises ValueError for another one."""
+    found = state.versions[version].wrapped
+    if found is None:
+        message = f"{state.key}@{version} is not generated"
+        raise ValueError(message)
+    return found
 
 
 def check_release(

@@ -51,9 +51,9 @@ def blobs_to_forget(state: KeyState, emergencies: Emergencies) -> tuple[str, ...
     """The digests of the blobs of versions that nobody may use any more: stopped ones and destroyed ones."""
     used = set(state.versions_to_hold()) - emergencies.denied(state)
     return tuple(
-        version.generated.model.blob_digest
+        lies.blob_digest
         for number, version in sorted(state.versions.items())
-        if version.generated and number not in used
+        if (lies := version.wrapped) and number not in used
     )
 
 

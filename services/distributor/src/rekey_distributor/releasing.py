@@ -18,11 +18,12 @@ from rekey_core.envelope import Stored
 from rekey_core.errors import RecordError
 from rekey_core.fold import KeyState
 from rekey_core.names import Algorithm, Release
+from rekey_core.versions import Wrapped
 from rekey_distributor import granting
 from rekey_distributor.delivering import Delivered, Delivering, Values
 from rekey_distributor.emergencies import Emergencies
-from rekey_distributor.records import Records, context_of
-from rekey_hsm import DistributorHsm, Released, kek_label
+from rekey_distributor.records import Records, context_of, kek_of
+from rekey_hsm import DistributorHsm, Released
 from rekey_runtime.bus import Bus
 from rekey_runtime.clock import BusClock
 from rekey_runtime.keylog import KeyLog
@@ -72,16 +73,15 @@ class Releasing:
             request,
             version,
             lambda state: self._check(state, request, version),
-            lambda fact, delivery: self._wrapped(request, fact, delivery),
+            lambda lies, delivery: self._wrapped(request, lies, delivery),
         )
 
     def _check(self, state: KeyState, request: MaterialRequest, version: int) -> Stored[Generated]:
         return granting.check_release(state, request.dependent, version, self.emergencies.denied(state))
 
-    async def _wrapped(self, request: MaterialRequest, fact: Generated, delivery: str) -> Values[Released]:
-        context = context_of(fact)
+    async def _wrapped(self, request: MaterialRequest, lies: Wrapped, delivery: str) -> Values[Released]:
+        fact, context = lies.made, context_of(lies.made)
         recipient = self.bus.trust.current.dependent(request.dependent)
-        kek = kek_label(fact.env, fact.release, fact.algorithm, fact.epoch)
         wanted = _Wanted(
             recipient=request.dependent,
             recipient_spki_sha256=recipient.transport_key,
@@ -92,16 +92,16 @@ class Releasing:
             ),
             algorithm=fact.algorithm,
         )
-        out = await self._out(fact, kek, wanted)
+        out = await self._out(lies, wanted)
         commitment, installed, switched = out.macs
         if secret_commitment(context, commitment) != fact.commitment:
             message = f"{fact.key}@{fact.version}: the unwrapped key is not the one that generated commits to"
             raise RecordError(message)
         return Values(out, installed, switched)
 
-    async def _out(self, fact: Generated, kek: str, wanted: _Wanted) -> Released:
-        blob = await self.records.blob(fact)
-        if fact.release is Release.TRANSPORT_KEY:
+    async def _out(self, lies: Wrapped, wanted: _Wanted) -> Released:
+        kek, blob = kek_of(lies), await self.records.blob(lies)
+        if lies.made.release is Release.TRANSPORT_KEY:
             return await self.hsm.release_under_transport_key(kek, blob, **wanted, at=self.clock.now())
         return await self.hsm.release_secret(kek, blob, **wanted)
 

@@ -40,16 +40,17 @@ from rekey_core.mac import parse_mac
 from rekey_core.mac import tagged as mac_tagged
 from rekey_core.signatures import SCHEMES
 from rekey_core.uses import Operation
+from rekey_core.versions import Wrapped
 from rekey_distributor import granting
 from rekey_distributor.delivering import Delivering, Values
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.permits import Permits
-from rekey_distributor.records import Records, context_of
-from rekey_hsm import DistributorHsm, kek_label
+from rekey_distributor.records import Records, context_of, kek_of
+from rekey_hsm import DistributorHsm
 from rekey_runtime.keylog import KeyLog
 
 Input = EncryptInput | DecryptInput | MacInput | VerifyInput
-Work = Callable[[Generated], Awaitable[bytes]]
+Work = Callable[[Wrapped], Awaitable[bytes]]
 
 
 class _Common(TypedDict):
@@ -77,8 +78,8 @@ class Using:
         """One signature over the message of a dependent."""
         message = b64u_decode(request.message)
 
-        async def sign(fact: Generated) -> bytes:
-            return await self._signed(fact, message)
+        async def sign(lies: Wrapped) -> bytes:
+            return await self._signed(lies, message)
 
         def check(state: KeyState) -> Stored[Generated]:
             granting.check_message(state, request.version, message)
@@ -103,7 +104,7 @@ class Using:
             return await self._confirmation(request)
         context = context_of(generated.model)
         message = probe_message(context, request.phase, request.instance, request.nonce)
-        signature = await self._signed(generated.model, message)
+        signature = await self._signed(granting.lies(state, request.version), message)
         return SignatureAnswer(**_common(request, state), signature=b64u_encode(signature))
 
     async def _confirmation(self, request: ProbeRequest) -> ConfirmationAnswer:
@@ -111,7 +112,7 @@ class Using:
             request,
             request.version,
             lambda state: self._check_probe(state, request),
-            lambda fact, delivery: self._confirmed(fact, request.instance, delivery),
+            lambda lies, delivery: self._confirmed(lies, request.instance, delivery),
         )
         self._check_probe(delivered.state, request)  # the emergency lane may have spoken while the HSM worked
         values = delivered.values
@@ -119,15 +120,15 @@ class Using:
         common = _common(request, delivered.state)
         return ConfirmationAnswer(**common, delivery=delivered.delivery, value=value.hex())
 
-    async def _confirmed(self, fact: Generated, instance: str, delivery: str) -> Values[None]:
-        context = context_of(fact)
+    async def _confirmed(self, lies: Wrapped, instance: str, delivery: str) -> Values[None]:
+        fact, context = lies.made, context_of(lies.made)
         inputs = (
             commitment_input(context),
             confirmation_input(context, "installed", instance, delivery),
             confirmation_input(context, "switched", instance, delivery),
         )
-        blob = await self.records.blob(fact)
-        commitment, installed, switched = await self.hsm.macs(_kek(fact), blob, fact.algorithm, inputs)
+        blob = await self.records.blob(lies)
+        commitment, installed, switched = await self.hsm.macs(kek_of(lies), blob, fact.algorithm, inputs)
         if secret_commitment(context, commitment) != fact.commitment:
             message = f"{fact.key}@{fact.version}: the unwrapped key is not the one that generated commits to"
             raise RecordError(message)
@@ -136,46 +137,46 @@ class Using:
     def _work(self, given: Input) -> tuple[Operation, Work]:
         match given:
             case EncryptInput():
-                return Operation.ENCRYPT, lambda fact: self._encrypt(fact, given)
+                return Operation.ENCRYPT, lambda lies: self._encrypt(lies, given)
             case DecryptInput():
-                return Operation.DECRYPT, lambda fact: self._decrypt(fact, given)
+                return Operation.DECRYPT, lambda lies: self._decrypt(lies, given)
             case MacInput():
-                return Operation.MAC, lambda fact: self._mac(fact, given)
+                return Operation.MAC, lambda lies: self._mac(lies, given)
             case VerifyInput():
-                return Operation.VERIFY, lambda fact: self._verify(fact, given)
+                return Operation.VERIFY, lambda lies: self._verify(lies, given)
 
-    async def _encrypt(self, fact: Generated, given: EncryptInput) -> bytes:
-        await self.permits.take(fact.key, fact.version)
+    async def _encrypt(self, lies: Wrapped, given: EncryptInput) -> bytes:
+        await self.permits.take(lies.made.key, lies.made.version)
         nonce = secrets.token_bytes(tink.NONCE_BYTES)
         plaintext, aad = b64u_decode(given.plaintext), b64u_decode(given.aad)
-        sealed = await self.hsm.encrypt(_kek(fact), await self.records.blob(fact), nonce, plaintext, aad)
-        return tink.assemble(fact.key_id, nonce, sealed)
+        sealed = await self.hsm.encrypt(kek_of(lies), await self.records.blob(lies), nonce, plaintext, aad)
+        return tink.assemble(lies.made.key_id, nonce, sealed)
 
-    async def _decrypt(self, fact: Generated, given: DecryptInput) -> bytes:
-        nonce, sealed = tink.take_apart(fact.key_id, b64u_decode(given.ciphertext))
-        blob = await self.records.blob(fact)
-        return await self.hsm.decrypt(_kek(fact), blob, nonce, sealed, b64u_decode(given.aad))
+    async def _decrypt(self, lies: Wrapped, given: DecryptInput) -> bytes:
+        nonce, sealed = tink.take_apart(lies.made.key_id, b64u_decode(given.ciphertext))
+        blob = await self.records.blob(lies)
+        return await self.hsm.decrypt(kek_of(lies), blob, nonce, sealed, b64u_decode(given.aad))
 
-    async def _mac(self, fact: Generated, given: MacInput) -> bytes:
+    async def _mac(self, lies: Wrapped, given: MacInput) -> bytes:
         data = application_mac_input(b64u_decode(given.message))
-        blob = await self.records.blob(fact)
-        (tag,) = await self.hsm.macs(_kek(fact), blob, fact.algorithm, (data,))
-        return mac_tagged(fact.key_id, tag)
+        blob = await self.records.blob(lies)
+        (tag,) = await self.hsm.macs(kek_of(lies), blob, lies.made.algorithm, (data,))
+        return mac_tagged(lies.made.key_id, tag)
 
-    async def _verify(self, fact: Generated, given: VerifyInput) -> bytes:
+    async def _verify(self, lies: Wrapped, given: VerifyInput) -> bytes:
         key_id, tag = parse_mac(b64u_decode(given.mac))
-        if key_id != fact.key_id:
-            message = f"expected a MAC under key id {fact.key_id}, found {key_id}"
+        if key_id != lies.made.key_id:
+            message = f"expected a MAC under key id {lies.made.key_id}, found {key_id}"
             raise MacError(message)
         data = application_mac_input(b64u_decode(given.message))
-        await self.hsm.verify_mac(_kek(fact), await self.records.blob(fact), data, tag)
+        await self.hsm.verify_mac(kek_of(lies), await self.records.blob(lies), data, tag)
         return b""
 
     async def _used(
         self, key: str, check: Callable[[KeyState], Stored[Generated]], work: Work
     ) -> tuple[KeyState, bytes]:
         state = await self.keylog.confirmed(key)
-        output = await work(check(state).model)
+        output = await work(granting.lies(state, check(state).model.version))
         check(state)  # the emergency lane may have spoken while the HSM worked
         return state, output
 
@@ -189,12 +190,9 @@ class Using:
         denied = self.emergencies.denied(state)
         return granting.check_probe(state, request.dependent, request.version, request.phase, denied)
 
-    async def _signed(self, fact: Generated, message: bytes) -> bytes:
-        return await self.hsm.sign(_kek(fact), await self.records.blob(fact), fact.algorithm, message)
-
-
-def _kek(fact: Generated) -> str:
-    return kek_label(fact.env, fact.release, fact.algorithm, fact.epoch)
+    async def _signed(self, lies: Wrapped, message: bytes) -> bytes:
+        blob = await self.records.blob(lies)
+        return await self.hsm.sign(kek_of(lies), blob, lies.made.algorithm, message)
 
 
 def _common(request: ProbeRequest | SignRequest | SealedRequest, state: KeyState) -> _Common:

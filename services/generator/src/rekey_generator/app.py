@@ -6,6 +6,7 @@ from rekey_core.secret import Secret
 from rekey_generator.destructions import Destructions
 from rekey_generator.handlers import Generator
 from rekey_generator.making import Epochs
+from rekey_generator.restorations import Restorations
 from rekey_generator.settings import GeneratorSettings
 from rekey_hsm import GeneratorHsm, TokenSettings
 from rekey_runtime.health import Check, Remark
@@ -22,6 +23,7 @@ async def compose(service: Service, settings: GeneratorSettings) -> None:
     generator = Generator(service.bus, keylog, hsm, Epochs(settings.epoch, settings.backup_epoch))
     destructions = Destructions(service.bus, keylog)
     service.consume("generator", generator.on_rotation_requested)
+    service.answer(f"rst.{settings.env}.*.*", Restorations(service.bus, keylog).on_offer)
     service.every(settings.tick_s, destructions.tick)
     service.every(settings.guard_s, destructions.guard)
     service.ready_when(Check.HSM, hsm.prove)

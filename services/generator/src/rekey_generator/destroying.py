@@ -74,7 +74,7 @@ def is_tombstone_of(found: MaterialRecord | BackupRecord | Tombstone, destructio
 def destroyed(state: KeyState, number: int, destruction: Destruction, place: int, now: datetime) -> Destroyed:
     """The fact that says it, as the next fact of the key. ``place``: sequence of the tombstone in MATERIAL."""
     cause = str(destruction.scheduled.model.id)
-    generated = state.versions[number].generated
+    lies = state.versions[number].wrapped
     return Destroyed(
         id=event_id(cause, Destroyed.TYPE, state.env, state.key, number),
         env=state.env,
@@ -85,8 +85,8 @@ def destroyed(state: KeyState, number: int, destruction: Destruction, place: int
         cause=cause,
         policy=POLICY_DIGEST,
         at=now,
-        blob_digest=generated.model.blob_digest if generated else None,
-        epoch=generated.model.epoch if generated else None,
+        blob_digest=lies.blob_digest if lies else None,
+        epoch=lies.epoch if lies else None,
         tombstone=place,
         claimed=(
             ("wrapped-blob-overwritten", "backup-blob-overwritten")

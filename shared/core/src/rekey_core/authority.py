@@ -67,10 +67,6 @@ class StreamConfig:
 
 LEASES_KEPT_S: Final = 24 * 3600  # far longer than any lease: readers find few dead ones
 
-MAX_DATABASE_NAME: Final = 63 - len(
-    "_rotation_scheduler"
-)  # bytes: NAMEDATALEN of PostgreSQL, less a role's ending
-
 STREAMS: Final[tuple[StreamConfig, ...]] = (
     StreamConfig(
         Stream.LIFECYCLE, ("evt.{env}.>", "dlv.{env}.>"), write_once=True, atomic=True, max_bytes=4 << 30
@@ -128,6 +124,7 @@ APPENDS: Final[tuple[Appends, ...]] = (
     Appends(Identity.PERSON, "ask.{env}.{self}.*", None),
     Appends(Identity.GENERATOR, "mat.{env}.*.*", Stream.MATERIAL),
     Appends(Identity.GENERATOR, "bak.{env}.*.*", Stream.MATERIAL),
+    Appends(Identity.BACKUP, "rst.{env}.*.*", None),
     Appends(Identity.DISTRIBUTOR, "dlv.{env}.*.*.*", Stream.LIFECYCLE),
     Appends(Identity.DISTRIBUTOR, "ntc.{env}.*.*", Stream.NOTICES),
     Appends(Identity.DISTRIBUTOR, "lse.{env}.*.*", Stream.LEASES),
@@ -151,6 +148,7 @@ class Serves:
 SERVES: Final[tuple[Serves, ...]] = (
     Serves(Identity.DISTRIBUTOR, "req.{env}.>", Identity.APPLICATION),
     Serves(Identity.AUDIT, "ask.{env}.>", Identity.PERSON),
+    Serves(Identity.GENERATOR, "rst.{env}.*.*", Identity.BACKUP),
 )
 
 
@@ -292,38 +290,6 @@ CONSUMERS: Final[tuple[Consumer, ...]] = (
 
 
 @dataclass(frozen=True)
-class Projection:
-    """A service's rows in the database: derived from the log, read by that service alone, decided on by nobody."""
-
-    identity: Identity
-    table: str
-
-    @property
-    def schema(self) -> str:
-        """The one schema in which the service's role may do anything."""
-        return self.identity.value.replace("-", "_")
-
-    def role(self, env: str) -> str:
-        """The database role of the service in an environment."""
-        return f"{database_name(env)}_{self.schema}"
-
-
-PROJECTIONS: Final[tuple[Projection, ...]] = (
-    Projection(Identity.AUDIT, "inventory"),
-    Projection(Identity.ROTATION_SCHEDULER, "adoption"),
-)
-
-
-def database_name(env: str) -> str:
-    """The database of an environment; 63 bytes are what PostgreSQL takes, and a role's name is longer by 20."""
-    name = f"rekey_{_token(env).replace('-', '_')}"
-    if len(name) > MAX_DATABASE_NAME:
-        message = f"expected an environment of at most {MAX_DATABASE_NAME - 6} letters, found {env!r}"
-        raise ValueError(message)
-    return name
-
-
-@dataclass(frozen=True)
 class Subjects:
     """The subjects of one environment, made in one place so that they are byte-identical everywhere."""
 
@@ -355,6 +321,10 @@ class Subjects:
     def backup(self, key: str, version: int) -> str:
         """Where the version lies under a backup KEK."""
         return f"bak.{self.env}.{_token(key)}.{version}"
+
+    def offer(self, key: str, version: int) -> str:
+        """Where a version is offered to the generator that came back from its backup."""
+        return f"rst.{self.env}.{_token(key)}.{version}"
 
     def notice(self, dependent: str, key: str) -> str:
         """What should be, by the distributor."""

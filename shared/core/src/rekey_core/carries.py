@@ -22,6 +22,8 @@ from rekey_core.contracts import (
     Notice,
     QuotaLedger,
     Receipt,
+    RestoreAnswer,
+    RestoreOffer,
     Stop,
     TrustDocument,
 )
@@ -66,4 +68,5 @@ CARRIES: Final[tuple[Carries, ...]] = (
     Carries("trust.{env}.{n}", Wire.TRUST, (TrustDocument,)),
     Carries("req.{env}.{dependent}.{instance}.{op}", Wire.SIGNED, REQUESTS, ANSWERS),
     Carries("ask.{env}.{person}.{verb}", Wire.PLAIN, (Ask,), ASK_ANSWERS),
+    Carries("rst.{env}.{key}.{version}", Wire.PLAIN, (RestoreOffer,), (RestoreAnswer,)),
 )

@@ -78,9 +78,9 @@ def destroyed(version: VersionFacts, item: Stored[Destroyed]) -> VersionFacts:
         raise IllegalTransitionError(
             f"{_where(item)}: expected not before {pending.not_before}, found {item.stored_at}"
         )
-    made = version.generated.model if version.generated else None
-    if (fact.blob_digest, fact.epoch) != ((made.blob_digest, made.epoch) if made else (None, None)):
-        raise IllegalTransitionError(f"{_where(item)}: names another wrapped blob than generated")
+    lies = version.wrapped
+    if (fact.blob_digest, fact.epoch) != ((lies.blob_digest, lies.epoch) if lies else (None, None)):
+        raise IllegalTransitionError(f"{_where(item)}: names another wrapped blob than the log")
     return replace(version, state=after, destroyed=item, state_since=item.stored_at)
 
 

@@ -29,6 +29,7 @@ from rekey_core.contracts import (
     Granted,
     Register,
     Registered,
+    Restored,
     Rotate,
     RotationRequested,
     SignedCommand,
@@ -52,6 +53,7 @@ from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, tra
 from rekey_core.names import Algorithm, Release
 from rekey_core.persistent import PersistentMap
 from rekey_core.policy import is_known_policy
+from rekey_core.restoring import restored
 from rekey_core.tracecontext import TraceContext
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts, Versions, stopped
@@ -226,6 +228,8 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:  # no
                 if isinstance(fact, Generated)
                 else _with(state, backed_up(version, _as(item, BackedUp), state.key_class))
             )
+        case Restored() as fact:
+            after = _with(state, restored(_version(state, fact.version), _as(item, Restored), trust))
         case Waived():
             _must_be_new(state, item)
             version = waived(_version(state, item.model.version), _as(item, Waived), trust, state.registered)

@@ -7,21 +7,15 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from rekey_core.contracts import (
-    DRILL_NAMESPACE,
-    MAX_ORDER_LIFETIME,
-    DrillAttestation,
-    DrillOrder,
-    OfficersSigned,
-)
+from rekey_core.contracts import MAX_ORDER_LIFETIME, BackupOrder, OfficersDocument, OfficersSigned
 from rekey_core.encoding import b64u_decode, canonical_json
-from rekey_core.errors import ExpiredError, ForeignEnvironmentError, SchemaError, TrustError
+from rekey_core.errors import AuthorityError, ExpiredError, ForeignEnvironmentError, SchemaError, TrustError
 from rekey_core.trust import Trust
 
-D = TypeVar("D", DrillOrder, DrillAttestation)
+D = TypeVar("D", bound=OfficersDocument)
 
 
-def payload_of(document: DrillOrder | DrillAttestation) -> bytes:
+def payload_of(document: OfficersDocument) -> bytes:
     """The bytes that officers sign."""
     return canonical_json(document.model_dump(mode="json"))
 
@@ -30,15 +24,19 @@ def open_by_quorum(signed: OfficersSigned, kind: type[D], trust: Trust) -> D:
     """What a quorum has signed.
 
     Raises:
-        TrustError: fewer officers than the trust document wants, or somebody who is none.
+        AuthorityError: fewer officers than the trust document wants, or somebody who is none.
         SchemaError: it is something else.
         ForeignEnvironmentError: it is about another environment.
     """
     payload = b64u_decode(signed.payload)
-    officers = trust.officers_who_signed(payload, signed.signatures, namespace=DRILL_NAMESPACE)
+    try:
+        officers = trust.officers_who_signed(payload, signed.signatures, namespace=kind.NAMESPACE)
+    except TrustError as error:
+        text = f"{kind.__name__}: {error}"
+        raise AuthorityError(text) from error
     if len(officers) < trust.document.quorum:
         text = f"{kind.__name__}: expected {trust.document.quorum} officers, found {len(officers)}"
-        raise TrustError(text, hint="another trust officer must sign the same file")
+        raise AuthorityError(text, hint="another trust officer must sign the same file")
     document = _parsed(payload, kind)
     if document.env != trust.env:
         text = f"{kind.__name__}: made for environment {document.env}, expected {trust.env}"
@@ -46,7 +44,7 @@ def open_by_quorum(signed: OfficersSigned, kind: type[D], trust: Trust) -> D:
     return document
 
 
-def check_order(order: DrillOrder, now: datetime) -> None:
+def check_order(order: BackupOrder, now: datetime) -> None:
     """Return if an order is to be carried out now.
 
     Raises:

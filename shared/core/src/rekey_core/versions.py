@@ -14,6 +14,7 @@ from rekey_core.contracts import (
     Destroyed,
     DestructionScheduled,
     Generated,
+    Restored,
     RotationRequested,
     SignedCommand,
     Whom,
@@ -38,6 +39,15 @@ class Destruction:
 
 
 @dataclass(frozen=True)
+class Wrapped:
+    """A generated version and where it lies: under the KEK of which epoch, as which blob. A restore moves it."""
+
+    made: Generated
+    epoch: int
+    blob_digest: str  # SHA-256
+
+
+@dataclass(frozen=True)
 class VersionFacts:
     """One version: its state, and the facts that made it so."""
 
@@ -47,6 +57,7 @@ class VersionFacts:
     state_since: datetime
     generated: Stored[Generated] | None = None
     backed_up: Stored[BackedUp] | None = None
+    restored: Stored[Restored] | None = None  # the newest
     activated: Stored[Activated] | None = None
     deactivated: Stored[Deactivated] | None = None
     stopped_by: tuple[SignedCommand, ...] = ()
@@ -54,6 +65,14 @@ class VersionFacts:
     resume_to: VersionState | None = None
     destruction: Destruction | None = None  # scheduled and not cancelled; stays when it is carried out
     destroyed: Stored[Destroyed] | None = None
+
+    @property
+    def wrapped(self) -> Wrapped | None:
+        """Where it lies; of a destroyed version, where it lay."""
+        if self.generated is None:
+            return None
+        made, newest = self.generated.model, self.restored or self.generated
+        return Wrapped(made, newest.model.epoch, newest.model.blob_digest)
 
     @property
     def pending(self) -> Destruction | None:

@@ -27,6 +27,7 @@ _BY_FIRST_TOKEN: Final[Mapping[str, str]] = {
     "rcpt": "receipt",
     "trust": "trust",
     "ask": "question",
+    "rst": "offer",
     "$JS": "advisory",
 }
 _REPORTS: Final = ("refusal", "alert")
@@ -37,6 +38,7 @@ _TOKENS: Final[Mapping[str, Mapping[int, Attribute]]] = {
     "evt": {2: Attribute.KEY, 3: Attribute.VERSION},
     "dlv": {2: Attribute.KEY, 3: Attribute.VERSION},
     "mat": {2: Attribute.KEY, 3: Attribute.VERSION},
+    "rst": {2: Attribute.KEY, 3: Attribute.VERSION},
     "cmd": {3: Attribute.KEY},
     "ntc": {2: Attribute.DEPENDENT, 3: Attribute.KEY},
     "stop": {2: Attribute.DEPENDENT, 3: Attribute.KEY},

@@ -17,8 +17,9 @@ from typing import Final
 
 import asyncpg
 
-from rekey_core.authority import PROJECTIONS, Identity, Projection
+from rekey_core.authority import Identity
 from rekey_core.errors import ConfigurationError, ConflictError, UnavailableError
+from rekey_core.projections import PROJECTIONS, Projection
 from rekey_core.secret import Secret
 
 CONNECT_S: Final = 3.0

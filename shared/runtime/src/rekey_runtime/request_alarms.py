@@ -21,7 +21,9 @@ from rekey_runtime.reports import publish_alarm
 ALARMS_EACH: Final = 32  # about one asker in WINDOW_S; more are counted, and told with the next one
 WINDOW_S: Final = 60.0
 ASKERS: Final = 1024  # remembered; more than the bus has accounts for
-_ASKER: Final = 2  # req.<env>.<dependent>.…, ask.<env>.<person>.…
+_ASKER: Final = (
+    2  # req.<env>.<dependent>.…, ask.<env>.<person>.…; in rst.<env>.<key>.… a key: one identity offers them
+)
 
 
 @dataclass

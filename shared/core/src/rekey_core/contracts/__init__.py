@@ -30,11 +30,13 @@ from rekey_core.contracts.asks import (
 )
 from rekey_core.contracts.attestations import (
     ATTESTATION_LIFETIME,
-    DRILL_NAMESPACE,
     MAX_ORDER_LIFETIME,
+    BackupOrder,
     DrillAttestation,
     DrillOrder,
+    OfficersDocument,
     OfficersSigned,
+    RestoreOrder,
 )
 from rekey_core.contracts.base import (
     MAX_MESSAGE_BYTES,
@@ -83,6 +85,7 @@ from rekey_core.contracts.facts import (
     Generated,
     Granted,
     Registered,
+    Restored,
     RotationRequested,
     Suspended,
     Waived,
@@ -144,6 +147,7 @@ from rekey_core.contracts.receipts import (
     Receipt,
 )
 from rekey_core.contracts.reports import REPORTS, Alert, Refusal
+from rekey_core.contracts.restores import RestoreAnswer, RestoreOffer
 from rekey_core.contracts.trust import (
     TRUST_NAMESPACE,
     Dependent,
@@ -159,7 +163,6 @@ __all__ = [
     "ATTESTATION_LIFETIME",
     "COMMANDS",
     "COMMAND_NAMESPACE",
-    "DRILL_NAMESPACE",
     "FACTS",
     "MAX_AAD_BYTES",
     "MAX_COMMAND_LIFETIME_S",
@@ -191,6 +194,7 @@ __all__ = [
     "AskAnswer",
     "AskRefused",
     "BackedUp",
+    "BackupOrder",
     "BackupRecord",
     "Base64Url",
     "CancelDestruction",
@@ -243,6 +247,7 @@ __all__ = [
     "Notice",
     "NoticedVersion",
     "OfficerSignature",
+    "OfficersDocument",
     "OfficersSigned",
     "Person",
     "Probe",
@@ -259,6 +264,10 @@ __all__ = [
     "ReleasedVersion",
     "Request",
     "RequestHead",
+    "RestoreAnswer",
+    "RestoreOffer",
+    "RestoreOrder",
+    "Restored",
     "Revoke",
     "Rotate",
     "RotationRequested",

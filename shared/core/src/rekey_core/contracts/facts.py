@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from rekey_core.contracts.attestations import OfficersSigned
 from rekey_core.contracts.base import Base64Url, Message, Model, Sequence, Time, Version, VersionOrKey
 from rekey_core.contracts.commands import SignedCommand
 from rekey_core.names import (
@@ -139,6 +140,21 @@ class BackedUp(Fact):
     blob_digest: Digest  # SHA-256 of the blob under the backup KEK
 
 
+class Restored(Fact):
+    """The version came back from its backup and lies under another KEK. Valid only with the officers' order inside.
+
+    Its cause is the SHA-256 of the order's payload. What the version is, is still what ``generated`` says.
+    """
+
+    TYPE: ClassVar[str] = "rekey.key.restored.v1"
+    EVENT: ClassVar[str] = "restored"
+    AUTHOR: ClassVar[Service] = Service.GENERATOR
+    type: Literal["rekey.key.restored.v1"] = "rekey.key.restored.v1"
+    epoch: Annotated[int, Field(ge=1)]  # of the KEK under which it lies from here on
+    blob_digest: Digest  # SHA-256 of the wrapped blob in MATERIAL
+    order: OfficersSigned
+
+
 class Count(Model):
     """The live instances of a dependent when the step was decided: those that had proved it, those not waited for."""
 
@@ -222,7 +238,7 @@ class Destroyed(Fact):
     type: Literal["rekey.key.destroyed.v1"] = "rekey.key.destroyed.v1"
     blob_digest: (
         Digest | None
-    )  # SHA-256 of the wrapped blob that is overwritten; none: it was never generated
+    )  # SHA-256 of the wrapped blob that is overwritten, the newest one; none: it was never generated
     epoch: Annotated[int, Field(ge=1)] | None
     tombstone: Annotated[int, Field(ge=1)]  # where in MATERIAL the tombstone stands
     claimed: tuple[Literal["wrapped-blob-overwritten", "backup-blob-overwritten"], ...]
@@ -235,6 +251,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     RotationRequested,
     Generated,
     BackedUp,
+    Restored,
     Waived,
     Activated,
     Deactivated,

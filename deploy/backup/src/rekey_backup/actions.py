@@ -1,0 +1,225 @@
+"""What the program does, by its first word. Each action gives its exit code: 0 done, 1 something is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from rekey_backup import bundle as bundles
+from rekey_backup import restore as restores
+from rekey_backup.bus import backup_bus
+from rekey_backup.catalogue import Catalogue, catalogue
+from rekey_backup.drill import Offline, drilled
+from rekey_backup.restore import offers
+from rekey_backup.returning import Returned, returned
+from rekey_backup.settings import BusSettings, TokenSettings, load
+from rekey_backup.verify import verified
+from rekey_core.contracts import (
+    ATTESTATION_LIFETIME,
+    BackupOrder,
+    DrillAttestation,
+    DrillOrder,
+    OfficerSignature,
+    OfficersSigned,
+    RestoreOrder,
+)
+from rekey_core.encoding import b64u_encode
+from rekey_core.errors import UsageRefusedError
+from rekey_core.officers import check_order, open_by_quorum, payload_of
+from rekey_core.restoring import ordered
+from rekey_core.secret import Secret
+from rekey_core.trust import Trust
+from rekey_hsm import TokenSettings as Login
+
+FAILED: Final = 1
+ORDER_LIFETIME: Final = timedelta(hours=1)
+
+Options = argparse.Namespace
+
+
+def export(options: Options) -> int:
+    """Facts and backups, as they are stored, into a file."""
+    settings = load(options.settings, BusSettings)
+
+    async def read() -> bundles.Bundle:
+        async with backup_bus(settings) as bus:
+            return await bus.bundle()
+
+    found = asyncio.run(read())
+    bundles.write(options.bundle, found)
+    return _say({"facts": len(found.facts), "backups": len(found.backups)}, ())
+
+
+def verify(options: Options) -> int:
+    """Every backup opened in the offline token and held against the log."""
+    settings, _, listed = _offline(options)
+    problems = (*listed.problems, *asyncio.run(verified(_login(settings), listed.kept)))
+    return _say(_counts(listed, "verified", problems), problems)
+
+
+def order(options: Options) -> int:
+    """The order for the officers to sign."""
+    settings, now = load(options.settings, TokenSettings), datetime.now(UTC)
+    said = {
+        "env": settings.env,
+        "nonce": secrets.token_hex(16),
+        "reason": options.reason,
+        "issued_at": now,
+        "expires_at": now + ORDER_LIFETIME,
+    }
+    document: BackupOrder
+    if options.epoch is None:
+        document = DrillOrder.model_validate(said)
+    else:
+        document = RestoreOrder.model_validate(said | {"epoch": options.epoch})
+    options.order.write_bytes(payload_of(document))
+    sign_with = f"ssh-keygen -Y sign -n {document.NAMESPACE} -f KEY {options.order}"
+    expires = document.expires_at.isoformat()
+    return _say({"order": str(options.order), "expires_at": expires, "sign_with": sign_with}, ())
+
+
+def drill(options: Options) -> int:
+    """Everything restored into fresh tokens in a sandbox; on success what the officers attest."""
+    settings, trust, listed = _offline(options)
+    signed = _signed(options.order, options.officer_signature)
+    check_order(open_by_quorum(signed, DrillOrder, trust), datetime.now(UTC))
+    offline = Offline(
+        settings.hsm_module,
+        settings.token_directory,
+        settings.token_label,
+        settings.token_serial,
+        _pin(settings.pin_file),
+        _pin(settings.so_pin_file),
+    )
+    problems = (*listed.problems, *asyncio.run(drilled(offline, settings.env, listed.kept, options.sandbox)))
+    if not problems:
+        options.attestation.write_bytes(payload_of(_attestation(settings.env, options.order, listed)))
+    return _say(_counts(listed, "restored", problems), problems)
+
+
+def check(options: Options) -> int:
+    """Until when the officers' attestation holds."""
+    settings, trust, _ = _offline(options)
+    found = open_by_quorum(_signed(options.attestation, options.officer_signature), DrillAttestation, trust)
+    is_valid = datetime.now(UTC) < found.expires_at
+    words = () if is_valid else (f"the last drill of {settings.env} was at {found.at}: try a restore again",)
+    return _say(found.model_dump(mode="json", exclude={"type"}) | {"valid": is_valid}, words)
+
+
+def restore(options: Options) -> int:
+    """The offline half of a restore: what the generator is to store, into a file; ``--plan``: what that would be."""
+    settings, trust, listed = _offline(options)
+    if options.plan:
+        return _say(_plan(listed), listed.problems)
+    if options.order is None or options.restored is None:
+        message = "expected --order and --restored, or --plan"
+        raise UsageRefusedError(message, hint="python -m rekey_backup order --epoch N ...")
+    signed = _signed(options.order, options.officer_signature)
+    epoch = ordered(signed, datetime.now(UTC), trust).epoch
+    wanted = [item for item in listed.kept if item.epoch < epoch]
+    made, failed = asyncio.run(offers(_login(settings), wanted, epoch, signed))
+    restores.write(options.restored, made)
+    problems = (*listed.problems, *failed)
+    said = {"wrapped": len(made), "epoch": epoch, "restored_before": len(listed.kept) - len(wanted)}
+    return _say(said | _rest(listed, problems), problems)
+
+
+def import_(options: Options) -> int:
+    """The other half: each version given to the generator that the log does not say is restored; again is no change."""
+    settings, made = load(options.settings, BusSettings), restores.read(options.restored)
+
+    async def give() -> Returned:
+        async with backup_bus(settings) as bus:
+            return await returned(bus, settings, made)
+
+    done = asyncio.run(give())
+    return _say({"restored": done.now, "restored_before": done.before}, done.problems)
+
+
+ACTIONS: Final[Mapping[str, Callable[[Options], int]]] = {
+    "export": export,
+    "verify": verify,
+    "order": order,
+    "drill": drill,
+    "check": check,
+    "restore": restore,
+    "import": import_,
+}
+
+
+def _offline(options: Options) -> tuple[TokenSettings, Trust, Catalogue]:
+    settings, found = load(options.settings, TokenSettings), bundles.read(options.bundle)
+    trust = found.verified_trust(settings.trust_genesis, settings.env)
+    return settings, trust, catalogue(found, trust)
+
+
+def _login(settings: TokenSettings) -> Login:
+    os.environ["SOFTHSM2_CONF"] = str(settings.token_directory / "softhsm2.conf")
+    return Login(settings.hsm_module, settings.token_label, settings.token_serial, _pin(settings.pin_file))
+
+
+def _attestation(env: str, ordered_by: Path, listed: Catalogue) -> DrillAttestation:
+    now = datetime.now(UTC)
+    return DrillAttestation(
+        env=env,
+        order=hashlib.sha256(ordered_by.read_bytes()).hexdigest(),
+        at=now,
+        expires_at=now + ATTESTATION_LIFETIME,
+        as_of=listed.as_of,
+        restored=len(listed.kept),
+        destroyed=listed.destroyed,
+        without_backup=len(listed.unbacked),
+    )
+
+
+def _signed(file: Path, signatures: list[str]) -> OfficersSigned:
+    pairs = [text.partition("=") for text in signatures]
+    return OfficersSigned(
+        payload=b64u_encode(file.read_bytes()),
+        signatures=tuple(
+            OfficerSignature(person=person, sshsig=Path(path).read_text()) for person, _, path in pairs
+        ),
+    )
+
+
+def _pin(file: Path) -> Secret:
+    return Secret(file.read_bytes().strip())
+
+
+def _plan(listed: Catalogue) -> dict[str, object]:
+    """What a restore would bring back, and what it cannot."""
+    newest = max((item.epoch for item in listed.kept), default=0)
+    return {
+        "would_restore": [item.name for item in listed.kept],
+        "cannot_restore": listed.unbacked,
+        "epoch_after": newest,
+        **_rest(listed, listed.problems),
+    }
+
+
+def _counts(listed: Catalogue, done: str, problems: Sequence[str]) -> dict[str, object]:
+    return {done: len(listed.kept) + len(listed.problems) - len(problems)} | _rest(listed, problems)
+
+
+def _rest(listed: Catalogue, problems: Sequence[str]) -> dict[str, object]:
+    return {
+        "destroyed": listed.destroyed,
+        "without_backup": len(listed.unbacked),
+        "as_of": listed.as_of,
+        "problems": problems,
+    }
+
+
+def _say(data: Mapping[str, object], problems: Sequence[str]) -> int:
+    sys.stdout.write(json.dumps(data) + "\n")
+    sys.stderr.writelines(f"error: {line}\n" for line in problems)
+    return FAILED if problems else 0
