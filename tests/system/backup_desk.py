@@ -87,12 +87,12 @@ class Desk:
         said = ("--order", self.file("order"), "--reason", "both tokens are lost", "--epoch", str(epoch))
         assert self.run("order", *said)[0] == 0
         files = [f"--{name}={self.file(name)}" for name in ("bundle", "order", "restored")]
-        for officers in (("oliver",), ("oliver", "olga")):
-            signatures = self.signed("order", *officers, namespace=RestoreOrder.NAMESPACE)
-            code, made, words = self.run("restore", *files, *signatures)
-            assert (code, Path(self.file("restored")).exists()) == (
-                (4, False) if len(officers) == 1 else (0, True)
-            ), words
+        alone = self.signed("order", "oliver", namespace=RestoreOrder.NAMESPACE)
+        code, _, words = self.run("restore", *files, *alone)
+        assert (code, Path(self.file("restored")).exists()) == (4, False), words
+        both = self.signed("order", "oliver", "olga", namespace=RestoreOrder.NAMESPACE)
+        code, made, words = self.run("restore", *files, *both)
+        assert code == 0, words
         return int(made["wrapped"])
 
     def offered_as(self, name: str, key: str) -> str:
@@ -103,7 +103,7 @@ class Desk:
         restores.write(other, [offer.model_copy(update={"key": key, "version": 1})])
         code, _, words = self.run("import", "--restored", str(other), settings="settings.toml")
         assert code == 1
-        return words.removeprefix(f"error: {key}@1: ").strip()
+        return words
 
     def start(self, action: str, *options: str, settings: str) -> subprocess.Popen[str]:
         """The program, not waited for."""

@@ -9,7 +9,7 @@ import pytest
 
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import MaterialRecord, Tombstone
-from rekey_core.encoding import b64u_decode, b64u_encode
+from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
 from rekey_core.errors import (
     RecordError,
     RekeyError,
@@ -20,6 +20,7 @@ from rekey_core.errors import (
 )
 from rekey_core.names import Service
 from tests.fakes.scene import KEY
+from tests.unit.orders import EPOCH, HOUR, restore_order, restored
 from tests.unit.rekey_distributor.desk import Desk, flipped
 from tests.unit.world import ENV
 
@@ -89,6 +90,19 @@ async def test_the_one_that_generated_names_is_given_and_kept(desk: Desk) -> Non
     desk.records.forget(version.blob_digest)
     with pytest.raises(UnavailableError, match="has no record"):
         await desk.records.blob(version)
+
+
+async def test_after_a_restore_the_record_of_birth_counts_no_longer(desk: Desk) -> None:
+    """And the one that ``restored`` names is looked for under the fresh epoch, whose MAC key this token does not have."""
+    await desk.made(1)
+    now, blob = datetime.now(UTC), b64u_encode(b"wrapped for the fresh token")
+    order = restore_order(desk.scene, issued_at=now - HOUR / 2, expires_at=now + HOUR / 2)
+    restored(desk.scene, 1, order, blob_digest=sha256_hex(b64u_decode(blob)), stored_at=now)
+    with pytest.raises(RecordError, match="expected the record with digest"):
+        await desk.records.blob(desk.lies(1))
+    desk.put(desk.record().model_copy(update={"blob": blob, "epoch": EPOCH}))
+    with pytest.raises(UnavailableError, match=f"no key labelled rec-mac-{ENV}-{EPOCH}"):
+        await desk.records.blob(desk.lies(1))
 
 
 async def test_a_tombstone_says_that_it_is_being_destroyed(desk: Desk) -> None:
