@@ -1,6 +1,6 @@
 """Who was away comes back, and who comes or goes while a rotation is under way neither holds it up nor is forgotten.
 
-Leases last LEASE_S here (``dev_longest_lease_s``): long enough to hold a phase open, short enough to see one end.
+Leases last LEASE_S here (``dev_lease_divisor``): long enough to hold a phase open, short enough to see one end.
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ import pytest
 from rekey_core.authority import Stream
 from rekey_core.contracts import Count, Register, Suspend
 from rekey_core.fold import KeyState
+from rekey_core.policy import class_named
 from rekey_local.settings import instance_settings
 from tests.attacks.intruder import Intruder, a_key, intruder
 from tests.faults.phases import PHASES, Rotation
 from tests.system.instances import AAD, Replica, a_process, ask, replica, said
 from tests.system.stack import RunningStack, running_stack
 
-LEASE_S: Final = 5
+DIVISOR: Final = 6
+LEASE_S: Final = class_named("application-data").lease_s / DIVISOR
 KEYS: Final = 12
 USED: Final = 3  # of them by the instance that was off
 CRYPTOPERIODS_S: Final = (*USED * (3,), *(KEYS - USED) * (1,))
@@ -41,7 +43,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with running_stack(tmp_path_factory.mktemp("catching-up"), registered=False, instances=False) as running:
         running.hold("distributor")
         with (running.layout.service("distributor") / "settings.toml").open("a") as settings:
-            settings.write(f"dev_longest_lease_s = {LEASE_S}\n")
+            settings.write(f"dev_lease_divisor = {DIVISOR}\n")
         running.release("distributor")
         yield running
 

@@ -1,7 +1,7 @@
 """One instance as a process of its own: ``python -m tests.system.an_instance SETTINGS KEY``.
 
 For each line on stdin it encrypts once, in the thread that read the line, and says what came of it: ``ok`` or the error.
-``fork``: the same in a child.
+``fork``: the same in a child. ``clock``: what time it is here, in Unix seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 
 import rekey
 
@@ -28,6 +29,8 @@ def serve(box: rekey.Keyring) -> None:
     for line in sys.stdin:
         if line.strip() == "fork":
             in_a_child(box)
+        elif line.strip() == "clock":
+            say(str(time.time()))
         else:
             say(answer(box))
 

@@ -19,9 +19,11 @@ PAUSE_S: Final = 0.02  # between two calls of a replica that works
 
 
 @contextlib.contextmanager
-def a_process(settings: Path, key: str) -> Iterator[subprocess.Popen[str]]:
-    """An instance as a process (an_instance.py), killed at the end."""
-    command = [sys.executable, "-m", "tests.system.an_instance", str(settings), key]
+def a_process(settings: Path, key: str, clock: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """An instance as a process (an_instance.py), killed at the end. ``clock``: the file of its clock (wrong_clock.py)."""
+    program = ["tests.system.an_instance", str(settings), key]
+    on_its_clock = ["tests.system.wrong_clock", str(clock)] if clock else []
+    command = [sys.executable, "-m", *on_its_clock, *program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process

@@ -1,6 +1,6 @@
 """Leases end and come back, budgets are never overdrawn: the bus away, the process suspended, replicas that race.
 
-Leases last 2 s here (``dev_longest_lease_s``).
+Leases are DIVISOR times shorter here (``dev_lease_divisor``), and the distributor's wall clock is one that can be moved.
 """
 
 from __future__ import annotations
@@ -12,29 +12,41 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 import rekey
 from rekey.lease import boottime
+from rekey_core.adoption import LEASE_MARGIN_S
 from rekey_core.authority import Stream
-from rekey_core.contracts import Quota, QuotaLedger
+from rekey_core.contracts import Quota, QuotaLedger, Rotate
 from rekey_core.envelope import Packed
 from rekey_core.errors import RetryableError
 from rekey_core.names import Service
+from rekey_core.policy import class_named
 from rekey_core.quotas import BUDGET, MOST, ROTATE_AT
-from rekey_core.readers import open_quota
+from rekey_core.readers import open_lease, open_quota
 from rekey_distributor.quotas import Quotas
 from rekey_local.settings import instance_settings
 from rekey_runtime.bus import Bus
+from tests.attacks.intruder import a_key, intruder
+from tests.system import wrong_clock
 from tests.system.bus import RunningBus
 from tests.system.certificates import ENV
 from tests.system.instances import AAD, a_process, ask, said
-from tests.system.stack import NATS, RunningStack, running_stack
+from tests.system.stack import NATS, RunningStack, running_stack, stopped
+from tests.system.wrong_clock import move
 
 DATA, TOKEN = "orders-db", "token-signer"
-LEASE_S = 2
+EVENTS, EVENTS_CLASS = "orders-events", "application-data-high-volume"
+DIVISOR = 15
+LEASE_S = class_named("application-data").lease_s // DIVISOR
+LONGER_S = class_named(EVENTS_CLASS).lease_s // DIVISOR
+DAY_S = 24 * 3600.0
+SLACK_S = 5.0  # from the end of a lease to the fact that waited for it, on a slow machine
 LIVES = 5
 WITHIN_S = 30.0
 
@@ -44,9 +56,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with running_stack(tmp_path_factory.mktemp("leases"), instances=False) as running:
         running.hold("distributor")
         with (running.layout.service("distributor") / "settings.toml").open("a") as settings:
-            settings.write(f"dev_longest_lease_s = {LEASE_S}\n")
+            settings.write(f"dev_lease_divisor = {DIVISOR}\n")
+        keeper = running.keeper("distributor")
+        python, _, *program = keeper.plan.command  # the interpreter, -m, module and arguments
+        wrapped = (python, "-P", wrong_clock.__file__, str(clock_of(running)), *program)
+        keeper.plan = replace(keeper.plan, command=wrapped)
         running.release("distributor")
         yield running
+
+
+def clock_of(stack: RunningStack) -> Path:
+    """The file of the distributor's clock."""
+    return stack.layout.root / "distributor.clock"
 
 
 @contextlib.asynccontextmanager
@@ -71,53 +92,120 @@ def works(box: rekey.Keyring) -> bool:
     return True
 
 
-async def test_an_instance_that_is_cut_off_from_the_bus_stops_with_its_lease_and_comes_back_by_itself(
+async def last_use(box: rekey.Keyring) -> float:
+    """When the last call that worked began."""
+    last = began = boottime()
+    while works(box):
+        last = began
+        await asyncio.sleep(0.01)
+        began = boottime()
+    return last
+
+
+async def test_an_instance_that_is_cut_off_from_the_bus_stops_with_each_lease_and_comes_back_by_itself(
     stack: RunningStack,
 ) -> None:
+    words = ("--class", EVENTS_CLASS, "--purpose", "a lot", "--dependent", "orders", "--reason", "test")
+    registered = await asyncio.to_thread(stack.rekey, "alice", "key", "register", EVENTS, *words)
+    assert registered.code == 0, registered.err
     async with an_instance(stack) as keys:
-        box, signer = await keys.keyring(DATA), await keys.signer(TOKEN)
-        await until(lambda: works(box), "a lease")
+        box, signer, events = await asyncio.gather(
+            keys.keyring(DATA), keys.signer(TOKEN), keys.keyring(EVENTS)
+        )
+        await until(lambda: works(box) and works(events), "a lease")
         ciphertext = box.encrypt(b"data", AAD)
         await asyncio.to_thread(stack.hold, NATS)
-        cut_off = last = boottime()
-        while True:
-            began = boottime()
-            if not works(box):
-                break
-            last = began
-            await asyncio.sleep(0.01)
-        assert last < cut_off + LEASE_S
+        cut_off = boottime()
+        ended, later = await asyncio.gather(last_use(box), last_use(events))
+        assert ended < cut_off + LEASE_S
+        assert ended < later < cut_off + LONGER_S, "each key ends with the lease of its class"
         calls = (
             lambda: box.encrypt(b"data", AAD),
             lambda: box.decrypt(ciphertext, AAD),
             lambda: signer.verify_jwt("a.b.c"),
+            lambda: events.encrypt(b"data", AAD),
         )
         for call in calls:
             with pytest.raises(rekey.LeaseExpiredError, match=r"ran out at \d{4}-.*Z: .*bus") as caught:
                 call()
             assert "renewed by itself" in (caught.value.hint or "")
         await asyncio.to_thread(stack.release, NATS)
-        await until(lambda: works(box), "the lease again")
+        await until(lambda: works(box) and works(events), "the leases again")
         assert box.decrypt(ciphertext, AAD) == b"data"
 
 
 def test_a_process_that_was_suspended_for_longer_than_its_lease_refuses_the_first_call_and_recovers(
-    stack: RunningStack,
+    stack: RunningStack, tmp_path: Path
 ) -> None:
-    distributor = stack.pid("distributor")
-    with a_process(instance_settings(stack.layout, "billing", 1), DATA) as process:
+    """Its wall clock says afterwards that no time has passed."""
+    clock = tmp_path / "clock"
+    with a_process(instance_settings(stack.layout, "billing", 1), DATA, clock) as process:
         assert said(process) == "ready"
         stack.until(lambda: ask(process) == "ok", what="a lease")
-        os.kill(distributor, signal.SIGSTOP)  # or a renewal might be quicker than the call
-        try:
+        with stopped(stack, "distributor"):  # or a renewal might be quicker than the call
             os.kill(process.pid, signal.SIGSTOP)
             time.sleep(LEASE_S + 0.1)
+            move(clock, -LEASE_S - 0.1)
             os.kill(process.pid, signal.SIGCONT)
             first = ask(process)
-        finally:
-            os.kill(distributor, signal.SIGCONT)
         assert first.startswith(f"lease-expired key {DATA}: the lease ran out at"), first
         stack.until(lambda: ask(process) == "ok", what="the lease again")
+
+
+def test_an_instance_whose_clock_is_moved_goes_on_and_one_that_is_cut_off_too_stops_in_time(
+    stack: RunningStack, tmp_path: Path
+) -> None:
+    clock = tmp_path / "clock"
+    with a_process(instance_settings(stack.layout, "billing", 1), DATA, clock) as process:
+        assert said(process) == "ready"
+        stack.until(lambda: ask(process) == "ok", what="a lease")
+        assert abs(float(ask(process, "clock")) - time.time()) < DAY_S / 2
+        move(clock, DAY_S)
+        assert float(ask(process, "clock")) > time.time() + DAY_S / 2, "the clock is moved"
+        ends = boottime() + 1.5 * LEASE_S
+        while boottime() < ends:
+            assert ask(process) == "ok", "a day that did not pass ends no lease"
+            time.sleep(0.01)
+        with stopped(stack, "distributor"):
+            move(clock, -DAY_S)
+            cut_off = last = began = boottime()
+            while (answer := ask(process)) == "ok":
+                last, began = began, boottime()
+                time.sleep(0.01)
+        assert last < cut_off + LEASE_S, "a clock that is set back prolongs none"
+        assert answer.startswith("lease-expired "), answer
+        stack.until(lambda: ask(process) == "ok", what="the lease again")
+
+
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(DAY_S, id="forwards"), pytest.param(-DAY_S, id="backwards")]
+)
+async def test_who_died_is_waited_for_until_its_lease_ends_however_the_distributor_s_clock_was_moved(
+    stack: RunningStack, seconds: float
+) -> None:
+    settings = instance_settings(stack.layout, "orders", 2)
+    async with intruder(stack) as people:
+        key = a_key()
+        await people.registered(key, dependents=("orders",))
+        try:
+            move(clock_of(stack), seconds)
+            with a_process(settings, key) as process:
+                assert await asyncio.to_thread(said, process) == "ready"
+                await asyncio.to_thread(stack.until, lambda: ask(process) == "ok", what="a lease")
+                process.kill()
+            await people.give(people.command(Rotate, "alice", key))
+            state = await people.until(key, lambda s: s.current == 2, within_s=WITHIN_S)
+        finally:
+            move(clock_of(stack), 0.0)
+        lease = await people.last(Stream.LEASES, f"lse.{people.env}.orders.*")
+    assert lease is not None
+    said_at = open_lease(lease, people.trust).model.at - lease.stored_at
+    assert abs(said_at.total_seconds() - seconds) < DAY_S / 2, "the clock was moved"
+    activated = state.versions[2].activated
+    assert activated is not None
+    waited_s = (activated.stored_at - lease.stored_at).total_seconds()
+    assert LEASE_S <= waited_s < LEASE_S + LEASE_MARGIN_S + SLACK_S
+    assert state.voids == ()
 
 
 def test_a_forked_child_may_not_use_what_its_parent_was_given(stack: RunningStack) -> None:

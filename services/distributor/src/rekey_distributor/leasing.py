@@ -44,7 +44,7 @@ class Leasing:
     deliveries: Deliveries
     emergencies: Emergencies
     quotas: Quotas
-    longest_s: int | None = None
+    divisor: int = 1
     _until: OrderedDict[tuple[str, str, str], float] = field(
         default_factory=OrderedDict
     )  # boot time, seconds
@@ -163,11 +163,11 @@ class Leasing:
 
     def _leased(self, state: KeyState, quota: Quota | None) -> LeasedKey:
         versions = granting.versions_to_prove(state, self.emergencies.denied(state))
-        lease_s = class_named(state.key_class or "").lease_s
+        lease_s = max(1, class_named(state.key_class or "").lease_s // self.divisor)
         return LeasedKey(
             versions=versions,
             as_of=state.last_sequence,
-            lease_s=min(lease_s, self.longest_s or lease_s),
+            lease_s=lease_s,
             quota=quota,
         )
 

@@ -18,7 +18,7 @@ class DistributorSettings(ServiceSettings):
     token_serial: str
     pin_file: Path
     overhear_s: float = 0.5  # how long a command that another replica took may be unknown here
-    dev_longest_lease_s: Annotated[int, Field(ge=1)] | None = (
-        None  # shortens leases, for tests; nothing can lengthen one
+    dev_lease_divisor: Annotated[int, Field(ge=1)] = (
+        1  # leases are so many times shorter, for tests; never longer
     )
     sweep_s: float = 15.0  # how often every notice is held against the log
