@@ -34,7 +34,8 @@ KEYS: Final = 12
 USED: Final = 3  # of them by the instance that was off
 CRYPTOPERIODS_S: Final = (*USED * (3,), *(KEYS - USED) * (1,))
 MORE: Final = 2  # rotations of each key that it follows once it is back
-LIMIT_S: Final = 600.0
+FACTS: Final = 200  # while two were off
+LIMIT_S: Final = 60.0
 WITHIN_S: Final = 60.0
 
 
@@ -139,14 +140,7 @@ def test_replicas_may_come_go_and_die_in_every_phase(ended: Mapping[str, Ended],
     ]
 
 
-FACTS = [
-    pytest.param(200, id="200"),
-    pytest.param(10_000, id="10,000", marks=pytest.mark.matrix),
-]
-
-
-@pytest.mark.parametrize("facts", FACTS)
-async def test_who_was_off_for_so_many_facts_catches_up(stack: RunningStack, facts: int) -> None:
+async def test_who_was_off_for_many_facts_catches_up(stack: RunningStack) -> None:
     """Two were: one that had ended, and one that stood still for longer than its lease. Keys rotate all the time."""
     settings = instance_settings(stack.layout, "orders", 2)
     async with intruder(stack) as people:
@@ -158,7 +152,7 @@ async def test_who_was_off_for_so_many_facts_catches_up(stack: RunningStack, fac
                 first = await _last_sequence(people)
             suspended.send_signal(signal.SIGSTOP)
             began = time.monotonic()
-            while await _last_sequence(people) < first + facts or time.monotonic() < began + LEASE_S:
+            while await _last_sequence(people) < first + FACTS or time.monotonic() < began + LEASE_S:
                 assert time.monotonic() < began + LIMIT_S, "the keys do not rotate"
                 await asyncio.sleep(0.1)
             went = time.monotonic()
