@@ -168,7 +168,7 @@ async def test_who_was_off_for_many_facts_catches_up(stack: RunningStack) -> Non
             assert (before.failed, back.failed, answers) == ([], [], {"ok"})
             held = len(back.keys.status()[keys[0]].held)
             sys.stdout.write(
-                f"{facts} facts in {went - began:.1f} s; {USED} keys, {held} versions of the first: ready in "
+                f"{FACTS} facts in {went - began:.1f} s; {USED} keys, {held} versions of the first: ready in "
             )
             sys.stdout.write(f"{ready - went:.2f} s\n")
         for key in keys:
