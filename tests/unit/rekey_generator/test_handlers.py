@@ -54,10 +54,10 @@ def scene(tmp_path: Path, tokens: Tokens) -> Scene:
     return made
 
 
-async def handled(scene: Scene, hsm: GeneratorHsm, request: Stored[Fact]) -> None:
-    """One delivery of the request to a generator that has just started."""
+async def handled(scene: Scene, hsm: GeneratorHsm, request: Stored[Fact], epoch: int = 1) -> None:
+    """One delivery of the request to a generator that has just started and wraps under that KEK epoch."""
     bus = await scene.bus(Service.GENERATOR)
-    await Generator(bus, KeyLog(bus), hsm, Epochs(1, 1)).on_rotation_requested(scene.message(request))
+    await Generator(bus, KeyLog(bus), hsm, Epochs(epoch, 1)).on_rotation_requested(scene.message(request))
 
 
 def record_of(scene: Scene) -> MaterialRecord:
@@ -110,6 +110,34 @@ async def test_a_second_delivery_adopts_the_record_that_a_dead_try_left(
     assert record_of(scene) == left, "nothing was written again"
     assert (fact.blob_digest, fact.key_id) == (sha256_hex(b64u_decode(left.blob)), left.key_id)
     assert (fact.commitment, fact.cause) == (left.commitment, left.cause)
+
+
+async def test_a_record_that_was_left_under_the_epoch_before_is_adopted_as_it_is(
+    scene: Scene, generator_hsm: GeneratorHsm
+) -> None:
+    request = scene.requested(1)
+    scene.server.once("before", GENERATED, raises(KilledError()))
+    with pytest.raises(KilledError):
+        await handled(scene, generator_hsm, request)
+    left = record_of(scene)
+    await handled(scene, generator_hsm, request, epoch=2)
+    fact = generated_of(scene)
+    assert record_of(scene) == left, "nothing was written again"
+    assert (fact.epoch, fact.commitment, left.epoch) == (1, left.commitment, 1)
+    assert scene.events(1) == ["rotation-requested", "generated", "backed-up"]
+
+
+async def test_a_record_that_only_says_another_epoch_is_not_adopted(
+    scene: Scene, generator_hsm: GeneratorHsm
+) -> None:
+    request = scene.requested(1)
+    scene.server.once("before", GENERATED, raises(KilledError()))
+    with pytest.raises(KilledError):
+        await handled(scene, generator_hsm, request)
+    _put(scene, record_of(scene).model_copy(update={"epoch": 2}))
+    with pytest.raises(UnavailableError, match="has no key labelled rec-mac-dev-2"):
+        await handled(scene, generator_hsm, request)
+    assert scene.events(1) == ["rotation-requested"]
 
 
 async def test_a_record_that_another_replica_stored_meanwhile_is_adopted(

@@ -124,7 +124,6 @@ OTHERS: dict[str, dict[str, object]] = {
     "another version": {"version": 2},
     "another key": {"key": "orders-other"},
     "another environment": {"env": "prod"},
-    "another epoch": {"epoch": 2},
     "another key id": {"key_id": 1},
     "another algorithm": {"algorithm": "EC-P256"},
 }
@@ -138,6 +137,16 @@ def test_a_record_for_something_else_is_not_adopted(changes: dict[str, object]) 
     making.check_record(record(order), order)
     with pytest.raises(RecordError, match="was made for"):
         making.check_record(record(order, **changes), order)
+
+
+@pytest.mark.parametrize("epoch", [pytest.param(1, id="left before"), pytest.param(3, id="of who is ahead")])
+def test_a_record_of_another_epoch_is_adopted_and_stays_under_its_own(epoch: int) -> None:
+    w = world()
+    request = requested(w)
+    order = making.order(w.state(), request, making.Epochs(kek=2, backup=3))
+    left = record(order, epoch=epoch)
+    making.check_record(left, order)
+    assert making.generated(left, w.state(), NOW).epoch == epoch
 
 
 def test_a_version_is_backed_up_once_if_its_class_wants_that() -> None:

@@ -110,7 +110,7 @@ class Generator:
             text = f"{context.key}@{context.version} has a tombstone and is never made again"
             raise StateRefusedError(text, hint=f"rekey key history {context.key}")
         making.check_record(record, wanted)
-        if not hmac.compare_digest(b64u_decode(record.mac), await self._mac(record, wanted)):
+        if not hmac.compare_digest(b64u_decode(record.mac), await self._mac(record)):
             text = f"{context.key}@{context.version}: the record's MAC is not ours"
             raise RecordError(text)
         return record
@@ -161,12 +161,12 @@ class Generator:
             cause=wanted.cause,
             at=datetime.now(UTC),
         )
-        record = draft.model_copy(update={"mac": b64u_encode(await self._mac(draft, wanted))})
+        record = draft.model_copy(update={"mac": b64u_encode(await self._mac(draft))})
         if wanted.backup_epoch is None or second is None:
             return record, None
         return record, making.backup_of(record, second, wanted.backup_epoch)
 
-    async def _mac(self, record: MaterialRecord, wanted: making.Order) -> bytes:
-        digest = sha256_hex(b64u_decode(record.blob))
-        data = record_mac_input(wanted.context, record.key_id, digest, record.commitment, record.cause)
-        return await self.hsm.record_mac(record_mac_label(wanted.context.env, wanted.context.epoch), data)
+    async def _mac(self, record: MaterialRecord) -> bytes:
+        context, digest = making.context_of(record), sha256_hex(b64u_decode(record.blob))
+        data = record_mac_input(context, record.key_id, digest, record.commitment, record.cause)
+        return await self.hsm.record_mac(record_mac_label(context.env, context.epoch), data)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rekey_core.backups import lacks_backup
@@ -103,15 +103,23 @@ def tink_key_id(context: VersionContext, used: Collection[int]) -> int:
     raise AssertionError(message)
 
 
+def context_of(record: MaterialRecord) -> VersionContext:
+    """What the record says that it is, its own KEK epoch included."""
+    return VersionContext(
+        record.env, record.key, record.version, record.algorithm, record.release, record.epoch
+    )
+
+
 def check_record(record: MaterialRecord, wanted: Order) -> None:
-    """Adopt a record only if it is exactly what the order would have made.
+    """Adopt a record only if it is what the order would have made, under whichever KEK epoch was the newest then.
+
+    An earlier try may have died before the roll-over to this epoch, and another replica may be ahead of it. Which epoch it
+    is decides the record MAC, which is made with that epoch's key and binds it.
 
     Raises:
         RecordError: it was made for something else.
     """
-    made = VersionContext(
-        record.env, record.key, record.version, record.algorithm, record.release, record.epoch
-    )
+    made = replace(context_of(record), epoch=wanted.context.epoch)
     if (made, record.cause, record.key_id) != (wanted.context, wanted.cause, wanted.key_id):
         causes = f"made for {record.cause}, expected {wanted.cause}"
         message = f"{record.key}@{record.version}: the record in MATERIAL was {causes}"
