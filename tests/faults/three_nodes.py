@@ -10,7 +10,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
@@ -202,12 +202,20 @@ class Cluster:
 
 
 async def append(bus: Bus, fact: Fact) -> int:
-    """The append alone, acknowledged; ``KeyLog.append`` reads it back, which gives the other replicas time."""
+    """The append alone, acknowledged; ``KeyLog.append`` reads it back, which gives the other replicas time.
+
+    Nobody else writes to the key yet. The leader may show a message before it stops to count it as on its way, and
+    refuses what comes in between (10164); services decide again then, and this asks again.
+    """
     subject = bus.subjects.fact(fact.key, fact.version, fact.author, fact.EVENT, fact.id.hex)
     check = bus.subjects.check(fact.key)
-    return await bus.publish(
-        Stream.LIFECYCLE, subject, bus.pack(fact), expected_last=fact.checked, check_subject=check
-    )
+    for _ in range(AGAIN):
+        with suppress(ConflictError):
+            return await bus.publish(
+                Stream.LIFECYCLE, subject, bus.pack(fact), expected_last=fact.checked, check_subject=check
+            )
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{subject}: refused {AGAIN} times")
 
 
 async def confirmed(keylog: KeyLog, key: str) -> KeyState:
