@@ -122,7 +122,7 @@ async def test_a_blob_of_one_kek_does_not_open_under_another(
     with pytest.raises(RecordError, match="has 72 bytes, expected 40"):
         await distributor_hsm.encrypt(AES_KEK, hmac.blob, NONCE, b"", b"")
     with pytest.raises(RecordError):
-        await distributor_hsm.encrypt(AES_KEK, aes.blob[:-1] + b"\0", NONCE, b"", b"")
+        await distributor_hsm.encrypt(AES_KEK, aes.blob[:-1] + bytes([aes.blob[-1] ^ 1]), NONCE, b"", b"")
 
 
 RSA_ORDER: Final = Order(RSA_KEK, Algorithm.RSA_3072, None)
