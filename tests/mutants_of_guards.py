@@ -142,15 +142,15 @@ GUARDS: Final = (
         "records: the MAC is not verified",
         "services/distributor/src/rekey_distributor/records.py",
         "        await self._hsm.verify_record_mac(\n            "
-        "record_mac_label(fact.env, fact.epoch), data, b64u_decode(record.mac)\n        )\n",
+        "record_mac_label(fact.env, version.epoch), data, b64u_decode(record.mac)\n        )\n",
         "        _ = data\n",
         ("tests/unit/rekey_distributor/test_records.py",),
     ),
     Mutant(
         "records: another record than generated names",
         "services/distributor/src/rekey_distributor/records.py",
-        "        if found != expected:",
-        "        if not found:",
+        "    if found != expected:",
+        "    if not found:",
         ("tests/unit/rekey_distributor/test_records.py",),
     ),
     Mutant(
@@ -163,8 +163,8 @@ GUARDS: Final = (
     Mutant(
         "generator: a record that is there is not adopted",
         "services/generator/src/rekey_generator/handlers.py",
-        "        if message is None:\n            return None\n        record = open_material(",
-        "        if message is None or message.data:\n            return None\n        record = open_material(",
+        "if left else await self._made(wanted)",
+        "if left and not left.data else await self._made(wanted)",
         ("tests/unit/rekey_generator/test_handlers.py",),
     ),
     Mutant(

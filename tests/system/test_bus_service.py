@@ -390,9 +390,9 @@ async def test_a_process_says_ready_and_finishes_what_it_began(
 
 async def test_settings_that_are_not_ours_end_the_process_with_a_line(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text('env = "dev"\npin = "1234"\n', encoding="utf-8")
+    file.write_text('env = "dev"\npin = "hunter-two"\n', encoding="utf-8")
     program = [sys.executable, "-c", PROGRAM, "--settings", str(file)]
     done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, check=False)
     line = json.loads(done.stderr.splitlines()[-1])
     assert (done.returncode, line["code"]) == (70, "configuration")
-    assert "1234" not in done.stderr
+    assert "hunter-two" not in done.stderr

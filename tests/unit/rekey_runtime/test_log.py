@@ -24,17 +24,17 @@ def line(**extra: object) -> dict[str, object]:
 
 
 def test_fields_of_the_list_are_written_and_others_are_not() -> None:
-    written = line(key="orders-db", sequence=7, pin="1234", payload=b"secret")
+    written = line(key="orders-db", sequence=7, pin="hunter-two", payload=b"secret")
     assert (written["message"], written["key"], written["sequence"]) == ("said it", "orders-db", 7)
     assert not {"pin", "payload"} & set(written)
 
 
 def test_an_exception_is_its_type_and_place_never_its_arguments() -> None:
-    error = ValueError("the pin is 1234")
+    error = ValueError("the pin is hunter-two")
     record = logging.LogRecord("rekey", logging.ERROR, "file", 1, "failed", (), (ValueError, error, None))
     text = JsonLines().format(record)
     assert "ValueError" in text
-    assert "1234" not in text
+    assert "hunter-two" not in text
 
 
 def test_a_line_that_is_written_while_a_message_is_handled_says_which_one() -> None:
