@@ -8,10 +8,10 @@ from typing import Any
 import nats
 
 from rekey_core.authority import Identity
-from rekey_core.contracts import Fact, event_id
+from rekey_core.contracts import Fact
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST
+from rekey_core.next_fact import next_fact
 from rekey_local.plan import SERVER_NAME
 from rekey_provision import inbox
 from rekey_provision.settings import tls_context
@@ -48,15 +48,4 @@ async def forge(watcher: Intruder, fact: Fact) -> str:
 
 def a_fact(kind: type[Fact], state: KeyState, version: int, cause: str, **said: Any) -> Fact:
     """The next fact of the key, right in everything that its author can know."""
-    common = {
-        "id": event_id(cause, kind.TYPE, state.env, state.key, version),
-        "env": state.env,
-        "key": state.key,
-        "version": version,
-        "author": kind.AUTHOR,
-        "checked": state.last_sequence,
-        "cause": cause,
-        "policy": POLICY_DIGEST,
-        "at": datetime.now(UTC),
-    }
-    return kind.model_validate(common | said)
+    return kind.model_validate({**next_fact(state, kind, cause, version, datetime.now(UTC)), **said})

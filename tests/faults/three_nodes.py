@@ -26,12 +26,11 @@ from rekey_core.contracts import (
     Register,
     SignedCommand,
     Suspend,
-    event_id,
 )
 from rekey_core.errors import ConflictError, StaleReadError
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST
+from rekey_core.next_fact import next_fact
 from rekey_distributor.deliveries import Deliveries
 from rekey_revocation.stopping import stop_fact
 from rekey_rotation_scheduler.planner import registration
@@ -272,15 +271,7 @@ def _generated(state: KeyState) -> Generated:
     assert state.release is not None
     cause = str(state.versions[1].requested.model.id)
     return Generated(
-        id=event_id(cause, Generated.TYPE, ENV, state.key, 1),
-        env=ENV,
-        key=state.key,
-        version=1,
-        author=Service.GENERATOR,
-        checked=state.last_sequence,
-        cause=cause,
-        policy=POLICY_DIGEST,
-        at=datetime.now(UTC),
+        **next_fact(state, Generated, cause, 1, datetime.now(UTC)),
         algorithm=state.algorithm,
         release=state.release,
         epoch=1,

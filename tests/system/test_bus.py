@@ -19,7 +19,6 @@ from rekey_core.contracts import (
     Registered,
     SignedCommand,
     TrustDocument,
-    event_id,
 )
 from rekey_core.encoding import canonical_json, sha256_hex
 from rekey_core.errors import (
@@ -32,7 +31,8 @@ from rekey_core.errors import (
 )
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST, class_named
+from rekey_core.next_fact import next_fact
+from rekey_core.policy import class_named
 from rekey_runtime.bus import BatchItem, Bus
 from rekey_runtime.keylog import KeyLog
 from tests.system.bus import RunningBus, next_trust, ssh_key, ssh_public
@@ -75,17 +75,8 @@ def a_register(bus: RunningBus, key: str) -> tuple[Register, SignedCommand]:
 def registered(state: KeyState, command: Register, signed: SignedCommand) -> Registered:
     """The fact that the command asks for, as the scheduler would say it."""
     key_class = class_named(command.key_class)
-    cause = command_id(signed)
     return Registered(
-        id=event_id(cause, Registered.TYPE, ENV, command.key, 0),
-        env=ENV,
-        key=command.key,
-        version=0,
-        author=Service.ROTATION_SCHEDULER,
-        checked=state.last_sequence,
-        cause=cause,
-        policy=POLICY_DIGEST,
-        at=datetime.now(UTC),
+        **next_fact(state, Registered, command_id(signed), 0, datetime.now(UTC)),
         owner=command.author,
         key_class=command.key_class,
         algorithm=key_class.algorithm,

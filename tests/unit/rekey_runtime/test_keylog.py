@@ -13,7 +13,7 @@ from rekey_core.errors import AlreadyDoneError, NotFoundError, RekeyError, Stale
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
-from rekey_rotation_scheduler import planner
+from rekey_core.next_fact import next_fact
 from rekey_runtime.keylog import KeyLog
 from tests.fakes.scene import KEY, Scene
 
@@ -35,8 +35,8 @@ async def a_keylog(scene: Scene) -> KeyLog:
 
 
 def requested(state: KeyState) -> Fact:
-    said = planner.common(state, RotationRequested, "time", state.next_version(), datetime.now(UTC))
-    return RotationRequested.model_validate({**said, "reason": "time", "deadline": datetime.now(UTC)})
+    said = next_fact(state, RotationRequested, "time", state.next_version(), datetime.now(UTC))
+    return RotationRequested(**said, reason="time", deadline=datetime.now(UTC))
 
 
 async def test_a_fact_is_decided_on_the_kept_fold_without_a_question(scene: Scene) -> None:

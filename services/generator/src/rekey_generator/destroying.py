@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from rekey_core.contracts import BackupRecord, Destroyed, MaterialRecord, Tombstone, event_id
+from rekey_core.contracts import BackupRecord, Destroyed, MaterialRecord, Tombstone
 from rekey_core.errors import (
     AlreadyDoneError,
     RetryableError,
@@ -17,8 +17,7 @@ from rekey_core.errors import (
 )
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import Trigger, VersionState, is_legal
-from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST
+from rekey_core.next_fact import next_fact
 from rekey_core.versions import Destruction
 
 CLOCK_MARGIN_S: Final = 2  # how far the clock of another node of the bus may be behind when it becomes leader
@@ -76,15 +75,7 @@ def destroyed(state: KeyState, number: int, destruction: Destruction, place: int
     cause = str(destruction.scheduled.model.id)
     lies = state.versions[number].wrapped
     return Destroyed(
-        id=event_id(cause, Destroyed.TYPE, state.env, state.key, number),
-        env=state.env,
-        key=state.key,
-        version=number,
-        author=Service.GENERATOR,
-        checked=state.last_sequence,
-        cause=cause,
-        policy=POLICY_DIGEST,
-        at=now,
+        **next_fact(state, Destroyed, cause, number, now),
         blob_digest=lies.blob_digest if lies else None,
         epoch=lies.epoch if lies else None,
         tombstone=place,

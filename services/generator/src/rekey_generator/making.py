@@ -18,7 +18,6 @@ from rekey_core.contracts import (
     Generated,
     MaterialRecord,
     RotationRequested,
-    event_id,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode, lp
 from rekey_core.envelope import Stored
@@ -31,8 +30,8 @@ from rekey_core.errors import (
 )
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
-from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST, needs_backup
+from rekey_core.next_fact import next_fact
+from rekey_core.policy import needs_backup
 
 
 @dataclass(frozen=True)
@@ -129,15 +128,7 @@ def check_record(record: MaterialRecord, wanted: Order) -> None:
 def generated(record: MaterialRecord, state: KeyState, now: datetime) -> Generated:
     """The fact that says what a record holds, as the next fact of the key."""
     return Generated(
-        id=event_id(record.cause, Generated.TYPE, record.env, record.key, record.version),
-        env=record.env,
-        key=record.key,
-        version=record.version,
-        author=Service.GENERATOR,
-        checked=state.last_sequence,
-        cause=record.cause,
-        policy=POLICY_DIGEST,
-        at=now,
+        **next_fact(state, Generated, record.cause, record.version, now),
         algorithm=record.algorithm,
         release=record.release,
         epoch=record.epoch,
@@ -190,17 +181,8 @@ def check_backup(found: BackupRecord, made: Generated) -> None:
 
 def backed_up(found: BackupRecord, made: Generated, state: KeyState, now: datetime) -> BackedUp:
     """The fact that says where the version lies a second time, as the next fact of the key."""
-    cause = str(made.id)
     return BackedUp(
-        id=event_id(cause, BackedUp.TYPE, made.env, made.key, made.version),
-        env=made.env,
-        key=made.key,
-        version=made.version,
-        author=Service.GENERATOR,
-        checked=state.last_sequence,
-        cause=cause,
-        policy=POLICY_DIGEST,
-        at=now,
+        **next_fact(state, BackedUp, str(made.id), made.version, now),
         backup_epoch=found.backup_epoch,
         blob_digest=hashlib.sha256(b64u_decode(found.blob)).hexdigest(),
     )

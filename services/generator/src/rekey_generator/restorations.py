@@ -21,7 +21,6 @@ from rekey_core.contracts import (
     Restored,
     RestoreOffer,
     Tombstone,
-    event_id,
 )
 from rekey_core.encoding import b64u_decode, sha256_hex
 from rekey_core.envelope import BusMessage, sign
@@ -37,8 +36,7 @@ from rekey_core.errors import (
     UndecidableKeyError,
 )
 from rekey_core.fold import KeyState
-from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST
+from rekey_core.next_fact import next_fact
 from rekey_core.readers import open_material
 from rekey_core.restoring import check_restorable, open_offer, order_id, ordered
 from rekey_runtime.about import note_code
@@ -150,17 +148,8 @@ def _record(offer: RestoreOffer, made: Generated) -> MaterialRecord:
 
 
 def _restored(offer: RestoreOffer, state: KeyState, now: datetime) -> Restored:
-    cause = order_id(offer.order)
     return Restored(
-        id=event_id(cause, Restored.TYPE, state.env, state.key, offer.version),
-        env=state.env,
-        key=state.key,
-        version=offer.version,
-        author=Service.GENERATOR,
-        checked=state.last_sequence,
-        cause=cause,
-        policy=POLICY_DIGEST,
-        at=now,
+        **next_fact(state, Restored, order_id(offer.order), offer.version, now),
         epoch=offer.epoch,
         blob_digest=_digest(offer),
         order=offer.order,

@@ -21,12 +21,10 @@ from rekey_core.contracts import (
     StoppedVersion,
     Suspend,
     Suspended,
-    event_id,
 )
 from rekey_core.errors import AlreadyDoneError, NotFoundError
 from rekey_core.fold import KeyState
-from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST
+from rekey_core.next_fact import next_fact
 from rekey_core.preconditions import check_stop
 
 
@@ -48,18 +46,7 @@ def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand,
     if not state.undecidable:
         check_stop(state.key, command.VERB, command.version, state.states())
     fact = Suspended if isinstance(command, Suspend) else Compromised
-    return fact(
-        id=event_id(cause, fact.TYPE, state.env, state.key, command.version),
-        env=state.env,
-        key=state.key,
-        version=command.version,
-        author=Service.REVOCATION,
-        checked=state.last_sequence,
-        cause=cause,
-        policy=POLICY_DIGEST,
-        at=now,
-        command=signed,
-    )
+    return fact(**next_fact(state, fact, cause, command.version, now), command=signed)
 
 
 def stopped_of(state: KeyState) -> tuple[StoppedVersion, ...]:

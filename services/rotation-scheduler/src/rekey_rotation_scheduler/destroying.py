@@ -15,10 +15,11 @@ from rekey_core.contracts import (
 from rekey_core.errors import NotFoundError, StateRefusedError
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import Trigger, is_legal
+from rekey_core.next_fact import next_fact
 from rekey_core.policy import destruction_delay_s
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
-from rekey_rotation_scheduler.planner import common, new_cause
+from rekey_rotation_scheduler.planner import new_cause
 
 
 def schedule(
@@ -42,9 +43,8 @@ def schedule(
         message = f"{where} is {version.state}{current}, expected pre-activation, deactivated or compromised"
         raise StateRefusedError(message, hint=f"rekey key show {state.key}")
     delay = destruction_delay_s(state.key_class or "", command.delay_s, development=trust.is_development)
-    said = {"not_before": now + timedelta(seconds=delay), "command": signed}
-    fact = common(state, DestructionScheduled, command_id(signed), version.number, now)
-    return DestructionScheduled.model_validate({**fact, **said})
+    said = next_fact(state, DestructionScheduled, command_id(signed), version.number, now)
+    return DestructionScheduled(**said, not_before=now + timedelta(seconds=delay), command=signed)
 
 
 def cancel(
@@ -68,8 +68,9 @@ def cancel(
     if command.seen != state.last_sequence:
         message = f"{where}: {command.author} saw {state.key} as of {command.seen}, it is as of {state.last_sequence}"
         raise StateRefusedError(message, hint=f"look again: rekey key history {state.key}")
-    fact = common(state, DestructionCancelled, command_id(signed), version.number, now)
-    return DestructionCancelled.model_validate({**fact, "command": signed})
+    return DestructionCancelled(
+        **next_fact(state, DestructionCancelled, command_id(signed), version.number, now), command=signed
+    )
 
 
 def _version(state: KeyState, command: Destroy | CancelDestruction, signed: SignedCommand) -> VersionFacts:

@@ -12,9 +12,10 @@ from rekey_core.adoption import Adoption, waiting
 from rekey_core.contracts import MAX_WAIVED, Force, SignedCommand, Waiting, Waive, Waived, Whom
 from rekey_core.errors import StateRefusedError
 from rekey_core.fold import KeyState
+from rekey_core.next_fact import next_fact
 from rekey_core.policy import check_outcome
 from rekey_core.waivers import named_by
-from rekey_rotation_scheduler.planner import common, new_cause
+from rekey_rotation_scheduler.planner import new_cause
 
 
 def waived(
@@ -38,8 +39,7 @@ def waived(
         text = f"{state.key}@{command.version}: the deadline is {found.deadline:%Y-%m-%d %H:%M:%SZ}"
         raise StateRefusedError(text, hint="until then everybody is waited for")
     whom = _named(command, found) if isinstance(command, Waive) else _all(found)
-    said = common(state, Waived, cause, command.version, now)
-    return Waived.model_validate({**said, "whom": whom, "command": signed})
+    return Waived(**next_fact(state, Waived, cause, command.version, now), whom=whom, command=signed)
 
 
 def overdue(state: KeyState, adopted: Adoption, now: datetime) -> Waiting | None:

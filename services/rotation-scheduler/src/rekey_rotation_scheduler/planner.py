@@ -6,7 +6,6 @@ step at most, so that every step is decided on the state that the step before ha
 
 from __future__ import annotations
 
-import uuid
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -25,13 +24,12 @@ from rekey_core.contracts import (
     Registered,
     RotationRequested,
     SignedCommand,
-    event_id,
 )
 from rekey_core.errors import AlreadyDoneError, AlreadyExistsError, NotFoundError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.lifecycle import VersionState
-from rekey_core.names import Service
-from rekey_core.policy import POLICY_DIGEST, check_registration, class_named, deadline_s
+from rekey_core.next_fact import next_fact
+from rekey_core.policy import check_registration, class_named, deadline_s
 from rekey_core.preconditions import check_rotate
 from rekey_core.quotas import ROTATE_AT, has_budget
 from rekey_core.trust import Trust
@@ -57,8 +55,8 @@ def registration(
     ungranted = [name for name in sorted(set(command.dependents)) if name not in state.grants]
     if ungranted:
         ordinal = sorted(set(command.dependents)).index(ungranted[0])
-        said = common(state, Granted, cause, 0, now, ordinal=ordinal)
-        return Granted.model_validate({**said, "dependent": ungranted[0], "command": signed})
+        said = next_fact(state, Granted, cause, 0, now, ordinal=ordinal)
+        return Granted(**said, dependent=ungranted[0], command=signed)
     if not state.versions:
         return _requested(state, cause, "initial", None, now)
     return None
@@ -135,9 +133,8 @@ def _activation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | Non
     ):
         return None
     cause = str(version.generated.model.id)
-    return Activated.model_validate(
-        {**common(state, Activated, cause, adopted.version, now), "proved": _counts(adopted, "installed")}
-    )
+    said = next_fact(state, Activated, cause, adopted.version, now)
+    return Activated(**said, proved=_counts(adopted, "installed"))
 
 
 def _deactivation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | None:
@@ -146,9 +143,8 @@ def _deactivation(state: KeyState, adopted: Adoption, now: datetime) -> Fact | N
     if state.current != adopted.version or current.activated is None or not older or not adopted.all_switched:
         return None
     cause = str(current.activated.model.id)
-    return Deactivated.model_validate(
-        {**common(state, Deactivated, cause, older[0], now), "proved": _counts(adopted, "switched")}
-    )
+    said = next_fact(state, Deactivated, cause, older[0], now)
+    return Deactivated(**said, proved=_counts(adopted, "switched"))
 
 
 def _asked(
@@ -179,16 +175,16 @@ def _check_enrolled(command: Register, trust: Trust) -> None:
 
 def _registered(state: KeyState, command: Register, signed: SignedCommand, now: datetime) -> Registered:
     key_class = class_named(command.key_class)
-    told = {
-        "owner": command.author,
-        "key_class": key_class.name,
-        "algorithm": key_class.algorithm,
-        "release": key_class.release,
-        "purpose": command.purpose,
-        "cryptoperiod_s": check_registration(command),
-        "command": signed,
-    }
-    return Registered.model_validate({**common(state, Registered, command_id(signed), 0, now), **told})
+    return Registered(
+        **next_fact(state, Registered, command_id(signed), 0, now),
+        owner=command.author,
+        key_class=key_class.name,
+        algorithm=key_class.algorithm,
+        release=key_class.release,
+        purpose=command.purpose,
+        cryptoperiod_s=check_registration(command),
+        command=signed,
+    )
 
 
 def _requested(
@@ -200,25 +196,5 @@ def _requested(
     asked_s: int | None = None,
 ) -> RotationRequested:
     deadline = now + timedelta(seconds=deadline_s(state.key_class or "", asked_s))
-    said = common(state, RotationRequested, cause, state.next_version(), now)
-    return RotationRequested.model_validate(
-        {**said, "reason": reason, "deadline": deadline, "command": signed}
-    )
-
-
-def common(
-    state: KeyState, fact: type[Fact], cause: str, version: int, now: datetime, *, ordinal: int = 0
-) -> dict[str, object]:
-    """What every fact of the scheduler says, as the next one of the key."""
-    identity: uuid.UUID = event_id(cause, fact.TYPE, state.env, state.key, version, ordinal)
-    return {
-        "id": identity,
-        "env": state.env,
-        "key": state.key,
-        "version": version,
-        "author": Service.ROTATION_SCHEDULER,
-        "checked": state.last_sequence,
-        "cause": cause,
-        "policy": POLICY_DIGEST,
-        "at": now,
-    }
+    said = next_fact(state, RotationRequested, cause, state.next_version(), now)
+    return RotationRequested(**said, reason=reason, deadline=deadline, command=signed)
