@@ -21,7 +21,7 @@ IN_INSTALLATION_FILES = [
         r"https?://[^\s\"']*(?:/simple\b|pythonhosted|pypi|artifactory|nexus)", id="a package index"
     ),
 ]
-IN_TESTS = [
+IN_TESTS = [  # words that no test may have: they stand here, and only here, to be looked for
     pytest.param(r"pytest\.(?:mark\.)?(?:skip|skipif|xfail|importorskip)\b", id="a test that may not run"),
     pytest.param(r"\bMagicMock\b|\bmock\.patch\b", id="a mock"),
 ]

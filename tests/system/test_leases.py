@@ -11,6 +11,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -76,6 +77,15 @@ def clock_of(stack: RunningStack) -> Path:
 async def an_instance(stack: RunningStack, dependent: str = "orders") -> AsyncIterator[rekey.Keys]:
     async with rekey.connect(rekey.Settings.load(instance_settings(stack.layout, dependent, 1))) as keys:
         yield keys
+
+
+@contextlib.contextmanager
+def at_work(stack: RunningStack, clock: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A process of billing that has a lease; its wall clock is the one of a file, if one is named."""
+    with a_process(instance_settings(stack.layout, "billing", 1), DATA, clock) as process:
+        assert said(process) == "ready"
+        stack.until(lambda: ask(process) == "ok", what="a lease")
+        yield process
 
 
 @contextlib.asynccontextmanager
@@ -160,9 +170,7 @@ def test_a_process_that_was_suspended_for_longer_than_its_lease_refuses_the_firs
 ) -> None:
     """Its wall clock says afterwards that no time has passed."""
     clock = tmp_path / "clock"
-    with a_process(instance_settings(stack.layout, "billing", 1), DATA, clock) as process:
-        assert said(process) == "ready"
-        stack.until(lambda: ask(process) == "ok", what="a lease")
+    with at_work(stack, clock) as process:
         with stopped(stack, "distributor"):  # or a renewal might be quicker than the call
             os.kill(process.pid, signal.SIGSTOP)
             time.sleep(LEASE_S + 0.1)
@@ -177,9 +185,7 @@ def test_an_instance_whose_clock_is_moved_goes_on_and_one_that_is_cut_off_too_st
     stack: RunningStack, tmp_path: Path
 ) -> None:
     clock = tmp_path / "clock"
-    with a_process(instance_settings(stack.layout, "billing", 1), DATA, clock) as process:
-        assert said(process) == "ready"
-        stack.until(lambda: ask(process) == "ok", what="a lease")
+    with at_work(stack, clock) as process:
         assert abs(float(ask(process, "clock")) - time.time()) < DAY_S / 2
         move(clock, DAY_S)
         assert float(ask(process, "clock")) > time.time() + DAY_S / 2, "the clock is moved"
@@ -230,9 +236,7 @@ async def test_who_died_is_waited_for_until_its_lease_ends_however_the_distribut
 
 
 def test_a_forked_child_may_not_use_what_its_parent_was_given(stack: RunningStack) -> None:
-    with a_process(instance_settings(stack.layout, "billing", 1), DATA) as process:
-        assert said(process) == "ready"
-        stack.until(lambda: ask(process) == "ok", what="a lease")
+    with at_work(stack) as process:
         assert ask(process, "fork").startswith(f"lease-expired key {DATA}: "), "the child"
         stack.until(lambda: ask(process) == "ok", what="the parent")
 

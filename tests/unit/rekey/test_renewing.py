@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -56,6 +56,18 @@ def leases(me: Instance) -> list[LeaseRequest]:
 def protects_with(me: Instance) -> int | None:
     current = me.key.view.current
     return current.version if current else None
+
+
+def with_quota(number: int, messages: int) -> Callable[[Answer], Answer]:
+    """Leases whose messages are so many, of that version."""
+
+    def forge(answer: Answer) -> Answer:
+        if not isinstance(answer, LeaseAnswer):
+            return answer
+        leased = answer.keys[KEY].model_copy(update={"quota": Quota(version=number, messages=messages)})
+        return answer.model_copy(update={"keys": {KEY: leased}})
+
+    return forge
 
 
 async def test_with_the_first_lease_come_the_first_messages(me: Instance) -> None:
@@ -126,13 +138,7 @@ async def test_a_version_for_which_nobody_answers_is_not_switched_to_yet(me: Ins
 
 
 async def test_a_version_whose_budget_gives_nothing_holds_no_rotation_up(me: Instance) -> None:
-    def empty(answer: Answer) -> Answer:
-        if not isinstance(answer, LeaseAnswer):
-            return answer
-        leased = answer.keys[KEY].model_copy(update={"quota": Quota(version=2, messages=0)})
-        return answer.model_copy(update={"keys": {KEY: leased}})
-
-    me.desk.forge = empty
+    me.desk.forge = with_quota(2, 0)
     tell(me, W.notice((1, 2), 2, as_of=11), sequence=2)
     await me.worker.reconcile()
     assert protects_with(me) == 2
@@ -145,13 +151,7 @@ async def test_a_joiner_is_not_ready_while_its_messages_are_of_another_version_t
 ) -> None:
     was_ready = [me.key.is_ready]
 
-    def newer(answer: Answer) -> Answer:
-        if not isinstance(answer, LeaseAnswer):
-            return answer
-        leased = answer.keys[KEY].model_copy(update={"quota": Quota(version=2, messages=LEAST)})
-        return answer.model_copy(update={"keys": {KEY: leased}})
-
-    me.desk.forge = newer
+    me.desk.forge = with_quota(2, LEAST)
     await me.renewing.once()
     was_ready.append(me.key.is_ready)
     tell(me, W.notice((1, 2), 2, as_of=11), sequence=2)
@@ -161,13 +161,7 @@ async def test_a_joiner_is_not_ready_while_its_messages_are_of_another_version_t
 
 
 async def test_a_quota_of_a_version_that_is_not_held_is_not_taken(me: Instance) -> None:
-    def foreign(answer: Answer) -> Answer:
-        if not isinstance(answer, LeaseAnswer):
-            return answer
-        leased = answer.keys[KEY].model_copy(update={"quota": Quota(version=7, messages=LEAST)})
-        return answer.model_copy(update={"keys": {KEY: leased}})
-
-    me.desk.forge = foreign
+    me.desk.forge = with_quota(7, LEAST)
     await me.renewing.once()
     assert version(me, 1).quota.total == LEAST
 

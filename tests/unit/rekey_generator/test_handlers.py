@@ -27,6 +27,7 @@ from rekey_generator.handlers import Generator
 from rekey_generator.making import Epochs
 from rekey_hsm import GeneratorHsm
 from rekey_runtime.keylog import KeyLog
+from tests.fakes.endings import KilledError, raises
 from tests.fakes.scene import KEY, Scene
 from tests.hsm_tokens import Tokens
 
@@ -34,17 +35,6 @@ GENERATED = "evt.*.*.*.generator.generated.*"
 BACKED_UP = "evt.*.*.*.generator.backed-up.*"
 RECORD, BACKUP = f"mat.dev.{KEY}.1", f"bak.dev.{KEY}.1"
 GENERATOR = Service.GENERATOR
-
-
-class KilledError(BaseException):
-    """What ends a process: no code of ours catches it."""
-
-
-def raises(error: BaseException) -> Callable[[], None]:
-    def hook() -> None:
-        raise error
-
-    return hook
 
 
 @pytest.fixture
@@ -58,6 +48,15 @@ async def handled(scene: Scene, hsm: GeneratorHsm, request: Stored[Fact], epoch:
     """One delivery of the request to a generator that has just started and wraps under that KEK epoch."""
     bus = await scene.bus(Service.GENERATOR)
     await Generator(bus, KeyLog(bus), hsm, Epochs(epoch, 1)).on_rotation_requested(scene.message(request))
+
+
+async def killed(scene: Scene, hsm: GeneratorHsm, before: str = GENERATED) -> Stored[Fact]:
+    """A request whose first delivery dies before a message is stored."""
+    request = scene.requested(1)
+    scene.server.once("before", before, raises(KilledError()))
+    with pytest.raises(KilledError):
+        await handled(scene, hsm, request)
+    return request
 
 
 def record_of(scene: Scene) -> MaterialRecord:
@@ -115,10 +114,7 @@ async def test_a_second_delivery_adopts_the_record_that_a_dead_try_left(
 async def test_a_record_that_was_left_under_the_epoch_before_is_adopted_as_it_is(
     scene: Scene, generator_hsm: GeneratorHsm
 ) -> None:
-    request = scene.requested(1)
-    scene.server.once("before", GENERATED, raises(KilledError()))
-    with pytest.raises(KilledError):
-        await handled(scene, generator_hsm, request)
+    request = await killed(scene, generator_hsm)
     left = record_of(scene)
     await handled(scene, generator_hsm, request, epoch=2)
     fact = generated_of(scene)
@@ -130,10 +126,7 @@ async def test_a_record_that_was_left_under_the_epoch_before_is_adopted_as_it_is
 async def test_a_record_that_only_says_another_epoch_is_not_adopted(
     scene: Scene, generator_hsm: GeneratorHsm
 ) -> None:
-    request = scene.requested(1)
-    scene.server.once("before", GENERATED, raises(KilledError()))
-    with pytest.raises(KilledError):
-        await handled(scene, generator_hsm, request)
+    request = await killed(scene, generator_hsm)
     _put(scene, record_of(scene).model_copy(update={"epoch": 2}))
     with pytest.raises(UnavailableError, match="has no key labelled rec-mac-dev-2"):
         await handled(scene, generator_hsm, request)
@@ -143,10 +136,7 @@ async def test_a_record_that_only_says_another_epoch_is_not_adopted(
 async def test_a_record_that_another_replica_stored_meanwhile_is_adopted(
     scene: Scene, generator_hsm: GeneratorHsm
 ) -> None:
-    request = scene.requested(1)
-    scene.server.once("before", GENERATED, raises(KilledError()))
-    with pytest.raises(KilledError):
-        await handled(scene, generator_hsm, request)
+    request = await killed(scene, generator_hsm)
     theirs, backup = record_of(scene), backup_of(scene)
     scene.server.forget(Stream.MATERIAL)
 
@@ -163,10 +153,7 @@ async def test_a_record_that_another_replica_stored_meanwhile_is_adopted(
 async def test_a_try_that_died_between_generated_and_backed_up_is_gone_on_with(
     scene: Scene, generator_hsm: GeneratorHsm
 ) -> None:
-    request = scene.requested(1)
-    scene.server.once("before", BACKED_UP, raises(KilledError()))
-    with pytest.raises(KilledError):
-        await handled(scene, generator_hsm, request)
+    request = await killed(scene, generator_hsm, BACKED_UP)
     left = scene.server.messages(Stream.MATERIAL)
     assert scene.events(1) == ["rotation-requested", "generated"]
     await handled(scene, generator_hsm, request)
@@ -178,10 +165,7 @@ async def test_a_try_that_died_between_generated_and_backed_up_is_gone_on_with(
 async def test_no_backup_is_said_of_what_is_none(
     scene: Scene, generator_hsm: GeneratorHsm, *, lost: bool
 ) -> None:
-    request = scene.requested(1)
-    scene.server.once("before", BACKED_UP, raises(KilledError()))
-    with pytest.raises(KilledError):
-        await handled(scene, generator_hsm, request)
+    request = await killed(scene, generator_hsm, BACKED_UP)
     another = backup_of(scene).model_copy(update={"commitment": "0" * 64})
     if lost:
         scene.server.forget(Stream.MATERIAL)
@@ -262,10 +246,7 @@ async def test_a_record_that_is_not_ours_is_never_adopted_nor_written_over(
     error: type[RekeyError],
     words: str,
 ) -> None:
-    request = scene.requested(1)
-    scene.server.once("before", GENERATED, raises(KilledError()))
-    with pytest.raises(KilledError):
-        await handled(scene, generator_hsm, request)
+    request = await killed(scene, generator_hsm)
     _put(scene, change(record_of(scene)), by)
     before = scene.server.messages(Stream.MATERIAL)
     with pytest.raises(error, match=words):

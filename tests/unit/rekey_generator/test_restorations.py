@@ -24,6 +24,7 @@ from rekey_core.errors import ConflictError, ReplayedError, UnavailableError, Un
 from rekey_core.names import Service
 from rekey_generator.restorations import Restorations
 from rekey_runtime.keylog import KeyLog
+from tests.fakes.endings import KilledError, raises
 from tests.fakes.scene import KEY, Scene
 from tests.unit.orders import EPOCH, HOUR, signed
 from tests.unit.world import ENV
@@ -33,17 +34,6 @@ OFFER: Final = Subjects(ENV).offer(KEY, 1)
 RESTORED: Final = "evt.*.*.*.generator.restored.*"
 BLOB: Final = b64u_encode(b"wrapped for the fresh token")
 BORN: Final = b64u_encode(b"wrapped at birth")
-
-
-class KilledError(BaseException):
-    """What ends a process: no code of ours catches it."""
-
-
-def raises(error: BaseException) -> Callable[[], None]:
-    def hook() -> None:
-        raise error
-
-    return hook
 
 
 @pytest.fixture
