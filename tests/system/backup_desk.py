@@ -82,6 +82,14 @@ class Desk:
         assert code == 0, words
         return list(plan["would_restore"])
 
+    def planned_import(self) -> int:
+        """How many versions the generator would be given."""
+        code, plan, words = self.run(
+            "import", f"--restored={self.file('restored')}", "--plan", settings="settings.toml"
+        )
+        assert code == 0, words
+        return len(plan["would_restore"])
+
     def restored(self, epoch: int) -> int:
         """The offline half of a restore, by two officers and not by one; how many versions it has wrapped."""
         said = ("--order", self.file("order"), "--reason", "both tokens are lost", "--epoch", str(epoch))

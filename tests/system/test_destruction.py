@@ -329,6 +329,7 @@ async def test_both_tokens_are_lost_and_everything_comes_back_but_what_was_destr
     assert desk.restored(epoch) == len(plan)
     for service in ("generator", "distributor"):
         await asyncio.to_thread(stack.release, service)
+    assert (desk.planned_import(), desk.planned_import()) == (len(plan), len(plan)), "a plan changes nothing"
     half = desk.start("import", "--restored", desk.file("restored"), settings="settings.toml")
     await watcher.until(data, lambda s: any(v.restored for v in s.versions.values()))
     half.kill()
@@ -337,6 +338,7 @@ async def test_both_tokens_are_lost_and_everything_comes_back_but_what_was_destr
     stack.ready("generator")
     code, said, words = desk.run("import", "--restored", desk.file("restored"), settings="settings.toml")
     assert (code, said["restored"] + said["restored_before"]) == (0, len(plan)), words
+    assert desk.planned_import() == 0
     for key, was in before.items():
         now = await watcher.state(key)
         assert (now.voids, now.states()) == (was.voids, was.states())

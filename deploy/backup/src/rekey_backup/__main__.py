@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from rekey_backup.actions import ACTIONS, FAILED
 from rekey_core.contracts import DrillOrder, RestoreOrder
 from rekey_core.errors import RefusedError, RekeyError
+from rekey_core.names import is_token
 
 _REFUSED: Final = 4
 
@@ -38,15 +40,21 @@ _SIGNED: Final = {
 }
 
 
-def main() -> int:
-    """The command line: data on stdout, words on stderr; 0 done, 1 failed, 2 usage, 4 refused."""
-    options = _parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: data on stdout, words on stderr; 0 done, 1 failed, 2 usage, 4 refused.
+
+    ``arguments``: the words after the program's name; none are the process's own.
+    """
+    options = _parser().parse_args(arguments)
     try:
         return ACTIONS[options.action](options)
     except RekeyError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         sys.stderr.write(f"error: {error}{hint}\n")
         return _REFUSED if isinstance(error, RefusedError) else FAILED
+    except OSError as error:  # a file that somebody named
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n")
+        return FAILED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--officer-signature",
                 action="append",
                 default=[],
+                type=_signature,
                 metavar="PERSON=FILE",
                 help=f"ssh-keygen -Y sign -n {_SIGNED[name]} -f KEY FILE makes FILE.sig",
             )
@@ -68,10 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     actions.choices["order"].add_argument("--epoch", type=int, help="of the KEKs of the fresh tokens")
     for option in ("order", "restored"):
         actions.choices["restore"].add_argument(f"--{option}", type=Path)
-    actions.choices["restore"].add_argument(
-        "--plan", action="store_true", help="say what would come back and what cannot; needs no token"
-    )
+    for name, nobody in (("restore", "needs no token"), ("import", "gives nothing to the generator")):
+        help_ = f"say what would come back and what not; {nobody}"
+        actions.choices[name].add_argument("--plan", action="store_true", help=help_)
     return parser
+
+
+def _signature(text: str) -> tuple[str, Path]:
+    person, _, file = text.partition("=")
+    if not is_token(person) or not file:
+        message = f"expected PERSON=FILE, found {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return person, Path(file)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from rekey_backup import bundle as bundles
 from rekey_backup import restore as restores
 from rekey_backup.bus import backup_bus
 from rekey_backup.catalogue import Catalogue, catalogue
 from rekey_backup.drill import Offline, drilled
 from rekey_backup.restore import offers
-from rekey_backup.returning import Returned, returned
+from rekey_backup.returning import Returned, missing, returned
 from rekey_backup.settings import BusSettings, TokenSettings, load
 from rekey_backup.verify import verified
 from rekey_core.contracts import (
@@ -76,11 +78,7 @@ def order(options: Options) -> int:
         "issued_at": now,
         "expires_at": now + ORDER_LIFETIME,
     }
-    document: BackupOrder
-    if options.epoch is None:
-        document = DrillOrder.model_validate(said)
-    else:
-        document = RestoreOrder.model_validate(said | {"epoch": options.epoch})
+    document = _order(said if options.epoch is None else said | {"epoch": options.epoch})
     options.order.write_bytes(payload_of(document))
     sign_with = f"ssh-keygen -Y sign -n {document.NAMESPACE} -f KEY {options.order}"
     expires = document.expires_at.isoformat()
@@ -141,6 +139,13 @@ def import_(options: Options) -> int:
         async with backup_bus(settings) as bus:
             return await returned(bus, settings, made)
 
+    async def look() -> list[str]:
+        async with backup_bus(settings) as bus:
+            return await missing(bus, settings, made)
+
+    if options.plan:
+        names = asyncio.run(look())
+        return _say({"would_restore": names, "restored_before": len(made) - len(names)}, ())
     done = asyncio.run(give())
     return _say({"restored": done.now, "restored_before": done.before}, done.problems)
 
@@ -181,14 +186,29 @@ def _attestation(env: str, ordered_by: Path, listed: Catalogue) -> DrillAttestat
     )
 
 
-def _signed(file: Path, signatures: list[str]) -> OfficersSigned:
-    pairs = [text.partition("=") for text in signatures]
+def _order(said: Mapping[str, object]) -> BackupOrder:
+    kind = RestoreOrder if "epoch" in said else DrillOrder
+    try:
+        return kind.model_validate(said)
+    except ValidationError as error:
+        [first, *_] = error.errors(include_url=False)
+        message = f"the order's {first['loc'][0]}: {first['msg']}"
+        raise UsageRefusedError(message) from error
+
+
+def _signed(file: Path, signatures: Sequence[tuple[str, Path]]) -> OfficersSigned:
     return OfficersSigned(
         payload=b64u_encode(file.read_bytes()),
-        signatures=tuple(
-            OfficerSignature(person=person, sshsig=Path(path).read_text()) for person, _, path in pairs
-        ),
+        signatures=tuple(_signature(person, path) for person, path in signatures),
     )
+
+
+def _signature(person: str, file: Path) -> OfficerSignature:
+    try:
+        return OfficerSignature(person=person, sshsig=file.read_text())
+    except ValueError as error:  # of UTF-8, or of the model
+        message = f"{file}: expected the signature that ssh-keygen -Y sign makes, found something else"
+        raise UsageRefusedError(message) from error
 
 
 def _pin(file: Path) -> Secret:

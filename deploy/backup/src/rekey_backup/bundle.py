@@ -13,10 +13,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from rekey_backup.lines import read_lines
 from rekey_core.contracts import SignedTrust
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import BusMessage
-from rekey_core.errors import SchemaError, TrustError
+from rekey_core.errors import TrustError
 from rekey_core.trust import Trust
 
 
@@ -68,14 +69,8 @@ def write(path: Path, bundle: Bundle) -> None:
 
 
 def read(path: Path) -> Bundle:
-    """Read the file.
-
-    Raises:
-        SchemaError: a line is no message.
-        OSError: there is no such file.
-    """
-    messages = [_message(line, path) for line in path.read_text().splitlines()]
-    return bundle_of(messages)
+    """Read the file. Raises as ``read_lines``."""
+    return bundle_of(_message(line) for line in read_lines(path, Line, "a message"))
 
 
 def bundle_of(messages: Iterable[BusMessage]) -> Bundle:
@@ -97,12 +92,7 @@ def _line(message: BusMessage) -> str:
     ).model_dump_json()
 
 
-def _message(text: str, path: Path) -> BusMessage:
-    try:
-        line = Line.model_validate_json(text)
-    except ValidationError as error:
-        message = f"{path.name}: expected a message on each line, found something else"
-        raise SchemaError(message) from error
+def _message(line: Line) -> BusMessage:
     return BusMessage(
         line.stream, line.subject, line.headers, b64u_decode(line.data), line.sequence, line.stored_at
     )

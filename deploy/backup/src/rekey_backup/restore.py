@@ -13,14 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from rekey_backup.catalogue import Kept
+from rekey_backup.lines import read_lines
 from rekey_backup.verify import backup_of, named
 from rekey_core.confirmation import record_mac_input
 from rekey_core.contracts import OfficersSigned, RestoreOffer
 from rekey_core.encoding import b64u_encode, sha256_hex
-from rekey_core.errors import RecordError, SchemaError
+from rekey_core.errors import RecordError
 from rekey_hsm import BackupHsm, TokenSettings, kek_label, record_mac_label
 
 
@@ -97,14 +96,5 @@ def write(path: Path, made: Sequence[RestoreOffer]) -> None:
 
 
 def read(path: Path) -> list[RestoreOffer]:
-    """Read the file.
-
-    Raises:
-        SchemaError: a line is no offer.
-        OSError: there is no such file.
-    """
-    try:
-        return [RestoreOffer.model_validate_json(line) for line in path.read_text().splitlines()]
-    except ValidationError as error:
-        message = f"{path.name}: expected an offer on each line, found something else"
-        raise SchemaError(message) from error
+    """Read the file. Raises as ``read_lines``."""
+    return read_lines(path, RestoreOffer, "an offer")

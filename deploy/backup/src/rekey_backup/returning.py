@@ -38,6 +38,12 @@ class Returned:
     problems: tuple[str, ...]
 
 
+async def missing(bus: BackupBus, settings: BusSettings, made: Sequence[RestoreOffer]) -> list[str]:
+    """The versions that would be given, by name. Raises as ``returned``."""
+    lies, _ = await _lies(bus, settings)
+    return [_name(offer) for offer in made if not _is_restored(lies, offer)]
+
+
 async def returned(bus: BackupBus, settings: BusSettings, made: Sequence[RestoreOffer]) -> Returned:
     """Give every version that is not restored yet.
 
@@ -53,11 +59,9 @@ async def returned(bus: BackupBus, settings: BusSettings, made: Sequence[Restore
         lines = await asyncio.gather(*(_given(bus, trust, offer) for offer in some))
         said |= {_name(offer): line for offer, line in zip(some, lines, strict=True)}
     lies, _ = await _lies(bus, settings)
-    missing = [_name(offer) for offer in wanted if not _is_restored(lies, offer)]
-    problems = tuple(
-        f"{name}: {said[name] or 'the log does not say that it is restored'}" for name in missing
-    )
-    return Returned(len(wanted) - len(missing), len(made) - len(wanted), problems)
+    left = [_name(offer) for offer in wanted if not _is_restored(lies, offer)]
+    problems = tuple(f"{name}: {said[name] or 'the log does not say that it is restored'}" for name in left)
+    return Returned(len(wanted) - len(left), len(made) - len(wanted), problems)
 
 
 async def _lies(bus: BackupBus, settings: BusSettings) -> tuple[dict[str, Wrapped], Trust]:
