@@ -216,4 +216,18 @@ GUARDS: Final = (
         "_DURABLE: Final = {}",
         ("tests/system/test_database.py",),
     ),
+    Mutant(
+        "keylog: what a rule says of an old fold counts",
+        "shared/runtime/src/rekey_runtime/keylog.py",
+        "                if await self._is_newest(state):\n                    raise\n                continue\n",
+        "                raise\n",
+        ("tests/unit/rekey_runtime/test_keylog.py",),
+    ),
+    Mutant(
+        "keylog: nothing to do, says an old fold",
+        "shared/runtime/src/rekey_runtime/keylog.py",
+        "if fact is None and await self._is_newest(state):",
+        "if fact is None:",
+        ("tests/unit/rekey_runtime/test_keylog.py",),
+    ),
 )

@@ -121,6 +121,20 @@ def test_a_good_signature_says(parts: Parts, said: SshSignature) -> None:
     assert _verify(parts) == said
 
 
+def test_that_one_verified_says_nothing_of_any_other() -> None:
+    good, other = GOOD.armored(), Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    stranger = f"ssh-ed25519 {base64.b64encode(lp(b'ssh-ed25519', other)).decode()}"
+    for _ in range(2):
+        assert verify(good, MESSAGE, namespace=NAMESPACE, public_key=GOOD.public_key()) == SshSignature()
+        for message, namespace, key in (
+            (MESSAGE + b"\0", NAMESPACE, GOOD.public_key()),
+            (MESSAGE, NAMESPACE + "x", GOOD.public_key()),
+            (MESSAGE, NAMESPACE, stranger),
+        ):
+            with pytest.raises(SignatureError):
+                verify(good, message, namespace=namespace, public_key=key)
+
+
 def test_only_a_pin_or_fingerprint_verifies_the_user() -> None:
     flags = {None: False, 1: False, 4: True, 5: True}
     assert {f: SshSignature(flags=f).is_user_verified for f in flags} == flags
