@@ -46,6 +46,11 @@ FORBIDDEN = [
     pytest.param("rekey_runtime.fresh", "", "runtime-layers", id="a module of the runtime without a place"),
     pytest.param("rekey_hsm.fresh", "", "hsm-layers", id="a module of the HSM package without a place"),
     pytest.param("rekey.client", "import rekey.cli", "client-layers", id="the SDK knows its command line"),
+    pytest.param("rekey_local.fresh", "", "local-layers", id="a module of the local stack without a place"),
+    pytest.param("rekey_provision.fresh", "", "provision-layers", id="one of the provisioner"),
+    pytest.param("rekey_ceremony.fresh", "", "ceremony-layers", id="one of the ceremony"),
+    pytest.param("rekey_enrolment.fresh", "", "enrolment-layers", id="one of enrolment"),
+    pytest.param("rekey_backup.fresh", "", "backup-layers", id="one of the backup program"),
     pytest.param("rekey_core.names", "import asyncio", "pure", id="the core does input and output"),
 ]
 
