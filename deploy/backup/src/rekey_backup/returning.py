@@ -11,15 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import ValidationError
-
 from rekey_backup.bus import BackupBus
 from rekey_backup.catalogue import lying
 from rekey_backup.settings import BusSettings
 from rekey_core.contracts import RestoreAnswer, RestoreOffer, Signed
 from rekey_core.encoding import b64u_decode, sha256_hex
-from rekey_core.envelope import open_signed
-from rekey_core.errors import MalformedError, ReplayedError, SchemaError, UnavailableError
+from rekey_core.envelope import open_signed, read_signed
+from rekey_core.errors import MalformedError, ReplayedError, UnavailableError
 from rekey_core.names import Service
 from rekey_core.trust import Trust
 from rekey_core.versions import Wrapped
@@ -95,11 +93,7 @@ async def _given(bus: BackupBus, trust: Trust, offer: RestoreOffer) -> str:
 def _opened(data: bytes, trust: Trust, offer: RestoreOffer) -> RestoreAnswer:
     """The generator's answer to exactly this offer. Raises MalformedError leaves for anything else."""
     where = f"answer about {_name(offer)}"
-    try:
-        signed = Signed.model_validate_json(data)
-    except ValidationError as error:
-        message = f"{where}: expected a signed message, found something else"
-        raise SchemaError(message) from error
+    signed = read_signed(data, Signed, where=where)
     answer = open_signed(signed, (RestoreAnswer,), trust.service_keys(Service.GENERATOR), where=where)
     if (answer.env, answer.key, answer.version) != (offer.env, offer.key, offer.version):
         message = f"{where}: it is about {answer.key}@{answer.version}"

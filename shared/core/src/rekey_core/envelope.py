@@ -16,7 +16,7 @@ from typing import Final, Generic, TypeVar
 from pydantic import ValidationError
 
 from rekey_core.authority import STREAMS
-from rekey_core.contracts import MAX_MESSAGE_BYTES, Message, Signed
+from rekey_core.contracts import MAX_MESSAGE_BYTES, Message, Signed, SignedCommand
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.errors import (
     MalformedError,
@@ -37,6 +37,7 @@ TYPE_HEADER: Final = "ce-type"
 CONTENT_TYPE: Final = "application/json"
 
 M = TypeVar("M", bound=Message)
+S = TypeVar("S", Signed, SignedCommand)
 M_co = TypeVar("M_co", bound=Message, covariant=True)
 
 
@@ -216,6 +217,15 @@ def parse(payload: bytes, message_type: str, models: Iterable[type[M]], *, where
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "body"
         text = f"{where}: {field}: {first['msg']}"
+        raise SchemaError(text) from error
+
+
+def read_signed(data: bytes, kind: type[S], *, where: str) -> S:
+    """What came as JSON with its signature inside; nothing is verified yet. Raises SchemaError."""
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        text = f"{where}: expected a signed message in JSON, found something else"
         raise SchemaError(text) from error
 
 

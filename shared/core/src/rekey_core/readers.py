@@ -54,6 +54,7 @@ from rekey_core.envelope import (
     expect,
     open_signed,
     parse,
+    read_signed,
     signed_of,
     unpack,
     verify_signed,
@@ -391,8 +392,4 @@ def _signed_json(data: bytes, model: type[S], *, where: str) -> S:
     if len(data) > MAX_MESSAGE_BYTES * 2:  # base64 and the receipt inside a lease request
         text = f"{where}: {len(data)} bytes, expected at most {MAX_MESSAGE_BYTES * 2}"
         raise OversizedError(text)
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        text = f"{where}: expected a signed {model.__name__}, found something else"
-        raise SchemaError(text) from error
+    return read_signed(data, model, where=where)

@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from pydantic import ValidationError
-
 from rekey.cli.context import Context
 from rekey.cli.errors import AnsweredError
 from rekey.connection import Connection, Login
@@ -19,7 +17,7 @@ from rekey.trust_cache import Seen, TrustCache
 from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import command_id
 from rekey_core.contracts import Ask, AskAnswer, AskRefused, Command, Signed, SignedCommand
-from rekey_core.envelope import open_signed
+from rekey_core.envelope import open_signed, read_signed
 from rekey_core.errors import ReplayedError, SchemaError, UnavailableError, UnknownOutcomeError
 from rekey_core.names import Service
 from rekey_core.tracecontext import Attribute, Attributes
@@ -127,12 +125,8 @@ def open_answer(data: bytes, trust: Trust, context: Context, question: Ask, kind
         MalformedError: it is something else, or somebody else's.
     """
     where = f"answer to {kind.VERB}"
-    try:
-        signed = Signed.model_validate_json(data)
-    except ValidationError as error:
-        text = f"{where}: expected a signed message, found something else"
-        raise SchemaError(text) from error
     models: tuple[type[AskAnswer], ...] = (kind, AskRefused)
+    signed = read_signed(data, Signed, where=where)
     answer = open_signed(signed, models, trust.service_keys(Service.AUDIT), where=where)
     if (answer.env, answer.person, answer.nonce) != (context.env, context.person, question.nonce):
         text = f"{where}: made for another question, person or environment"
