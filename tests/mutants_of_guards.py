@@ -230,4 +230,25 @@ GUARDS: Final = (
         "if fact is None:",
         ("tests/unit/rekey_runtime/test_keylog.py",),
     ),
+    Mutant(
+        "waves: one that is late takes the others of its batch along",
+        "shared/runtime/src/rekey_runtime/waves.py",
+        "if len(wave) == 1 or isinstance(error, UnknownOutcomeError) or not isinstance(error, RekeyError):",
+        "if wave:",
+        ("tests/unit/rekey_runtime/test_waves.py",),
+    ),
+    Mutant(
+        "waves: two facts of one key are in one batch",
+        "shared/runtime/src/rekey_runtime/waves.py",
+        "            checks |= unit.checks\n",
+        "",
+        ("tests/unit/rekey_runtime/test_waves.py",),
+    ),
+    Mutant(
+        "waves: what may be stored is sent again",
+        "shared/runtime/src/rekey_runtime/waves.py",
+        "isinstance(error, UnknownOutcomeError)",
+        "False",
+        ("tests/unit/rekey_runtime/test_waves.py",),
+    ),
 )

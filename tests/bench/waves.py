@@ -16,7 +16,8 @@ from rekey_core.authority import Identity, Stream
 from rekey_core.contracts import Deactivated, event_id
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST
-from rekey_runtime.bus import BatchItem, Bus
+from rekey_runtime.bus import Bus
+from rekey_runtime.waves import BatchItem
 from tests.bench.figures import Outcome, Scale, interleaved_async
 from tests.bench.log import Message, store
 from tests.system.bus import RunningBus, running_bus

@@ -27,12 +27,13 @@ from rekey_core.names import Service
 from rekey_core.signing import SigningKey
 from rekey_runtime import wire
 from rekey_runtime.at_work import AtWork
-from rekey_runtime.bus import BatchItem, Bus
+from rekey_runtime.bus import Bus
 from rekey_runtime.metrics import Metrics
 from rekey_runtime.room import Room
 from rekey_runtime.settings import ServiceSettings
 from rekey_runtime.telemetry import Tracing
 from rekey_runtime.trust_store import TrustStore
+from rekey_runtime.waves import Waves
 
 MOST_SUBJECTS: Final = 1024  # in one answer to ``multi_last``; nats-server answers 413 above it
 NONE: Final = Path("none")  # files that a bus in memory has no use for
@@ -54,10 +55,37 @@ class MemoryServer:
     _stored: dict[Stream, list[BusMessage]] = field(default_factory=dict)
     _sequences: dict[Stream, int] = field(default_factory=dict)
     _hooks: list[tuple[str, str, Hook]] = field(default_factory=list)
+    _open: dict[str, list[tuple[str, bytes, Mapping[str, str]]]] = field(default_factory=dict)  # batches
 
     def once(self, moment: str, subject_filter: str, hook: Hook) -> None:
         """Call ``hook`` the first time that a subject is stored to (``before``, ``after``) or asked for (``read``)."""
         self._hooks.append((moment, subject_filter, hook))
+
+    def publish(self, subject: str, data: bytes, headers: Mapping[str, str]) -> bytes:
+        """What the server answers; to a message in the middle of a batch nothing."""
+        batch = self._open.setdefault(headers.get("Nats-Batch-Id", ""), [])
+        batch.append((subject, data, headers))
+        if "Nats-Batch-Id" in headers and "Nats-Batch-Commit" not in headers:
+            return b""
+        del self._open[headers.get("Nats-Batch-Id", "")]
+        for one, _, _ in batch:
+            self.call("before", one)
+        said = self._stored_together(batch)
+        if isinstance(said, tuple):
+            return json.dumps({"error": {"err_code": said[0], "description": said[1]}}).encode()
+        for one, _, _ in batch:
+            self.call("after", one)
+        return json.dumps({"stream": "", "seq": said}).encode()
+
+    def _stored_together(
+        self, batch: Sequence[tuple[str, bytes, Mapping[str, str]]]
+    ) -> tuple[int, str] | int:
+        """All or none; each check sees the state before the batch."""
+        for message in batch:
+            refused = self._refused(self._stream_of(message[0]), *message)
+            if refused is not None:
+                return refused
+        return [self.store(*message) for message in batch][-1]
 
     def store(
         self, subject: str, data: bytes, headers: Mapping[str, str], *, at: datetime | None = None
@@ -104,10 +132,6 @@ class MemoryServer:
                 return config
         raise UnknownOutcomeError(f"{subject}: no responders")
 
-    def refused(self, subject: str, data: bytes, headers: Mapping[str, str]) -> tuple[int, str] | None:
-        """Why a message would not be stored."""
-        return self._refused(self._stream_of(subject), subject, data, headers)
-
     def _refused(
         self, config: StreamConfig, subject: str, data: bytes, headers: Mapping[str, str]
     ) -> tuple[int, str] | None:
@@ -144,32 +168,15 @@ class MemoryBus(Bus):
         self.tracing = Tracing(TracerProvider(shutdown_on_exit=False))
         self.metrics = Metrics(settings.service)
         self.at_work = AtWork()
+        self._waves = Waves(self._store)
         self.violations = 0
         self.dropped = 0
 
-    async def publish_batch(self, stream: Stream, items: Sequence[BatchItem]) -> int:
-        """All or none; each check sees the state before the batch, as on a real server."""
-        for item in items:
-            self.server.call("before", item.subject)
-        messages = [(item.subject, item.packed.data, _checked(stream, item)) for item in items]
-        for message in messages:
-            refused = self.server.refused(*message)
-            if refused is not None:
-                raise wire.refusal(*refused, where=message[0])
-        (*_, last) = [self.server.store(*message) for message in messages]
-        for item in items:
-            self.server.call("after", item.subject)
-        assert isinstance(last, int)
-        return last
-
     async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
-        self.server.call("before", subject)
-        said = self.server.store(subject, data, headers)
-        self.server.call("after", subject)
-        if isinstance(said, int):
-            return json.dumps({"stream": "", "seq": said}).encode()
-        code, description = said
-        return json.dumps({"error": {"err_code": code, "description": description}}).encode()
+        return self.server.publish(subject, data, headers)
+
+    async def _send(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+        self.server.publish(subject, data, headers)
 
     async def _ask(self, subject: str, data: bytes) -> Msg:
         verb, _, rest = subject.removeprefix(f"{wire.API}.").partition("GET.")
@@ -235,15 +242,6 @@ class MemoryBus(Bus):
             "config": stream_config(config, self.server.env, 1),
             "state": {"bytes": size, "messages": len(kept)},
         }
-
-
-def _checked(stream: Stream, item: BatchItem) -> dict[str, str]:
-    conditions = {"Nats-Expected-Stream": stream.value}
-    if item.expected_last is not None:
-        conditions["Nats-Expected-Last-Subject-Sequence"] = str(item.expected_last)
-    if item.check_subject is not None:
-        conditions["Nats-Expected-Last-Subject-Sequence-Subject"] = item.check_subject
-    return dict(item.packed.headers) | conditions
 
 
 def memory_bus(

@@ -33,8 +33,9 @@ from rekey_core.fold import KeyState
 from rekey_core.names import Service
 from rekey_core.next_fact import next_fact
 from rekey_core.policy import class_named
-from rekey_runtime.bus import BatchItem, Bus
+from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.waves import BatchItem
 from tests.system.bus import RunningBus, next_trust, ssh_key, ssh_public
 from tests.system.certificates import ENV
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from rekey_core.envelope import Packed
 from rekey_core.errors import ConfigurationError, ConflictError, OversizedError, UnavailableError
 from rekey_core.names import Service
 from rekey_runtime.bus import Bus
+from rekey_runtime.waves import BatchItem
 from tests.fakes.memory_bus import MemoryServer, memory_bus
 from tests.system.bus import RunningBus
 from tests.system.certificates import ENV
@@ -113,6 +115,50 @@ async def test_a_newer_message_takes_the_place_of_the_one_that_was_seen(bus: Bus
     assert found is not None
     assert (found.sequence, found.data) == (second, newer.data)
     assert await bus.last(Stream.NOTICES, f"ntc.{ENV}.*.{a_key()}") is None
+
+
+def first_of(bus: Bus, key: str, expected: int = 0) -> BatchItem:
+    """A message that says what was there before."""
+    return BatchItem(delivered(bus, key), packed(bus), expected, f"dlv.{ENV}.{key}.>")
+
+
+async def test_a_batch_is_stored_without_gaps_or_not_at_all(bus: Bus) -> None:
+    items = [first_of(bus, a_key()) for _ in range(3)]
+    last = await bus.publish_batch(Stream.LIFECYCLE, items)
+    found = await bus.read_many(Stream.LIFECYCLE, [item.subject for item in items])
+    assert [(m.sequence, m.subject) for m in found] == [
+        (last - 2 + n, item.subject) for n, item in enumerate(items)
+    ]
+    refused = [first_of(bus, a_key()), first_of(bus, items[0].subject.split(".")[2])]
+    with pytest.raises(ConflictError, match="10071"):
+        await bus.publish_batch(Stream.LIFECYCLE, refused)
+    assert await bus.read_many(Stream.LIFECYCLE, [item.subject for item in refused]) == []
+
+
+async def test_one_that_is_late_holds_up_none_of_those_it_goes_with(bus: Bus) -> None:
+    taken = a_key()
+    await bus.publish(Stream.LIFECYCLE, delivered(bus, taken), packed(bus))
+    items = [*(first_of(bus, a_key()) for _ in range(20)), first_of(bus, taken), first_of(bus, a_key())]
+    said = await asyncio.gather(
+        *(bus.publish_together(Stream.LIFECYCLE, item) for item in items), return_exceptions=True
+    )
+    late = said.pop(20)
+    del items[20]
+    assert isinstance(late, ConflictError)
+    assert taken in str(late)
+    found = await bus.read_many(Stream.LIFECYCLE, [item.subject for item in items])
+    assert {m.subject: m.sequence for m in found} == {i.subject: n for i, n in zip(items, said, strict=True)}
+
+
+async def test_of_two_with_the_same_check_one_is_first(bus: Bus) -> None:
+    key = a_key()
+    items = [first_of(bus, key), first_of(bus, key), first_of(bus, a_key())]
+    first, second, other = await asyncio.gather(
+        *(bus.publish_together(Stream.LIFECYCLE, item) for item in items), return_exceptions=True
+    )
+    assert isinstance(first, int)
+    assert isinstance(second, ConflictError)
+    assert isinstance(other, int)
 
 
 @pytest.mark.parametrize("rest", [">", "1.*"])

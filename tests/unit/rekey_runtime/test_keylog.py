@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,12 +10,20 @@ import pytest
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import Fact, RotationRequested
-from rekey_core.errors import AlreadyDoneError, NotFoundError, RekeyError, StaleReadError
+from rekey_core.envelope import Stored
+from rekey_core.errors import (
+    AlreadyDoneError,
+    NotFoundError,
+    RekeyError,
+    StaleReadError,
+    UnknownOutcomeError,
+)
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
 from rekey_core.next_fact import next_fact
 from rekey_runtime.keylog import KeyLog
+from tests.fakes.endings import raises
 from tests.fakes.scene import KEY, Scene
 
 CHECK = f"evt.dev.{KEY}.>"
@@ -130,3 +139,20 @@ async def test_who_knows_how_far_a_fold_must_go_does_not_ask(scene: Scene, more:
     scene.server.once("read", CHECK, lambda: asked.append(True))
     assert await keylog.state(KEY, reached=known.last_sequence + more) is known
     assert asked == [True] * asks
+
+
+@pytest.mark.parametrize("moment", ["after", "before"])
+async def test_of_a_batch_without_an_answer_each_fact_is_looked_for(scene: Scene, moment: str) -> None:
+    keylog, keys = await a_keylog(scene), (KEY, "another-key", "a-third-key")
+    scene.server.once(moment, "evt.>", raises(UnknownOutcomeError("no answer")))
+    states = [await keylog.state(key) for key in keys]
+    facts = [requested(state) for state in states]
+    said = await asyncio.gather(
+        *(keylog.append(state, fact) for state, fact in zip(states, facts, strict=True)),
+        return_exceptions=True,
+    )
+    if moment == "after":
+        assert [one.model for one in said if isinstance(one, Stored)] == facts
+    else:
+        assert [type(one) for one in said] == [UnknownOutcomeError] * len(keys)
+    assert len(scene.server.messages(Stream.LIFECYCLE, "evt.*.*.1.>")) == len(facts) * (moment == "after")

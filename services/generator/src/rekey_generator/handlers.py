@@ -28,8 +28,9 @@ from rekey_core.readers import open_backup, open_fact, open_material
 from rekey_core.signatures import SCHEMES
 from rekey_generator import making
 from rekey_hsm import GeneratorHsm, backup_label, kek_label, record_mac_label
-from rekey_runtime.bus import BatchItem, Bus
+from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.waves import BatchItem
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Generator:
         if backup is not None:
             items.append(BatchItem(self.bus.subjects.backup(*place), self.bus.pack(backup), expected_last=0))
         try:
-            await self.bus.publish_batch(Stream.MATERIAL, items)
+            await self.bus.publish_together(Stream.MATERIAL, *items)
         except ConflictError:
             left = await self._left(*place)  # another replica, or our own lost answer
             if left is None:

@@ -30,6 +30,7 @@ from rekey_core.fold import KeyState
 from rekey_core.readers import open_fact
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
+from rekey_runtime.waves import BatchItem
 
 TRIES: Final = 8  # of a read that is behind the leader; 3 % are on three nodes, for some milliseconds
 PAUSE_S: Final = 0.02
@@ -126,15 +127,12 @@ class KeyLog:
             )
         subjects = self._bus.subjects
         subject = subjects.fact(fact.key, fact.version, fact.author, fact.EVENT, fact.id.hex)
-        packed = self._bus.pack(fact)
+        check = subjects.check(fact.key)
+        item = BatchItem(
+            subject, self._bus.pack(fact), expected_last=state.last_sequence, check_subject=check
+        )
         try:
-            await self._bus.publish(
-                Stream.LIFECYCLE,
-                subject,
-                packed,
-                expected_last=state.last_sequence,
-                check_subject=subjects.check(fact.key),
-            )
+            await self._bus.publish_together(Stream.LIFECYCLE, item)
         except (ConflictError, UnknownOutcomeError) as error:
             if isinstance(error, UnknownOutcomeError) or await self._is_newest(state):
                 self.forget(fact.key)

@@ -33,6 +33,7 @@ STORE_FAILED: Final = 10077
 TOO_LARGE: Final = 10054
 NOT_EXPECTED_STREAM: Final = 10060
 NO_MESSAGE: Final = 10037
+BATCH_NOT_STORED: Final = (10176, 10210)  # its begin or middle is missing; too many are open
 
 END: Final = "204"
 NOT_FOUND: Final = "404"
@@ -52,7 +53,7 @@ def acknowledged(answer: bytes, *, where: str) -> int:
 
     Raises:
         ConflictError: the expected sequence is not the last one, or the subject is taken and write-once.
-        UnavailableError: the stream is full.
+        UnavailableError: the stream is full, or the batch that it ends is not there any more.
         OversizedError: the message is larger than the stream takes.
         ConfigurationError: the subject belongs to another stream.
         UnknownOutcomeError: anything else, and answers that are none.
@@ -76,6 +77,8 @@ def refusal(code: int, description: str, *, where: str) -> RekeyError:
         return ConflictError(text)
     if code == STORE_FAILED:
         return ConflictError(text) if "per subject" in description else UnavailableError(text)
+    if code in BATCH_NOT_STORED:
+        return UnavailableError(text)
     if code == TOO_LARGE:
         return OversizedError(text)
     if code == NOT_EXPECTED_STREAM:
@@ -95,6 +98,51 @@ def direct(message: Msg) -> BusMessage:
 def status(message: Msg) -> str | None:
     """The status of an answer without a message, such as 204, 404 or 413."""
     return (message.headers or {}).get("Status")
+
+
+def found(answer: Msg, where: str) -> BusMessage | None:
+    """What one question of DIRECT.GET found; None when there is nothing.
+
+    Raises:
+        UnavailableError: any other status.
+    """
+    state = status(answer)
+    if state == NOT_FOUND:
+        return None
+    if state is not None:
+        raise UnavailableError(f"read of {where}: status {state}")
+    return direct(answer)
+
+
+def complete(stream: str, end: Msg, messages: list[BusMessage], *, paged: bool) -> list[BusMessage]:
+    """The messages of a DIRECT.GET answer, if its end says that there are no others. ``paged``: others may follow.
+
+    Raises:
+        TooManySubjectsError: more subjects match than one answer may hold.
+        UnavailableError: nobody answers.
+        StaleReadError: the answer was cut short.
+    """
+    state = status(end)
+    if state == NOT_FOUND and not messages:
+        return []
+    if state == TOO_MANY:
+        raise TooManySubjectsError(f"read of {stream}: more subjects than one answer may hold")
+    if state == NO_RESPONDERS:
+        raise UnavailableError(f"read of {stream}: nobody answers")
+    pending = (end.headers or {}).get("Nats-Num-Pending", "0")
+    if state != END or (not paged and pending != "0"):
+        raise StaleReadError(f"read of {stream}: status {state}, {pending} pending, expected the end")
+    return messages
+
+
+def conditions(stream: str, expected_last: int | None, check_subject: str | None) -> dict[str, str]:
+    """Headers under which a message is stored: in this stream, and after that sequence of its check subject."""
+    headers = {"Nats-Expected-Stream": str(stream)}
+    if expected_last is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expected_last)
+    if check_subject is not None:
+        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = check_subject
+    return headers
 
 
 def leader_answer(stream: str, answer: bytes) -> BusMessage | None:
