@@ -8,6 +8,7 @@ from tests.mutating import Mutant
 
 CORE: Final = "shared/core/src/rekey_core"
 UNIT: Final = "tests/unit/rekey_core"
+DESTRUCTION: Final = "tests/system/test_destruction.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -79,5 +80,40 @@ MUTANTS: Final = (
         "        if order.epoch != offer.epoch:",
         "        if order.epoch < 0:",
         ("tests/unit/rekey_generator/test_restorations.py",),
+    ),
+    Mutant(
+        "drills: a bundle without one of the keys counts",
+        "services/audit/src/rekey_audit/attesting.py",
+        "        check_count(found, (record.state for record in self.ledger.keys.values()))\n",
+        "",
+        ("tests/unit/rekey_audit/test_attesting.py",),
+    ),
+    Mutant(
+        "drills: an attestation holds for as long as it says",
+        f"{CORE}/drilled.py",
+        "    if lifetime != ATTESTATION_LIFETIME:",
+        "    if lifetime < ATTESTATION_LIFETIME:",
+        (f"{UNIT}/test_drilled.py",),
+    ),
+    Mutant(
+        "drills: one that failed counts",
+        f"{CORE}/contracts/attestations.py",
+        "return self.restored == self.checked and not self.failures and not self.more_failures",
+        "return self.restored == self.checked",
+        (f"{UNIT}/test_drilled.py",),
+    ),
+    Mutant(
+        "drills: what audit recorded is believed without the officers",
+        f"{CORE}/drilled.py",
+        "        found = attested(record.signed, message.stored_at, trust)\n",
+        "        found = DrillAttestation.model_validate_json(b64u_decode(record.signed.payload))\n",
+        (f"{UNIT}/test_drilled.py",),
+    ),
+    Mutant(
+        "backups: the drill leaves out what lies under a KEK that the token has no more",
+        "deploy/backup/src/rekey_backup/drill.py",
+        "                problems.append(named(item, error))",
+        "                problems += [named(item, error)] if item.backup_epoch == 1 else []",
+        (f"{DESTRUCTION}::test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone",),
     ),
 )

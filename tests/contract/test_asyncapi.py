@@ -116,6 +116,7 @@ def test_an_address_is_what_subjects_makes(carries: Any) -> None:
         "mat": make.material("k", 1),
         "bak": make.backup("k", 1),
         "rst": make.offer("k", 1),
+        "att": make.attestation("0" * 64),
         "lse": make.lease("d", "i"),
         "qta": make.quota("k", 1),
         "ntc": make.notice("d", "k"),

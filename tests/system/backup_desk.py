@@ -98,7 +98,9 @@ class Desk:
         alone = self.signed("order", "oliver", namespace=RestoreOrder.NAMESPACE)
         code, _, words = self.run("restore", *files, *alone)
         assert (code, Path(self.file("restored")).exists()) == (4, False), words
-        both = self.signed("order", "oliver", "olga", namespace=RestoreOrder.NAMESPACE)
+        both = self.signed(
+            "order", "odile", "olga", namespace=RestoreOrder.NAMESPACE
+        )  # oliver is lost as well
         code, made, words = self.run("restore", *files, *both)
         assert code == 0, words
         return int(made["wrapped"])
@@ -118,6 +120,12 @@ class Desk:
         where = str(self.stack.layout.backup / settings)
         command = [sys.executable, "-m", "rekey_backup", action, "--settings", where, *options]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def attested(self, *officers: str) -> tuple[int, str]:
+        """What becomes of the attestation that these officers signed: the exit code and what is said."""
+        options = (f"--attestation={self.file('attestation')}", *self.signed("attestation", *officers))
+        code, _, words = self.run("attest", *options, settings="settings.toml")
+        return code, words
 
     def drill(self, *officers: str) -> tuple[int, Said, str]:
         code, _, words = self.run("order", "--order", self.file("order"), "--reason", "quarterly")

@@ -22,6 +22,7 @@ from rekey_core.contracts import (
     Destroy,
     Destroyed,
     DestructionScheduled,
+    DrillAttestation,
     Fact,
     Generated,
     Receipt,
@@ -31,6 +32,7 @@ from rekey_core.contracts import (
     Tombstone,
     event_id,
 )
+from rekey_core.drilled import open_drill
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import ConflictError
 from rekey_core.lifecycle import VersionState
@@ -285,16 +287,30 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
     code, _, words = desk.drill("oliver")
     assert (code, (tmp_path / "attestation").exists()) == (4, False)
     assert "expected 2 officers, found 1" in words
-    code, drilled, words = desk.drill("oliver", "olga")
+    assert desk.drill("olga", "olga")[0] == 4, "one officer twice is one officer"
+    code, drilled, words = desk.drill("oliver", "odile")
     assert (code, drilled["problems"], drilled["restored"]) == (0, [], said["verified"]), words
     check = [f"--{name}={desk.file(name)}" for name in ("bundle", "attestation")]
     assert desk.run("check", *check, *desk.signed("attestation", "olga"))[0] == 4
     code, attested, words = desk.run("check", *check, *desk.signed("attestation", "oliver", "olga"))
     assert (code, attested["valid"], attested["restored"]) == (0, True, said["verified"]), words
+    assert "authority: DrillAttestation: expected 2 officers, found 1" in desk.attested("olga")[1]
+    assert [desk.attested("olga", "odile")[0] for _ in range(2)] == [0, 0], "again is no change"
+    record = await watcher.last(Stream.REPORTS, f"rpt.{watcher.env}.audit.attestation.*")
+    assert record is not None
+    drill = open_drill(record, watcher.trust)
+    assert (drill.officers, drill.found.is_passed, drill.found.checked) == (
+        ("odile", "olga"),
+        True,
+        said["verified"],
+    )
     await spoil(watcher, desk, data)
-    (tmp_path / "attestation").unlink()
     code, drilled, words = desk.drill("oliver", "olga")
-    assert (code, drilled["restored"], (tmp_path / "attestation").exists()) == (1, said["verified"], False)
+    assert (code, drilled["restored"], drilled["checked"]) == (1, said["verified"], said["verified"] + 1)
+    wrong = DrillAttestation.model_validate_json((tmp_path / "attestation").read_bytes())
+    assert (wrong.is_passed, list(wrong.failures)) == (False, drilled["problems"]), (
+        "failures are attested by name"
+    )
     assert f"{data}@3: the backup token has no key bek-" in words
     assert f"{data}@1: it is destroyed, and its backup still stands" in words
     assert len(drilled["problems"]) == 2

@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from rekey_core.contracts import (
+    ATTESTATION_LIFETIME,
+    DrillAttestation,
     OfficersDocument,
     OfficerSignature,
     OfficersSigned,
@@ -38,6 +40,25 @@ def restore_order(w: World, *officers: str, **changes: Any) -> OfficersSigned:
     body = {"env": ENV, "nonce": "0" * 32, "reason": "both tokens are lost", "epoch": EPOCH}
     body |= {"issued_at": NOW, "expires_at": NOW + HOUR}
     return signed(w, RestoreOrder.model_validate(body | changes), *(officers or ("oliver", "olga")))
+
+
+def attestation(**changes: Any) -> DrillAttestation:
+    """A drill of now that saw three versions come back."""
+    body: dict[str, Any] = {
+        "env": ENV,
+        "order": "0" * 64,
+        "at": NOW,
+        "expires_at": NOW + ATTESTATION_LIFETIME,
+    }
+    body |= {
+        "as_of": 100,
+        "backup_epochs": (1,),
+        "checked": 3,
+        "restored": 3,
+        "failures": (),
+        "more_failures": 0,
+    }
+    return DrillAttestation.model_validate(body | {"destroyed": 0, "without_backup": 0} | changes)
 
 
 def restored(w: World, version: int, order: OfficersSigned | None = None, **changes: Any) -> None:

@@ -90,6 +90,7 @@ PEOPLE: Final[dict[str, tuple[tuple[Role, ...], tuple[str, ...]]]] = {
     "adam": ((Role.AUDITOR,), ("*",)),
     "oliver": ((Role.TRUST_OFFICER,), ()),
     "olga": ((Role.TRUST_OFFICER,), ()),
+    "odile": ((Role.TRUST_OFFICER,), ()),
 }
 
 

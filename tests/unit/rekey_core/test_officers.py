@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -10,19 +11,24 @@ import pytest
 from rekey_core.contracts import (
     MAX_ORDER_LIFETIME,
     TRUST_NAMESPACE,
+    BackupOrder,
     DrillAttestation,
     DrillOrder,
     OfficersDocument,
     OfficersSigned,
+    RestoreOrder,
 )
 from rekey_core.encoding import b64u_encode
 from rekey_core.errors import AuthorityError, ExpiredError, ForeignEnvironmentError, RekeyError, SchemaError
+from rekey_core.names import Role
 from rekey_core.officers import check_order, open_by_quorum
 from tests.unit.facts import BASE
 from tests.unit.orders import signed as signed_by
 from tests.unit.world import ENV, NOW
 
 HOUR = timedelta(hours=1)
+OFFICERS = ("oliver", "olga", "odile")
+PAIRS = list(combinations(OFFICERS, 2))
 
 
 def order(**changes: Any) -> DrillOrder:
@@ -34,8 +40,33 @@ def signed(document: OfficersDocument, *officers: str, namespace: str | None = N
     return signed_by(BASE, document, *officers, namespace=namespace)
 
 
-def test_a_quorum_of_officers_is_believed() -> None:
-    assert open_by_quorum(signed(order(), "oliver", "olga"), DrillOrder, BASE.trust) == order()
+def restore_order(**changes: Any) -> RestoreOrder:
+    return RestoreOrder.model_validate(order(**changes).model_dump(exclude={"type"}) | {"epoch": 3})
+
+
+@pytest.mark.parametrize("two", PAIRS, ids=" and ".join)
+@pytest.mark.parametrize(
+    "document", [pytest.param(order(), id="a drill"), pytest.param(restore_order(), id="a restore")]
+)
+def test_any_two_of_three_officers_are_enough_whoever_of_them_is_lost(
+    two: tuple[str, ...], document: BackupOrder
+) -> None:
+    assert open_by_quorum(signed(document, *two), type(document), BASE.trust) == document
+
+
+def test_all_three_are_no_less() -> None:
+    assert open_by_quorum(signed(order(), *OFFICERS), DrillOrder, BASE.trust) == order()
+
+
+@pytest.mark.parametrize("lost", OFFICERS)
+def test_the_other_two_put_somebody_in_the_place_of_an_officer_who_is_lost(lost: str) -> None:
+    others = [name for name in OFFICERS if name != lost]
+    people = {name: person for name, person in BASE.document().people.items() if name != lost}
+    people["adam"] = people["adam"].model_copy(update={"roles": (Role.TRUST_OFFICER,)})
+    trust = BASE.trust.extended(BASE.next_trust(*others, people=people))
+    with pytest.raises(AuthorityError, match=f"{lost} is not a trust officer"):
+        open_by_quorum(signed(order(), lost, others[0]), DrillOrder, trust)
+    assert open_by_quorum(signed(order(), "adam", others[0]), DrillOrder, trust) == order()
 
 
 @pytest.mark.parametrize(
@@ -44,6 +75,9 @@ def test_a_quorum_of_officers_is_believed() -> None:
         pytest.param(signed(order()), AuthorityError, id="nobody"),
         pytest.param(signed(order(), "oliver"), AuthorityError, id="one officer"),
         pytest.param(signed(order(), "oliver", "oliver"), AuthorityError, id="one officer twice"),
+        pytest.param(
+            signed(order(), "odile", "odile", "odile"), AuthorityError, id="one officer three times"
+        ),
         pytest.param(signed(order(), "oliver", "alice"), AuthorityError, id="an officer and an owner"),
         pytest.param(
             signed(order(), "oliver", "olga", namespace=TRUST_NAMESPACE),

@@ -82,7 +82,7 @@ def _unknown_field(payload: bytes) -> bytes:
         pytest.param(*first(n=2, previous="0" * 64), "expected version 1", id="the first is a second"),
         pytest.param(*first(previous="0" * 64), "expected version 1", id="the first has one before"),
         pytest.param(*first(env="prod"), "for dev", id="the first is of another environment"),
-        pytest.param(*first(quorum=3), "quorum 3 of 2 officers", id="a quorum above the officers"),
+        pytest.param(*first(quorum=4), "quorum 4 of 3 officers", id="a quorum above the officers"),
         pytest.param(*_with_payload(_spaced), "canonical", id="not canonical: a space"),
         pytest.param(*_with_payload(lambda p: p + b"\n"), "canonical", id="not canonical: a line end"),
         pytest.param(*_with_payload(_unknown_field), "Extra inputs", id="an unknown field"),
@@ -166,7 +166,7 @@ def _moved_signatures() -> SignedTrust:
             WORLD.next_trust("oliver", "olga", env="prod"), "expected version", id="of another environment"
         ),
         pytest.param(
-            WORLD.next_trust("oliver", "olga", quorum=3), "quorum 3 of 2", id="nobody could follow it"
+            WORLD.next_trust("oliver", "olga", quorum=4), "quorum 4 of 3", id="nobody could follow it"
         ),
     ],
 )

@@ -92,12 +92,13 @@ def test_the_first_trust_document_is_signed_and_names_services_and_people_but_no
         "otto": (Role.OWNER,),
         "oliver": (Role.TRUST_OFFICER,),
         "olga": (Role.TRUST_OFFICER,),
+        "odile": (Role.TRUST_OFFICER,),
         "rita": (Role.RESPONDER,),
         "adam": (Role.AUDITOR,),
     }
     assert document.dependents == {}
     assert document.quorum == 2
-    assert {signature.person for signature in genesis.signatures} == {"oliver", "olga"}
+    assert {signature.person for signature in genesis.signatures} == {"oliver", "olga", "odile"}
 
 
 def test_founding_again_changes_nothing(founded: Founded) -> None:

@@ -1,4 +1,4 @@
-"""``python -m rekey_backup export|verify|order|drill|check|restore|import …``: see ``--help``."""
+"""``python -m rekey_backup export|verify|order|drill|attest|check|restore|import …``: see ``--help``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _WORDS: Final = {
     "export": "read facts and backups from the bus into a file; no token is needed",
     "verify": "open every backup in the offline token and hold it against the log; no bus is needed",
     "order": "write the order for a drill, or with --epoch for a restore, for the officers to sign",
-    "drill": "restore everything into fresh tokens in a sandbox; on success write what the officers attest",
+    "drill": "restore everything into fresh tokens in a sandbox; write what the officers attest",
+    "attest": "give the officers' attestation to audit, which records it; no token is needed",
     "check": "say until when the officers' attestation holds",
     "restore": "wrap every version for the tokens of a fresh epoch into a file; no bus is needed",
     "import": "give what restore has written to the generator; no token is needed",
@@ -29,12 +30,14 @@ _PATHS: Final = {
     "verify": ("bundle",),
     "order": ("order",),
     "drill": ("bundle", "order", "sandbox", "attestation"),
+    "attest": ("attestation",),
     "check": ("bundle", "attestation"),
     "restore": ("bundle",),
     "import": ("restored",),
 }
 _SIGNED: Final = {
     "drill": DrillOrder.NAMESPACE,
+    "attest": DrillOrder.NAMESPACE,
     "check": DrillOrder.NAMESPACE,
     "restore": RestoreOrder.NAMESPACE,
 }

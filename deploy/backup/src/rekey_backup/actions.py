@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from rekey_backup import bundle as bundles
 from rekey_backup import restore as restores
+from rekey_backup.attesting import recorded
 from rekey_backup.bus import backup_bus
 from rekey_backup.catalogue import Catalogue, catalogue
 from rekey_backup.drill import Offline, drilled
@@ -27,13 +28,17 @@ from rekey_backup.settings import BusSettings, TokenSettings, load
 from rekey_backup.verify import verified
 from rekey_core.contracts import (
     ATTESTATION_LIFETIME,
+    MAX_FAILURE,
+    MAX_FAILURES,
     BackupOrder,
     DrillAttestation,
     DrillOrder,
+    OfficersDocument,
     OfficerSignature,
     OfficersSigned,
     RestoreOrder,
 )
+from rekey_core.drilled import attestation_id
 from rekey_core.encoding import b64u_encode
 from rekey_core.errors import UsageRefusedError
 from rekey_core.officers import check_order, open_by_quorum, payload_of
@@ -80,13 +85,12 @@ def order(options: Options) -> int:
     }
     document = _order(said if options.epoch is None else said | {"epoch": options.epoch})
     options.order.write_bytes(payload_of(document))
-    sign_with = f"ssh-keygen -Y sign -n {document.NAMESPACE} -f KEY {options.order}"
-    expires = document.expires_at.isoformat()
+    expires, sign_with = document.expires_at.isoformat(), _sign_with(document, options.order)
     return _say({"order": str(options.order), "expires_at": expires, "sign_with": sign_with}, ())
 
 
 def drill(options: Options) -> int:
-    """Everything restored into fresh tokens in a sandbox; on success what the officers attest."""
+    """Everything restored into fresh tokens in a sandbox; then what the officers attest, well or not."""
     settings, trust, listed = _offline(options)
     signed = _signed(options.order, options.officer_signature)
     check_order(open_by_quorum(signed, DrillOrder, trust), datetime.now(UTC))
@@ -98,18 +102,42 @@ def drill(options: Options) -> int:
         _pin(settings.pin_file),
         _pin(settings.so_pin_file),
     )
-    problems = (*listed.problems, *asyncio.run(drilled(offline, settings.env, listed.kept, options.sandbox)))
-    if not problems:
-        options.attestation.write_bytes(payload_of(_attestation(settings.env, options.order, listed)))
-    return _say(_counts(listed, "restored", problems), problems)
+    failed = asyncio.run(drilled(offline, settings.env, listed.kept, options.sandbox))
+    found = _attestation(settings.env, options.order, listed, failed)
+    options.attestation.write_bytes(payload_of(found))
+    problems = (*listed.problems, *failed)
+    said = {
+        "checked": found.checked,
+        "expires_at": found.expires_at.isoformat(),
+        "sign_with": _sign_with(found, options.attestation),
+    }
+    return _say(_counts(listed, "restored", problems) | said, problems)
+
+
+def attest(options: Options) -> int:
+    """The attestation, as the officers signed it, given to audit, which records it; again is no change."""
+    settings = load(options.settings, BusSettings)
+    signed = _signed(options.attestation, options.officer_signature)
+
+    async def give() -> str:
+        async with backup_bus(settings) as bus:
+            return await recorded(bus, settings, signed)
+
+    problem = asyncio.run(give())
+    return _say(
+        {"attestation": attestation_id(signed), "recorded": not problem}, (problem,) if problem else ()
+    )
 
 
 def check(options: Options) -> int:
     """Until when the officers' attestation holds."""
     settings, trust, _ = _offline(options)
     found = open_by_quorum(_signed(options.attestation, options.officer_signature), DrillAttestation, trust)
-    is_valid = datetime.now(UTC) < found.expires_at
-    words = () if is_valid else (f"the last drill of {settings.env} was at {found.at}: try a restore again",)
+    is_valid = found.is_passed and datetime.now(UTC) < found.expires_at
+    how = "was" if found.is_passed else "failed"
+    words = (
+        () if is_valid else (f"the last drill of {settings.env} {how} at {found.at}: try a restore again",)
+    )
     return _say(found.model_dump(mode="json", exclude={"type"}) | {"valid": is_valid}, words)
 
 
@@ -155,6 +183,7 @@ ACTIONS: Final[Mapping[str, Callable[[Options], int]]] = {
     "verify": verify,
     "order": order,
     "drill": drill,
+    "attest": attest,
     "check": check,
     "restore": restore,
     "import": import_,
@@ -172,18 +201,27 @@ def _login(settings: TokenSettings) -> Login:
     return Login(settings.hsm_module, settings.token_label, settings.token_serial, _pin(settings.pin_file))
 
 
-def _attestation(env: str, ordered_by: Path, listed: Catalogue) -> DrillAttestation:
-    now = datetime.now(UTC)
+def _attestation(env: str, ordered_by: Path, listed: Catalogue, failed: Sequence[str]) -> DrillAttestation:
+    now, problems = datetime.now(UTC), (*listed.problems, *failed)
     return DrillAttestation(
         env=env,
         order=hashlib.sha256(ordered_by.read_bytes()).hexdigest(),
         at=now,
         expires_at=now + ATTESTATION_LIFETIME,
         as_of=listed.as_of,
-        restored=len(listed.kept),
+        backup_epochs=tuple(sorted({item.backup_epoch for item in listed.kept})),
+        checked=listed.backed_up,
+        restored=len(listed.kept) - len(failed),
+        failures=tuple(line[:MAX_FAILURE] for line in problems[:MAX_FAILURES]),
+        more_failures=len(problems[MAX_FAILURES:]),
         destroyed=listed.destroyed,
         without_backup=len(listed.unbacked),
     )
+
+
+def _sign_with(document: OfficersDocument, file: Path) -> str:
+    """What each officer types."""
+    return f"ssh-keygen -Y sign -n {document.NAMESPACE} -f KEY {file}"
 
 
 def _order(said: Mapping[str, object]) -> BackupOrder:

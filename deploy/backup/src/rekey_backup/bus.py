@@ -1,4 +1,4 @@
-"""The bus as this identity may use it: facts, backups and trust documents are read; restored versions are offered."""
+"""The bus as this identity may use it: facts, backups and trust are read; restored versions and attestations are offered."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from nats.errors import Error as NatsError
 from rekey_backup.bundle import Bundle, bundle_of
 from rekey_backup.settings import BusSettings
 from rekey_core.authority import Stream, Subjects
-from rekey_core.contracts import BackedUp, Destroyed, RestoreOffer
+from rekey_core.contracts import AttestationOffer, BackedUp, Destroyed, Message, RestoreOffer
+from rekey_core.drilled import attestation_id
 from rekey_core.envelope import BusMessage, direct_message
 from rekey_core.errors import StaleReadError, UnavailableError
+from rekey_core.trust import Trust
 
 API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
 PAGE: Final = 500  # messages per answer
 AT_ONCE: Final = 100  # reads by subject that are under way at the same time
 REQUEST_S: Final = 5.0
-RESTORE_S: Final = 20.0  # two writes and some reads, while others wait as well
+OFFER_S: Final = 20.0  # two writes and some reads, while others wait as well
 _END, _NOT_FOUND = "204", "404"
 
 
@@ -63,11 +65,25 @@ class BackupBus:
         Raises:
             UnavailableError: it does not answer; whether the version is restored is not known.
         """
-        subject = self._subjects.offer(offer.key, offer.version)
+        return await self._asked("generator", self._subjects.offer(offer.key, offer.version), offer)
+
+    async def attest(self, offer: AttestationOffer) -> bytes:
+        """Audit's answer to an attestation, as it came.
+
+        Raises:
+            UnavailableError: it does not answer; whether the drill is recorded is not known.
+        """
+        return await self._asked("audit", self._subjects.attestation(attestation_id(offer.signed)), offer)
+
+    async def trust(self, genesis: str) -> Trust:
+        """Who is who now. Raises as ``facts``, and TrustError when the documents do not chain to the genesis."""
+        return bundle_of([m async for m in self._trust()]).verified_trust(genesis, self._subjects.env)
+
+    async def _asked(self, who: str, subject: str, offer: Message) -> bytes:
         try:
-            answer = await self._client.request(subject, offer.model_dump_json().encode(), timeout=RESTORE_S)
+            answer = await self._client.request(subject, offer.model_dump_json().encode(), timeout=OFFER_S)
         except NatsError as error:
-            message = f"the generator does not answer on {subject}: {str(error) or 'no answer'}"
+            message = f"the {who} does not answer on {subject}: {str(error) or 'no answer'}"
             raise UnavailableError(message, hint="is it ready? give the same file again") from error
         return answer.data
 

@@ -13,6 +13,7 @@ from rekey_backup.bundle import Bundle
 from rekey_core.authority import Subjects
 from rekey_core.confirmation import VersionContext
 from rekey_core.contracts import BackupRecord, Generated, Tombstone
+from rekey_core.drilled import is_backed_up
 from rekey_core.encoding import b64u_decode, sha256_hex
 from rekey_core.envelope import BusMessage, unpack_or_void
 from rekey_core.errors import MalformedError, RecordError
@@ -53,6 +54,7 @@ class Catalogue:
     """Everything that the log says of backups. ``problems``: one line for each version that nothing can be proved of."""
 
     kept: tuple[Kept, ...]
+    backed_up: int  # versions that the log says are backed up and not destroyed, whatever lies there
     destroyed: int
     unbacked: tuple[
         str, ...
@@ -66,8 +68,9 @@ def catalogue(bundle: Bundle, trust: Trust) -> Catalogue:
     places, subjects = {message.subject: message for message in bundle.backups}, Subjects(trust.env)
     kept: list[Kept] = []
     problems: list[str] = []
-    destroyed, unbacked = 0, list[str]()
+    backed_up, destroyed, unbacked = 0, 0, list[str]()
     for state, version in _versions(bundle.facts, trust):
+        backed_up += is_backed_up(version)
         try:
             found = judged(
                 state, version, _record(places.get(subjects.backup(state.key, version.number)), trust)
@@ -79,7 +82,7 @@ def catalogue(bundle: Bundle, trust: Trust) -> Catalogue:
         unbacked += [f"{state.key}@{version.number}"] if found is None and version.destroyed is None else []
         kept += [found] if found else []
     as_of = max((message.sequence for message in bundle.facts), default=0)
-    return Catalogue(tuple(kept), destroyed, tuple(unbacked), tuple(problems), as_of)
+    return Catalogue(tuple(kept), backed_up, destroyed, tuple(unbacked), tuple(problems), as_of)
 
 
 def lying(bundle: Bundle, trust: Trust) -> dict[str, Wrapped]:

@@ -18,7 +18,7 @@ HOST: Final = "127.0.0.1"
 SERVER_NAME: Final = "localhost"  # in the bus certificate; clients check it
 EPOCH: Final = 1
 BACKUP_EPOCH: Final = 1
-QUORUM: Final = 2
+QUORUM: Final = 2  # of three officers: one who is lost stops nothing, one alone does nothing
 INSTANCES: Final = 2  # of each dependent
 _PLAN_FILE: Final = "plan.json"
 
@@ -38,6 +38,7 @@ PEOPLE: Final[Mapping[str, PersonPlan]] = {
     "otto": PersonPlan(Role.OWNER, ("other-*",)),
     "oliver": PersonPlan(Role.TRUST_OFFICER, ()),
     "olga": PersonPlan(Role.TRUST_OFFICER, ()),
+    "odile": PersonPlan(Role.TRUST_OFFICER, ()),
     "rita": PersonPlan(Role.RESPONDER, ("*",)),
     "adam": PersonPlan(Role.AUDITOR, ("*",)),
 }

@@ -42,7 +42,7 @@ def genesis_hash(signed: SignedTrust) -> str:
 
 
 def sign_as_officers(layout: Layout, payload: bytes) -> SignedTrust:
-    """For development only: both officers sign at once, because their keys lie in one place."""
+    """For development only: all officers sign at once, because their keys lie in one place."""
     signatures = tuple(
         OfficerSignature(person=officer, sshsig=officer_signature(layout.person(officer), payload))
         for officer in OFFICERS

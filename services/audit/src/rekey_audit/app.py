@@ -19,5 +19,7 @@ async def compose(service: Service, settings: AuditSettings) -> None:
     service.consume("audit-reports", audit.on_report)
     service.consume("audit-advisories", audit.on_advisory)
     service.answer(f"ask.{settings.env}.>", audit.on_ask)
+    service.answer(f"att.{settings.env}.*", audit.attestations.on_offer)
     service.every(settings.flush_s, audit.say_alarms)
+    service.every(settings.drills_s, audit.look_at_drills)
     service.ready_when(Check.ALARMS, audit.prove)

@@ -17,10 +17,12 @@ from typing import Final
 
 from rekey_audit.advisories import is_everyday
 from rekey_audit.answers import Answers
+from rekey_audit.attesting import Attestations
 from rekey_audit.ledger import Judged, Ledger, place
 from rekey_audit.recalling import VERSION, Recalling
 from rekey_core.authority import Stream
 from rekey_core.contracts import Alert, KeySummary, Refusal
+from rekey_core.drilled import ATTESTATION, is_drill, open_drill
 from rekey_core.encoding import parse_json_strict, sha256_hex
 from rekey_core.envelope import BusMessage, Stored, sign
 from rekey_core.errors import ConflictError, MalformedError, SchemaError, UnavailableError
@@ -58,14 +60,17 @@ class Audit:
     ledger: Ledger = field(init=False)
     projector: Projector | None = field(init=False)
     recalling: Recalling = field(init=False)
+    attestations: Attestations = field(init=False)
     _answers: Answers = field(init=False)
     _unsaid: list[_Alarm] = field(default_factory=list)
+    _complained: tuple[str, int] = ("", 0)
     _saying: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.bus.settings.env)
         self.recalling = Recalling(self.bus, self.ledger)
         self._answers = Answers(self.bus, self.ledger, self.recalling.know)
+        self.attestations = Attestations(self.bus, self.ledger, self.recalling.know_all, self.on_report)
         self.projector = None
         if self.database is not None:
             rows = database_of(self.bus, self.database, KeySummary, VERSION)
@@ -98,7 +103,10 @@ class Audit:
         await self.say_alarms()
 
     async def on_report(self, message: BusMessage) -> None:
-        """A refusal or an alert of a service. Raises MalformedError for a report that is none."""
+        """A refusal or an alert of a service, or a drill on record. Raises MalformedError for a report that is none."""
+        if is_drill(message.subject):
+            self.ledger.drilled(open_drill(message, await self.bus.trust.refresh()))
+            return
         stored = await self.bus.trust.fresh(lambda trust: open_report(message, trust))
         report = stored.model
         if isinstance(report, Refusal) or report.stream == Stream.COMMANDS:
@@ -137,6 +145,18 @@ class Audit:
         """Answer a person, signed. Raises MalformedError for what nobody can be answered about."""
         answer = await self._answers.to(subject, data)
         return sign(answer, self.bus.signer).model_dump_json().encode(), {}
+
+    async def look_at_drills(self) -> None:
+        """Raise the alarm that the backups are not proved, once for each drill. Raises as ``say_alarms``."""
+        await self.attestations.first_backup()
+        complaint = self.attestations.complaint(datetime.now(UTC))
+        newest = self.ledger.drills.newest
+        about = (complaint[0] if complaint else "", newest.sequence if newest else 0)
+        if complaint is not None and about != self._complained:
+            subject = self.bus.subjects.report(self.bus.settings.service, ATTESTATION, "newest")
+            self._alarm_at(_Alarm(Stream.REPORTS.value, about[1], subject, *complaint))
+        self._complained = about
+        await self.say_alarms()
 
     async def say_alarms(self) -> None:
         """Store the alarms that are not stored yet. Raises RetryableError while the bus does not take them."""

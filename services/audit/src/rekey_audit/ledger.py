@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+from rekey_audit.drills import Drills, newer
 from rekey_audit.entries import delivered_entry, fact_entry, void_entry
 from rekey_core.contracts import Alert, Delivered, Fact, HistoryEntry, KeySummary, Refusal
+from rekey_core.drilled import Drill
 from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
 from rekey_core.errors import CheckSequenceError, IllegalTransitionError, MalformedError, ReplayedError
 from rekey_core.fold import KeyState, fold
@@ -58,6 +60,7 @@ class Ledger:
     by_cause: dict[str, list[HistoryEntry]] = field(default_factory=dict)
     refusals: OrderedDict[str, Refusal | Alert] = field(default_factory=OrderedDict)
     alerts: deque[Stored[Alert]] = field(default_factory=lambda: deque(maxlen=MAX_ALERTS))
+    drills: Drills = field(default_factory=Drills)
     unread: int = (
         0  # keys not in ``keys`` may have messages up to here that this ledger did not read; 0: it read all
     )
@@ -94,6 +97,10 @@ class Ledger:
         for known in again:
             self.alerts.remove(known)
         self.alerts.append(alert)
+
+    def drilled(self, drill: Drill) -> None:
+        """Remember a drill; the latest counts."""
+        self.drills = replace(self.drills, newest=newer(self.drills.newest, drill))
 
     def recall(self, applied: int, summaries: Mapping[str, KeySummary]) -> None:
         """Begin at ``applied`` instead of at nothing. Only for a ledger that has read nothing yet."""

@@ -82,6 +82,11 @@ class Recalling:
                 trust = await self.bus.trust.refresh()
                 self.ledger.read(key, messages, trust)
 
+    async def know_all(self) -> None:
+        """Have every key in the ledger; one that was read stays, so that a second try goes on. Raises as ``know``."""
+        for key in sorted(self.ledger.recalled):
+            await self.know(key)
+
     async def row(self, key: str) -> Row:
         """The key's row as the ledger has it now. Raises as ``know``."""
         await self.know(key)

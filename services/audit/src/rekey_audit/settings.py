@@ -16,4 +16,5 @@ class AuditSettings(ServiceSettings):
     database: Path | None = (
         None  # a file with the URL of our rows, 0600; none: the whole log is read at each start
     )
+    drills_s: Annotated[float, Field(gt=0)] = 60.0  # how often it is looked whether a drill is due
     flush_s: Annotated[float, Field(gt=0)] = 2.0  # how often alarms that the bus did not take are tried again

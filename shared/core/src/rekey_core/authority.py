@@ -125,6 +125,7 @@ APPENDS: Final[tuple[Appends, ...]] = (
     Appends(Identity.GENERATOR, "mat.{env}.*.*", Stream.MATERIAL),
     Appends(Identity.GENERATOR, "bak.{env}.*.*", Stream.MATERIAL),
     Appends(Identity.BACKUP, "rst.{env}.*.*", None),
+    Appends(Identity.BACKUP, "att.{env}.*", None),
     Appends(Identity.DISTRIBUTOR, "dlv.{env}.*.*.*", Stream.LIFECYCLE),
     Appends(Identity.DISTRIBUTOR, "ntc.{env}.*.*", Stream.NOTICES),
     Appends(Identity.DISTRIBUTOR, "lse.{env}.*.*", Stream.LEASES),
@@ -149,6 +150,7 @@ SERVES: Final[tuple[Serves, ...]] = (
     Serves(Identity.DISTRIBUTOR, "req.{env}.>", Identity.APPLICATION),
     Serves(Identity.AUDIT, "ask.{env}.>", Identity.PERSON),
     Serves(Identity.GENERATOR, "rst.{env}.*.*", Identity.BACKUP),
+    Serves(Identity.AUDIT, "att.{env}.*", Identity.BACKUP),
 )
 
 
@@ -325,6 +327,10 @@ class Subjects:
     def offer(self, key: str, version: int) -> str:
         """Where a version is offered to the generator that came back from its backup."""
         return f"rst.{self.env}.{_token(key)}.{version}"
+
+    def attestation(self, digest: str) -> str:
+        """Where a drill's attestation is given to audit; ``digest``: SHA-256 of it in hex."""
+        return f"att.{self.env}.{_token(digest[:16])}"
 
     def notice(self, dependent: str, key: str) -> str:
         """What should be, by the distributor."""

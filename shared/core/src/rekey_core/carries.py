@@ -14,6 +14,8 @@ from rekey_core.contracts import (
     REPORTS,
     REQUESTS,
     Ask,
+    AttestationAnswer,
+    AttestationOffer,
     BackupRecord,
     Delivered,
     Lease,
@@ -69,4 +71,5 @@ CARRIES: Final[tuple[Carries, ...]] = (
     Carries("req.{env}.{dependent}.{instance}.{op}", Wire.SIGNED, REQUESTS, ANSWERS),
     Carries("ask.{env}.{person}.{verb}", Wire.PLAIN, (Ask,), ASK_ANSWERS),
     Carries("rst.{env}.{key}.{version}", Wire.PLAIN, (RestoreOffer,), (RestoreAnswer,)),
+    Carries("att.{env}.{n}", Wire.PLAIN, (AttestationOffer,), (AttestationAnswer,)),
 )

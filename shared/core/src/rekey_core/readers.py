@@ -23,7 +23,6 @@ from rekey_core.contracts import (
     OLDEST_PROTOCOL,
     OPS,
     PROTOCOL,
-    REPORTS,
     REQUESTS,
     Alert,
     Answer,
@@ -182,7 +181,8 @@ def open_embedded_receipt(signed: Signed, trust: Trust, *, where: str) -> Receip
 
 def open_report(message: BusMessage, trust: Trust) -> Stored[Refusal | Alert]:
     """A refusal or alert, by the service that its subject names."""
-    return _by_service(message, REPORTS, _author_in_subject(message, 2), trust)
+    kinds: tuple[type[Refusal | Alert], ...] = (Refusal, Alert)
+    return _by_service(message, kinds, _author_in_subject(message, 2), trust)
 
 
 def open_command_message(message: BusMessage) -> SignedCommand:

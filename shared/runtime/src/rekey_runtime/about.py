@@ -28,9 +28,10 @@ _BY_FIRST_TOKEN: Final[Mapping[str, str]] = {
     "trust": "trust",
     "ask": "question",
     "rst": "offer",
+    "att": "attestation",
     "$JS": "advisory",
 }
-_REPORTS: Final = ("refusal", "alert")
+_REPORTS: Final = ("refusal", "alert", "attestation")
 _EVENTS: Final = frozenset(fact.EVENT for fact in FACTS)
 EVENTS: Final = frozenset({*_BY_FIRST_TOKEN.values(), *_REPORTS, *_EVENTS, *VERBS, *OPS, OTHER})
 

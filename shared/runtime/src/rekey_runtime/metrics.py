@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -23,6 +24,10 @@ from rekey_runtime.health import Check, Health
 from rekey_runtime.http_server import Response
 
 DONE: Final = "done"  # the code of what went well
+ALARMS: Final = frozenset(
+    {"missing-sequence", "max-deliveries", "terminated", "drill-overdue", "drill-failed"}
+)
+"""Codes of alarms that no error has."""
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 LABELS: Final = {
@@ -31,7 +36,7 @@ LABELS: Final = {
     "verdict": frozenset(verdict.value for verdict in Verdict),
     "event": EVENTS,
     "stream": frozenset(stream.value for stream in Stream),
-    "code": frozenset({DONE, *codes()}),
+    "code": frozenset({DONE, *ALARMS, *codes()}),
     "check": frozenset(check.value for check in Check),
 }
 
@@ -59,6 +64,9 @@ class Metrics:
             "rekey_consumer_unacknowledged", "messages delivered and not settled", "consumer"
         )
         self._alarms = self._counter("rekey_alarms", "things that must not be and were seen", "code")
+        self._drill_due = self._gauge(
+            "rekey_drill_due_timestamp_seconds", "from when on backups count as not proved", "service"
+        )
         self._violations = self._counter("rekey_permission_violations", "rights that the bus refused us")
         self._dropped = self._counter("rekey_requests_dropped", "requests dropped under overload")
 
@@ -99,6 +107,10 @@ class Metrics:
     def alarm(self, code: str) -> None:
         """An alarm."""
         self._alarms.labels(_closed(code, "code")).inc()
+
+    def drill_due(self, at: datetime) -> None:
+        """From when on backups count as not proved; there is no such series before a version is backed up."""
+        self._drill_due.labels(self._ready_of).set(at.timestamp())
 
     def violation(self) -> None:
         """The bus refused us a right."""

@@ -22,7 +22,7 @@ ALARMS_EACH: Final = 32  # about one asker in WINDOW_S; more are counted, and to
 WINDOW_S: Final = 60.0
 ASKERS: Final = 1024  # remembered; more than the bus has accounts for
 _ASKER: Final = (
-    2  # req.<env>.<dependent>.…, ask.<env>.<person>.…; in rst.<env>.<key>.… a key: one identity offers them
+    2  # req.<env>.<dependent>.…, ask.<env>.<person>.…; in rst.… and att.… what one identity offers
 )
 
 

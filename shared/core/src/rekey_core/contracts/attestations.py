@@ -1,4 +1,4 @@
-"""What trust officers sign about backups: the order for a drill or a restore, and that they saw it end well."""
+"""What trust officers sign about backups: the order for a drill or a restore, and how a drill ended."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field, StringConstraints
 
-from rekey_core.contracts.base import Base64Url, Model, Nonce, Sequence, Time
+from rekey_core.contracts.base import Base64Url, Message, Model, Nonce, Sequence, Time
 from rekey_core.contracts.trust import OfficerSignature
-from rekey_core.names import Digest, Environment
+from rekey_core.names import Digest, Environment, Service
 
-ATTESTATION_LIFETIME: Final = timedelta(days=90)  # a restore that nobody has tried for longer is a hope
+ATTESTATION_LIFETIME: Final = timedelta(
+    days=90
+)  # a restore that nobody has tried for longer is a hope (issue 3, item 6)
 MAX_ORDER_LIFETIME: Final = timedelta(hours=4)  # as of other words that wait for a second person
 
+MAX_FAILURES: Final = 100  # named; with MAX_FAILURE each, an attestation stays within a message
+MAX_FAILURE: Final = 300  # characters of a line
+
 Count = Annotated[int, Field(ge=0)]
+Epoch = Annotated[int, Field(ge=1)]
 
 
 class OfficersDocument(Model):
@@ -45,11 +51,14 @@ class RestoreOrder(BackupOrder):
 
     NAMESPACE: ClassVar[str] = "rekey-restore@v1"
     type: Literal["rekey.restore.order.v1"] = "rekey.restore.order.v1"
-    epoch: Annotated[int, Field(ge=1)]  # of the KEKs between the offline token and the fresh distributor's
+    epoch: Epoch  # of the KEKs between the offline token and the fresh distributor's
 
 
 class DrillAttestation(OfficersDocument):
-    """A restore was tried: every version that has a backup came out of fresh tokens as the one that was committed to."""
+    """A restore was tried: which versions came out of fresh tokens as the ones that were committed to, and which did not.
+
+    ``checked`` counts what the log says is backed up and not destroyed, as of the newest fact that was folded.
+    """
 
     NAMESPACE: ClassVar[str] = "rekey-drill@v1"
     type: Literal["rekey.drill.attestation.v1"] = "rekey.drill.attestation.v1"
@@ -57,9 +66,20 @@ class DrillAttestation(OfficersDocument):
     at: Time
     expires_at: Time
     as_of: Sequence  # of the newest fact that was folded
+    backup_epochs: tuple[Epoch, ...]  # of the backup KEKs that the versions lay under, ascending
+    checked: Count
     restored: Count
+    failures: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=MAX_FAILURE)], ...], Field(max_length=MAX_FAILURES)
+    ]  # one line each, the first ones
+    more_failures: Count  # that are not named
     destroyed: Count  # their backups are gone
     without_backup: Count  # generated, and their class or their state says that there is none
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether everything came back and nothing was wrong."""
+        return self.restored == self.checked and not self.failures and not self.more_failures
 
 
 class OfficersSigned(Model):
@@ -67,3 +87,36 @@ class OfficersSigned(Model):
 
     payload: Base64Url
     signatures: tuple[OfficerSignature, ...]
+
+
+class AttestationOffer(Message):
+    """A drill's attestation, given to audit by the backup identity; the officers' signatures are its authority."""
+
+    TYPE: ClassVar[str] = "rekey.attestation.offer.v1"
+    type: Literal["rekey.attestation.offer.v1"] = "rekey.attestation.offer.v1"
+    env: Environment
+    signed: OfficersSigned
+
+
+class AttestationAnswer(Message):
+    """What became of an offer; signed by audit. ``code``: none, if it is recorded, now or before. ``retry``: not decided."""
+
+    TYPE: ClassVar[str] = "rekey.answer.attestation.v1"
+    type: Literal["rekey.answer.attestation.v1"] = "rekey.answer.attestation.v1"
+    env: Environment
+    attestation: Digest  # SHA-256 of the payload that was offered
+    code: str | None = None
+    message: str | None = None
+    hint: str | None = None
+    retry: bool = False
+
+
+class Attested(Message):
+    """Audit's record of a drill: it has verified the quorum, and counted the same versions in its own log."""
+
+    TYPE: ClassVar[str] = "rekey.report.attestation.v1"
+    type: Literal["rekey.report.attestation.v1"] = "rekey.report.attestation.v1"
+    env: Environment
+    author: Service
+    signed: OfficersSigned
+    at: Time

@@ -1,4 +1,4 @@
-"""Refusals and alerts: what a person waits for, what an operator must see. They decide nothing."""
+"""Refusals, alerts and records of drills: what a person waits for, what an operator must see. They decide nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import StringConstraints
 
+from rekey_core.contracts.attestations import Attested
 from rekey_core.contracts.base import Message, Sequence, Time
 from rekey_core.contracts.facts import Cause
 from rekey_core.names import Environment, Service
@@ -43,4 +44,4 @@ class Alert(Message):
     at: Time
 
 
-REPORTS = (Refusal, Alert)
+REPORTS = (Refusal, Alert, Attested)

@@ -1,0 +1,48 @@
+"""The bus half of a drill's end: the officers' attestation given to audit until it says that it is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+
+from rekey_backup.bus import BackupBus
+from rekey_backup.returning import PAUSE_S, TRIES
+from rekey_backup.settings import BusSettings
+from rekey_core.contracts import AttestationAnswer, AttestationOffer, OfficersSigned, Signed
+from rekey_core.drilled import attestation_id
+from rekey_core.envelope import open_signed, read_signed
+from rekey_core.errors import MalformedError, ReplayedError, UnavailableError
+from rekey_core.names import Service
+from rekey_core.trust import Trust
+
+
+async def recorded(bus: BackupBus, settings: BusSettings, signed: OfficersSigned) -> str:
+    """Why audit does not record it; empty if it does, now or before.
+
+    Raises:
+        UnavailableError: the bus does not answer.
+        TrustError: its trust documents do not chain to the genesis.
+    """
+    trust, line = await bus.trust(settings.trust_genesis), ""
+    offer = AttestationOffer(env=settings.env, signed=signed)
+    for left in reversed(range(TRIES)):
+        try:
+            answer = opened(await bus.attest(offer), trust, offer)
+        except (UnavailableError, MalformedError) as error:
+            line = str(error)
+        else:
+            line = f"{answer.code}: {answer.message}" if answer.code else ""
+            if not answer.retry:
+                return line
+        await asyncio.sleep(PAUSE_S if left else 0)
+    return line
+
+
+def opened(data: bytes, trust: Trust, offer: AttestationOffer) -> AttestationAnswer:
+    """Audit's answer to exactly this offer. Raises MalformedError leaves for anything else."""
+    where, wanted = "answer about an attestation", attestation_id(offer.signed)
+    signed = read_signed(data, Signed, where=where)
+    answer = open_signed(signed, (AttestationAnswer,), trust.service_keys(Service.AUDIT), where=where)
+    if (answer.env, answer.attestation) != (offer.env, wanted):
+        message = f"{where}: expected one about {wanted[:16]}, found {answer.attestation[:16]}"
+        raise ReplayedError(message)
+    return answer
