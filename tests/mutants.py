@@ -219,7 +219,7 @@ MUTANTS: Final = (
     Mutant(
         "database: everybody may connect and make temporary tables",
         "deploy/provision/src/rekey_provision/database.py",
-        'await server.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")',
+        'await inside.execute(f"REVOKE ALL ON DATABASE {name} FROM PUBLIC")',
         "pass",
         ("tests/attacks/test_database_roles.py",),
     ),

@@ -210,6 +210,20 @@ GUARDS: Final = (
         ("tests/unit/rekey_local/test_found.py",),
     ),
     Mutant(
+        "provision: what makes the administrator of a database goes on to services",
+        "deploy/provision/src/rekey_provision/database_url.py",
+        "    foreign = sorted(set(demands) - DEMANDS)\n",
+        "    foreign: list[str] = []\n",
+        ("tests/unit/rekey_provision/test_database_url.py",),
+    ),
+    Mutant(
+        "provision: a database server is changed before it is known that it can be done",
+        "deploy/provision/src/rekey_provision/database.py",
+        "        await _check_rights(server, env, server_of(admin_url))\n        made =",
+        "        made =",
+        ("tests/attacks/test_own_database_server.py",),
+    ),
+    Mutant(
         "provision: a schema is lost with the database server",
         "deploy/provision/src/rekey_provision/database.py",
         '_DURABLE: Final = {"synchronous_commit": "on"}',

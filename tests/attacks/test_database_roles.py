@@ -20,7 +20,8 @@ from rekey_core.projections import PROJECTIONS, Projection, database_name
 from rekey_core.secret import Secret
 from rekey_local import database
 from rekey_local.plan import HOST
-from rekey_provision.database import in_database, provision_database
+from rekey_provision.database import provision_database
+from rekey_provision.database_url import in_database
 from tests.system.postgres import Server, running_postgres
 
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidAuthorizationSpecificationError)
@@ -183,7 +184,7 @@ async def test_made_again_nothing_changes_and_what_is_more_than_it_should_be_is_
 
 
 BAD = [
-    pytest.param("nonsense", ConfigurationError, "the URL of the database is none", id="no URL"),
+    pytest.param("nonsense", ConfigurationError, "the URL of the database server is none", id="no URL"),
     pytest.param(
         "postgresql://a:se/cret@h:1/x", ConfigurationError, "the URL of", id="a URL with a slash in it"
     ),

@@ -25,7 +25,7 @@ from rekey_core.projections import PROJECTIONS, database_name
 from rekey_local import database
 from rekey_local.layout import Layout
 from rekey_local.plan import Plan, free_ports
-from rekey_provision.database import in_database
+from rekey_provision.database_url import in_database
 
 START_S = 60
 STOP_S = 20
@@ -144,6 +144,7 @@ class Server(Administrator):
 @contextlib.contextmanager
 def running_postgres(directory: Path) -> Iterator[Server]:
     """Found a cluster, start it, make roles and database; end it again."""
+    os.environ.pop(database.URL_VARIABLE, None)  # a benchmark has no conftest, and drops databases as well
     bus_port, database_port, *http_ports = free_ports(2 + len(Service))
     by_service = dict(zip(Service, http_ports, strict=True))
     plan = Plan(bus_port=bus_port, http_ports=by_service, database_port=database_port)

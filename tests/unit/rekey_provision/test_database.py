@@ -1,4 +1,4 @@
-"""The verifier that the server keeps, and URLs made of one another."""
+"""The verifier that the server keeps, and what things are called in the database."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from rekey_core.projections import PROJECTIONS, database_name
 from rekey_core.secret import Secret
-from rekey_provision.database import in_database, scram_verifier
+from rekey_provision.database import scram_verifier
 
 # RFC 7677 §3: user "user", password "pencil"
 SALT = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
@@ -35,20 +35,6 @@ def test_the_verifier_accepts_the_proof_of_rfc_7677_and_answers_as_it_says() -> 
 
 def test_the_verifier_does_not_hold_the_password() -> None:
     assert "pencil" not in scram_verifier(Secret(b"pencil"), SALT)
-
-
-URLS = [
-    pytest.param(None, "postgresql://a:b@h:1/one?sslmode=verify-full", id="the same"),
-    pytest.param(
-        "two", "postgresql://a:b@h:1/two?sslmode=verify-full", id="another database, all else as it was"
-    ),
-]
-
-
-@pytest.mark.parametrize(("database", "expected"), URLS)
-def test_a_url_of_another_database_demands_the_same(database: str | None, expected: str) -> None:
-    given = Secret(b"postgresql://a:b@h:1/one?sslmode=verify-full")
-    assert in_database(given, database).reveal().decode() == expected
 
 
 def test_names_in_the_database_are_words_of_sql() -> None:

@@ -16,7 +16,6 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from rekey_core.authority import Identity
 from rekey_core.names import Service
@@ -27,7 +26,7 @@ from rekey_local.errors import DriftError, MissingError, NotReadyError
 from rekey_local.keys import found_pin
 from rekey_local.layout import Layout, private_directory, write_private
 from rekey_local.plan import HOST, Plan
-from rekey_provision import provision_database
+from rekey_provision import as_role, check_database, provision_database
 
 URL_VARIABLE: Final = (
     "REKEY_DATABASE_URL"  # an existing server: postgresql://… of a role that may make roles and databases
@@ -63,8 +62,20 @@ _SETTINGS: Final = {
 
 def given_url() -> Secret | None:
     """The server that the user names instead of the embedded one."""
-    found = os.environ.get(URL_VARIABLE)
-    return Secret(found.encode()) if found else None
+    found = os.environb.get(URL_VARIABLE.encode())
+    return Secret(found) if found else None
+
+
+async def check_given(plan: Plan) -> None:
+    """Return if there is no server of the user's own, or it can be used; before anything is founded.
+
+    Raises:
+        ConfigurationError: the URL is none; the server does not let its role in; the role may not make what is missing.
+        UnavailableError: the server does not answer.
+    """
+    given = given_url()
+    if given is not None:
+        await check_database(given, plan.env)
 
 
 def admin_url(layout: Layout, plan: Plan) -> Secret:
@@ -93,15 +104,16 @@ async def provision(layout: Layout, plan: Plan) -> None:
     """Make roles, database and schemas; write each service its URL.
 
     Raises:
-        UnavailableError: the server does not answer or refuses.
+        ConfigurationError, UnavailableError: the server refuses, or does not answer.
         DriftError: a role may more than it should.
     """
     admin = admin_url(layout, plan)
     passwords = {p.identity: Secret(found_pin(_password(layout, p))) for p in PROJECTIONS}
-    for projection in PROJECTIONS:
-        url = _service_url(admin, projection, plan.env, passwords[projection.identity])
-        write_private(url_file(layout, projection.identity), url.reveal())
     report = await provision_database(admin, plan.env, passwords)
+    for projection in PROJECTIONS:
+        password = passwords[projection.identity]
+        url = as_role(admin, projection.role(plan.env), password, database_name(plan.env))
+        write_private(url_file(layout, projection.identity), url.reveal())
     if report.drift:
         message = f"the database differs from what was founded: {'; '.join(report.drift)}"
         raise DriftError(message, hint="alter the role, or drop it and start again")
@@ -188,14 +200,6 @@ async def _initdb(layout: Layout) -> None:
     if code:
         message = f"initdb exited with {code}"
         raise NotReadyError(message, hint=f"read {log}")
-
-
-def _service_url(admin: Secret, projection: Projection, env: str, password: Secret) -> Secret:
-    """The same server and the same demands on its certificate; another role and database."""
-    parts = urlsplit(admin.reveal().decode())
-    place = parts.netloc.rpartition("@")[2]
-    who = f"{projection.role(env)}:{password.reveal().decode()}"
-    return Secret(parts._replace(netloc=f"{who}@{place}", path=f"/{database_name(env)}").geturl().encode())
 
 
 def _who_may_connect(plan: Plan) -> str:

@@ -98,6 +98,7 @@ class Stack:
 
     async def _prepare(self, first_port: int | None = None) -> tuple[SignedTrust, CeremonyReport]:
         self._plan = plan = await asyncio.to_thread(load_plan, self.layout, first_port)
+        await database.check_given(plan)
         with self._screen.step("identities, tokens and bus are founded"):
             genesis, tokens = await self._found(plan)
         write_settings(Founded(self.layout, plan, genesis_hash(genesis), softhsm(), tokens))

@@ -74,8 +74,8 @@ async def database(settings: ProvisionSettings, *, dry: bool) -> Report:
     """Create what is missing on the database server.
 
     Raises:
-        ConfigurationError: the settings name no server, or a file of theirs cannot be read.
-        UnavailableError: the server cannot be reached or refuses.
+        ConfigurationError: the settings name no server, or a file of theirs cannot be read; the server refuses.
+        UnavailableError: the server does not answer.
     """
     if settings.database_url_file is None:
         raise ConfigurationError("the settings name no database_url_file, so there is no database to make")
@@ -99,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         make = apply if options.action == "apply" else database
         report = asyncio.run(make(settings, dry=options.plan))
     except RekeyError as error:
-        sys.stderr.write(f"{error.code}: {error}\n")
+        sys.stderr.write(f"{error.code}: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return EXIT_FAILED
     for word, lines in (
         ("created", report.created),

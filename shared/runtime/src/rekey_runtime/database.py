@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,18 +195,21 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except ssl.SSLError as error:  # of a certificate that is not trusted (any more); a ValueError as well
+            raise self._away(error) from error
         except ValueError:  # asyncpg's text may hold a part of the URL
             raise ConfigurationError(f"{self._url_file}: not the URL of a database", hint=HINT) from None
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            self._leave()
             self._is_damaged |= isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError)
-            text = f"database: {type(error).__name__}: {str(error) or 'no answer in time'}"
-            raise DatabaseAwayError(
-                text, hint="its rows are read from the log again when it is back"
-            ) from error
+            raise self._away(error) from error
         except asyncio.CancelledError:
             self._leave()
             raise
+
+    def _away(self, error: Exception) -> DatabaseAwayError:
+        self._leave()
+        text = f"database: {type(error).__name__}: {str(error) or 'no answer in time'}"
+        return DatabaseAwayError(text, hint="its rows are read from the log again when it is back")
 
     def _leave(self) -> None:
         """Whatever state the connection is in: the next call has a new one."""
