@@ -22,7 +22,7 @@ from rekey_runtime import wire
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from tests.bench.figures import Outcome, Pair, Scale, interleaved_async
-from tests.bench.system import EPOCHS, RawHsm, Tokens, filling, found_tokens
+from tests.bench.system import EPOCH, RawHsm, Tokens, filling, found_tokens
 from tests.bench.workers import Workers
 from tests.system.bus import RunningBus, running_bus
 from tests.system.certificates import ENV
@@ -60,7 +60,7 @@ async def _create(bus: RunningBus, tokens: Tokens, scale: Scale) -> Outcome:
         hsm = await GeneratorHsm.open(tokens.generator)
         raw = await on_hsm_thread(lambda: RawHsm(tokens.generator))
         try:
-            generator = Generator(connection, KeyLog(connection), hsm, EPOCHS)
+            generator = Generator(connection, KeyLog(connection), hsm, EPOCH)
             requests = await read_requests(connection, names)
             each = scale.creations
             pairs = await interleaved_async(

@@ -18,7 +18,7 @@ from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.settings import ServiceSettings
 from tests.bench.creating import read_requests
-from tests.bench.system import EPOCHS, RawHsm
+from tests.bench.system import EPOCH, RawHsm
 from tests.hsm_tokens import MODULE
 
 VERSION = 2
@@ -33,7 +33,7 @@ async def main() -> None:
     await bus.trust.load()
     hsm = await GeneratorHsm.open(token)
     raw = await on_hsm_thread(lambda: RawHsm(token))
-    generator = Generator(bus, KeyLog(bus), hsm, EPOCHS)
+    generator = Generator(bus, KeyLog(bus), hsm, EPOCH)
     requests: list[BusMessage] = []
     _say(ready=True)
     while task := await _task():

@@ -16,7 +16,6 @@ from pkcs11.mechanisms import KeyType, Mechanism
 from rekey_core.authority import Identity
 from rekey_core.names import Algorithm, Release, Service
 from rekey_core.secret import Secret
-from rekey_generator.making import Epochs
 from rekey_hsm import TokenSettings, backup_label, kek_label, record_mac_label
 from rekey_hsm.attributes import TemplateMapper
 from rekey_hsm.kinds import kind_of
@@ -26,7 +25,6 @@ from tests.system.bus import RunningBus
 from tests.system.certificates import ENV
 
 EPOCH: Final = 1
-EPOCHS: Final = Epochs(kek=EPOCH, backup=EPOCH)
 KEK: Final = kek_label(ENV, Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM, EPOCH)
 BACKUP_KEK: Final = backup_label(ENV, Release.TRUSTED_RECIPIENT, Algorithm.AES_256_GCM, EPOCH)
 RECORD_MAC: Final = record_mac_label(ENV, EPOCH)

@@ -35,7 +35,7 @@ from rekey_runtime.clock import BusClock
 from rekey_runtime.keylog import KeyLog
 from tests.bench.creating import read_requests
 from tests.bench.figures import Outcome, Scale, interleaved_async
-from tests.bench.system import EPOCHS, KEK, Tokens, filling, found_tokens
+from tests.bench.system import EPOCH, KEK, Tokens, filling, found_tokens
 from tests.hsm_tokens import MODULE, spki_of
 from tests.system.bus import RunningBus, running_bus
 from tests.system.certificates import ENV
@@ -145,7 +145,7 @@ async def _made(bus: RunningBus, tokens: Tokens, keys: Sequence[str], names: Seq
             await log.request(key)
     hsm = await GeneratorHsm.open(tokens.generator)
     async with bus.service_bus(Service.GENERATOR) as connection:
-        generator = Generator(connection, KeyLog(connection), hsm, EPOCHS)
+        generator = Generator(connection, KeyLog(connection), hsm, EPOCH)
         for request in await read_requests(connection, keys):
             await generator.on_rotation_requested(request)
     await hsm.close()

@@ -47,7 +47,7 @@ def found_tokens(stack: RunningStack, epoch: int) -> None:
     serials = {Service.GENERATOR: report.generator.serial, Service.DISTRIBUTOR: report.distributor.serial}
     for service in TOKENS:
         _set(layout.service(service) / SETTINGS_FILE, token_serial=serials[service])
-    _set(layout.service(Service.GENERATOR) / SETTINGS_FILE, epoch=epoch + 1, backup_epoch=epoch + 1)
+    _set(layout.service(Service.GENERATOR) / SETTINGS_FILE, backup_epoch=epoch + 1)
     _set(layout.enrolment / SETTINGS_FILE, token_serial=serials[Service.DISTRIBUTOR])
     for name, owner in DEPENDENTS.items():
         _trust(stack, name, owner)

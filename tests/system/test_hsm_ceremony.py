@@ -151,8 +151,8 @@ STEPS = (
 )
 
 
-def go_as_far_as(plan: CeremonyPlan, last: int) -> None:
-    """Do the ceremony's first steps for its first key, then let both sides die."""
+def go_as_far_as(plan: CeremonyPlan, last: int, label: str = SECRET_KEK) -> None:
+    """Do the ceremony's first steps for one key, then let both sides die."""
     confs = prepare(plan.generator.directory), prepare(plan.distributor.directory)
     with SideProcess("generator", confs[0]) as generator, SideProcess("distributor", confs[1]) as distributor:
         sides = {"generator": generator, "distributor": distributor}
@@ -167,11 +167,35 @@ def go_as_far_as(plan: CeremonyPlan, last: int) -> None:
                 for side in sides.values():
                     side.ask("agree", **points)
             elif do == "leave_half":
-                check_value = sides[name].ask(do, label=SECRET_KEK)["check_value"]
+                check_value = sides[name].ask(do, label=label)["check_value"]
             elif do == "keep_probe":
-                distributor.ask(do, label=SECRET_KEK, **generator.ask("make_probe", label=SECRET_KEK))
+                distributor.ask(do, label=label, **generator.ask("make_probe", label=label))
             else:
-                generator.ask(do, label=SECRET_KEK, check_value=check_value)
+                generator.ask(do, label=label, check_value=check_value)
+
+
+async def test_services_that_work_notice_an_epoch_when_its_ceremony_is_finished(hsm_directory: Path) -> None:
+    """Whatever is half made, and made again, is nothing to them; then the generator wraps under the new epoch."""
+    plan = ceremony_plan(hsm_directory, "joined")
+    report = found(plan)
+    generator = await GeneratorHsm.open(token_settings(plan.generator, report.generator.serial))
+    distributor = await DistributorHsm.open(token_settings(plan.distributor, report.distributor.serial))
+    following = dataclasses.replace(plan, epoch=2)
+    kek, mac_key = (label.removesuffix("1") + "2" for label in (SECRET_KEK, MAC_KEY))
+    for label, last in ((kek, 2), (kek, 3), (kek, 4), (mac_key, 3), (mac_key, 4)):
+        go_as_far_as(following, last, label)
+        await generator.prove()
+        await distributor.prove()
+        assert await generator.newest_epoch(ENV) == 1
+    perform(following)
+    await generator.prove()
+    await distributor.prove()
+    assert await generator.newest_epoch(ENV) == 2
+    secret = await generator.make_secret(kek, Algorithm.AES_256_GCM, b"c")
+    mac = await generator.record_mac(mac_key, secret.blob)
+    await distributor.verify_record_mac(mac_key, secret.blob, mac)
+    await generator.close()
+    await distributor.close()
 
 
 @pytest.mark.parametrize(
@@ -240,7 +264,7 @@ def test_no_pin_is_an_argument_or_in_the_environment(tmp_path: Path) -> None:
     assert not [name for name, pin in pins.items() if pin in seen]
 
 
-def test_the_command_reads_a_plan_and_reports_without_a_secret(tmp_path: Path) -> None:
+def test_the_command_reads_its_settings_and_reports_without_a_secret(tmp_path: Path) -> None:
     for name in ("generator-user", "generator-officer", "distributor-user", "distributor-officer"):
         (tmp_path / name).write_text(f"pin-of-{name}\n")
     sides = {
@@ -252,18 +276,33 @@ def test_the_command_reads_a_plan_and_reports_without_a_secret(tmp_path: Path) -
         }
         for side in ("generator", "distributor")
     }
-    plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps({"env": ENV, "epoch": 1, "module": str(MODULE), **sides}))
-    command = [sys.executable, "-m", "rekey_ceremony", "--plan", str(plan)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    settings = tmp_path / "settings.json"
+    settings.write_text(json.dumps({"env": ENV, "module": str(MODULE), **sides}))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rekey_ceremony", "found", "--settings", str(settings), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    before = json.loads(run("--epoch", "1", "--plan").stdout)
+    assert [(key["label"], key["made"]) for key in before["keys"]] == [(k, True) for k in (*KEKS, MAC_KEY)]
+    assert before["generator"]["made"]
+    assert not (tmp_path / "hsm").exists(), "a plan changes nothing"
+    done = run("--epoch", "1")
     report = json.loads(done.stdout)
     assert [key["label"] for key in report["keys"]] == [*KEKS, MAC_KEY]
     assert report["distributor"]["softhsm_conf"] == str(tmp_path / "hsm/distributor/softhsm2.conf")
     assert "pin-of" not in done.stdout + done.stderr
-    plan.write_text("{}")
-    failed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert [
+        any(key["made"] for key in json.loads(run("--epoch", n, "--plan").stdout)["keys"]) for n in "12"
+    ] == [
+        False,
+        True,
+    ]
+    assert run("--epoch", "0").returncode == 2
+    settings.write_text("{}")
+    failed = run("--epoch", "1")
     assert failed.returncode == 1
-    assert "plan.json cannot be read" in failed.stderr
+    assert "settings.json cannot be read" in failed.stderr
 
 
 def test_a_token_directory_is_for_its_owner_alone(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from rekey_distributor.releasing import Releasing
 from rekey_distributor.requests import Requests
 from rekey_distributor.using import Using
 from rekey_generator.handlers import Generator
-from rekey_generator.making import Epochs
 from rekey_hsm import DistributorHsm, GeneratorHsm
 from rekey_runtime.clock import BusClock
 from rekey_runtime.keylog import KeyLog
@@ -73,7 +72,7 @@ class Desk:
         """The version, made by the generator."""
         request = self.scene.requested(version)
         bus = await self.scene.bus(Service.GENERATOR)
-        handler = Generator(bus, KeyLog(bus), self.generator, Epochs(1, 1))
+        handler = Generator(bus, KeyLog(bus), self.generator, backup_epoch=1)
         await handler.on_rotation_requested(self.scene.message(request))
         self.scene.catch_up()
         if activated:

@@ -1,4 +1,4 @@
-"""The plan as a file: JSON, with every PIN in a file of its own that only the ceremony's people can read."""
+"""The tokens as a file: JSON, with every PIN in a file of its own that only the ceremony's people can read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rekey_core.secret import Secret
 
 
 class TokenFile(BaseModel):
-    """One token; a relative path starts at the plan's own directory."""
+    """One token; a relative path starts at the directory of the file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,13 +23,12 @@ class TokenFile(BaseModel):
     so_pin_file: Path
 
 
-class PlanFile(BaseModel):
-    """The whole plan."""
+class SettingsFile(BaseModel):
+    """The tokens of an environment; which epoch a ceremony is about is said by whoever holds it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     env: Environment
-    epoch: int
     module: Path
     generator: TokenFile
     distributor: TokenFile
@@ -37,20 +36,20 @@ class PlanFile(BaseModel):
     backup_epoch: int = 1
 
 
-def read_plan(path: Path) -> CeremonyPlan:
-    """Read the plan and the PINs that it names.
+def read_plan(path: Path, epoch: int) -> CeremonyPlan:
+    """Read the file and the PINs that it names.
 
     Raises:
-        ConfigurationError: a file is missing, or is not a plan.
+        ConfigurationError: a file is missing, or does not name tokens.
     """
     try:
-        plan = PlanFile.model_validate_json(path.read_bytes())
-        generator, distributor = (_token(path.parent, t) for t in (plan.generator, plan.distributor))
-        backup = _token(path.parent, plan.backup) if plan.backup else None
+        found = SettingsFile.model_validate_json(path.read_bytes())
+        generator, distributor = (_token(path.parent, t) for t in (found.generator, found.distributor))
+        backup = _token(path.parent, found.backup) if found.backup else None
     except (OSError, ValidationError) as error:
-        message = f"the ceremony's plan {path.name} cannot be read: {error}"
+        message = f"the ceremony's settings {path.name} cannot be read: {error}"
         raise ConfigurationError(message) from error
-    return CeremonyPlan(plan.env, plan.epoch, plan.module, generator, distributor, backup, plan.backup_epoch)
+    return CeremonyPlan(found.env, epoch, found.module, generator, distributor, backup, found.backup_epoch)
 
 
 def _token(base: Path, token: TokenFile) -> TokenPlan:

@@ -14,9 +14,9 @@ from typing import Final, TextIO
 
 from rekey_core.errors import HsmError, RekeyError
 from rekey_core.secret import Secret
-from rekey_hsm.founding import Agreement, FoundingToken, TokenObject, during_ceremony
+from rekey_hsm.founding import Agreement, FoundingToken, TokenObject, during_ceremony, is_made
 from rekey_hsm.halves import distributor_half, generator_half
-from rekey_hsm.labels import founded_label, probe_label
+from rekey_hsm.labels import founded_label, probe_label, retired_label
 from rekey_hsm.probes import Probe, check_probe, make_probe
 
 Fields = dict[str, str]
@@ -54,7 +54,7 @@ class Side:
         return cls(token, request["role"]), {"serial": token.serial, "made": "yes" if token.made else ""}
 
     def held(self, request: Fields) -> Fields:
-        """What this token has of the key: its half's check value, its mark, its probe (proved by use)."""
+        """What this token has of the key: its half's check value, its marks, its probe (proved by use)."""
         label = request["label"]
         half = self._token.half(label)
         mark, probe = self._token.note(founded_label(label)), self._token.note(probe_label(label))
@@ -66,6 +66,7 @@ class Side:
             else self._token.check_value(half, label, self._template(label)),
             "founded": "" if mark is None else mark.decode(),
             "probe": "" if probe is None else "yes",
+            "retired": "" if self._token.note(retired_label(label)) is None else "yes",
         }
 
     def begin(self, _: Fields) -> Fields:
@@ -138,7 +139,9 @@ def serve(requests: TextIO, answers: TextIO) -> int:
     for line in requests:
         request: Fields = json.loads(line)
         try:
-            if side is None:
+            if request["do"] == "look":
+                answer = {"there": "yes" if is_made(Path(request["module"]), request["label"]) else ""}
+            elif side is None:
                 side, answer = Side.open(request)
             else:
                 answer = side.answer(request)

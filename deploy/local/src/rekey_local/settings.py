@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,12 @@ from rekey_ceremony import CeremonyReport, TokenReport
 from rekey_core.names import Service
 from rekey_local.database import service_database
 from rekey_local.layout import Layout, private_directory, write_private
-from rekey_local.plan import BACKUP_EPOCH, EPOCH, HOST, INSTANCES, PEOPLE, SERVER_NAME, Plan
+from rekey_local.plan import BACKUP_EPOCH, HOST, INSTANCES, PEOPLE, SERVER_NAME, Plan
 from rekey_local.toml import Value, to_toml
 
 SETTINGS_FILE: Final = "settings.toml"
 OFFLINE_FILE: Final = "token.toml"  # of the people who have the offline token
+CEREMONY_FILE: Final = "settings.json"  # of the people who hold the ceremony
 SPANS_FILE: Final = "spans.jsonl"  # in each state directory; the services' own name for it
 
 
@@ -39,6 +41,9 @@ def write_settings(founded: Founded) -> None:
     for person in PEOPLE:
         _write(context(founded.layout, person), _person(founded, person))
     _write(founded.layout.enrolment / SETTINGS_FILE, _enrolment(founded))
+    write_private(
+        founded.layout.ceremony / CEREMONY_FILE, json.dumps(_ceremony(founded), default=str, indent=2)
+    )
     _write(founded.layout.backup / SETTINGS_FILE, _common(founded, founded.layout.backup))
     if founded.tokens.backup is not None:
         _write(founded.layout.backup / OFFLINE_FILE, _offline(founded, founded.tokens.backup))
@@ -80,7 +85,6 @@ def _service(founded: Founded, service: Service) -> dict[str, Value]:
         values |= _token(founded, tokens[service])
         values["pin_file"] = directory / "pin"
     if service is Service.GENERATOR:
-        values["epoch"] = EPOCH
         values["backup_epoch"] = BACKUP_EPOCH
     database = service_database(founded.layout, service)
     if database is not None:
@@ -118,6 +122,24 @@ def _enrolment(founded: Founded) -> dict[str, Value]:
         **_common(founded, directory),
         **_token(founded, founded.tokens.distributor),
         "so_pin_file": directory / "so-pin",
+    }
+
+
+def _ceremony(founded: Founded) -> dict[str, object]:
+    """What a later epoch is founded with: the tokens of both services, without the offline one."""
+    layout, tokens = founded.layout, founded.tokens
+    sides = (
+        (Service.GENERATOR, tokens.generator, layout.ceremony / "generator-so-pin"),
+        (Service.DISTRIBUTOR, tokens.distributor, layout.enrolment / "so-pin"),
+    )
+    return {"env": founded.plan.env, "module": founded.module} | {
+        service.value: {
+            "directory": token.softhsm_conf.parent,
+            "label": token.label,
+            "user_pin_file": layout.service(service) / "pin",
+            "so_pin_file": so_pin,
+        }
+        for service, token, so_pin in sides
     }
 
 

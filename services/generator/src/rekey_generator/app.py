@@ -5,7 +5,6 @@ from __future__ import annotations
 from rekey_core.secret import Secret
 from rekey_generator.destructions import Destructions
 from rekey_generator.handlers import Generator
-from rekey_generator.making import Epochs
 from rekey_generator.restorations import Restorations
 from rekey_generator.settings import GeneratorSettings
 from rekey_hsm import GeneratorHsm, TokenSettings
@@ -20,7 +19,7 @@ async def compose(service: Service, settings: GeneratorSettings) -> None:
     token = TokenSettings(settings.hsm_module, settings.token_label, settings.token_serial, pin)
     hsm = await GeneratorHsm.open(token)
     keylog = KeyLog(service.bus)
-    generator = Generator(service.bus, keylog, hsm, Epochs(settings.epoch, settings.backup_epoch))
+    generator = Generator(service.bus, keylog, hsm, settings.backup_epoch)
     destructions = Destructions(service.bus, keylog)
     service.consume("generator", generator.on_rotation_requested)
     service.answer(f"rst.{settings.env}.*.*", Restorations(service.bus, keylog).on_offer)

@@ -35,12 +35,12 @@ from rekey_runtime.waves import BatchItem
 
 @dataclass(frozen=True)
 class Generator:
-    """The handler and what it needs."""
+    """The handler and what it needs. ``backup_epoch``: of the backup KEKs; which KEKs are the newest, the token says."""
 
     bus: Bus
     keylog: KeyLog
     hsm: GeneratorHsm
-    epochs: making.Epochs
+    backup_epoch: int
 
     async def on_rotation_requested(self, message: BusMessage) -> None:
         """Make the version that the fact asks for. Raises what becomes the message's verdict."""
@@ -55,7 +55,8 @@ class Generator:
         )
         backup: BackupRecord | None = None
         if making.awaits_backup(state, stored) is None:
-            backup = await self._generate(making.order(state, stored, self.epochs), stored, left)
+            epochs = making.Epochs(await self.hsm.newest_epoch(state.env), self.backup_epoch)
+            backup = await self._generate(making.order(state, stored, epochs), stored, epochs, left)
         await self._say_backed_up(stored, backup)
 
     async def _left(self, key: str, version: int) -> BusMessage | None:
@@ -63,14 +64,18 @@ class Generator:
         return await self.bus.last(Stream.MATERIAL, self.bus.subjects.material(key, version))
 
     async def _generate(
-        self, wanted: making.Order, request: Stored[RotationRequested], left: BusMessage | None
+        self,
+        wanted: making.Order,
+        request: Stored[RotationRequested],
+        epochs: making.Epochs,
+        left: BusMessage | None,
     ) -> BackupRecord | None:
         """Say that the version is there; the backup, if it was stored just now."""
         record, backup = (await self._adopted(left, wanted), None) if left else await self._made(wanted)
         await self.keylog.decide(
             record.key,
             lambda state: (
-                making.order(state, request, self.epochs),
+                making.order(state, request, epochs),
                 making.generated(record, state, datetime.now(UTC)),
             )[1],
         )

@@ -14,7 +14,6 @@ class GeneratorSettings(ServiceSettings):
     token_label: str
     token_serial: str
     pin_file: Path
-    epoch: int = 1  # KEK epoch under which new versions are wrapped
-    backup_epoch: int = 1  # epoch of the backup KEK under which they are wrapped as well
+    backup_epoch: int = 1  # epoch of the backup KEK under which versions are wrapped a second time
     tick_s: float = 1.0  # how often it is asked which destructions are due
     guard_s: float = 300.0  # how often what lies in MATERIAL for destroyed versions is held against the log

@@ -150,7 +150,7 @@ def _open(settings: TokenSettings) -> Token:
     with token.closed_on_error():
         token.guard("reading its keys back", lambda: _read_back(token))
         token.guard("proving the token", lambda: _prove(token))
-        token.guard("proving the profile", lambda: prove_opening(token, BACKUP_PREFIX))
+        token.guard("proving the profile", lambda: prove_opening(token, token.labels(BACKUP_PREFIX)))
     return token
 
 

@@ -191,6 +191,16 @@ class FoundingToken:
         self._pair = None
 
 
+def is_made(module: Path, label: str) -> bool:
+    """Whether there is a token of that label; nothing is changed.
+
+    Raises:
+        HsmError: the module fails, or more than one token has the label.
+    """
+    library, _ = load_module(str(module))
+    return during_ceremony(lambda: find_slot_token(library, label) is not None)
+
+
 def during_ceremony(operation: Callable[[], T]) -> T:
     """Run one step; whatever the module says ends the ceremony, which can be run again.
 

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 from rekey_core.names import Algorithm
 from rekey_hsm import keys
-from rekey_hsm.halves import generator_half
+from rekey_hsm.halves import GENERATOR
 from rekey_hsm.kinds import BACKUP_PREFIX, KEK_PREFIX, Kind, kind_of, require_backup, require_kek
+from rekey_hsm.labels import MAC_PREFIX
 from rekey_hsm.maker import Order, make_in_own_process, make_pair, wrap_under
 from rekey_hsm.selftest import prove_half, prove_locks, prove_wrap
 from rekey_hsm.thread import on_hsm_thread
@@ -29,6 +30,8 @@ class GeneratorHsm:
     def __init__(self, token: Token) -> None:
         self._token = token
         self._one_maker = asyncio.Lock()  # each is busy with one processor for all of its life
+        self._epochs: dict[str, int] = {}
+        token.on_new_handles(self._epochs.clear)
 
     @classmethod
     async def open(cls, settings: TokenSettings) -> GeneratorHsm:
@@ -38,6 +41,19 @@ class GeneratorHsm:
             HsmError: not the token, module or templates that were founded, or a wrong PIN.
         """
         return await on_hsm_thread(lambda: cls(_open(settings)))
+
+    async def newest_epoch(self, env: str) -> int:
+        """The newest KEK epoch whose ceremony is finished: each of its halves is on both tokens, and was proved.
+
+        The mark on the record MAC key is the last that a ceremony leaves. Looked up again with each proof of readiness, and
+        when a key has become worthless.
+        """
+        return await self._do("looking for the newest epoch", lambda: self._newest_epoch(env))
+
+    def _newest_epoch(self, env: str) -> int:
+        if env not in self._epochs:
+            self._epochs[env] = self._token.newest_epoch(f"{MAC_PREFIX}{env}-")
+        return self._epochs[env]
 
     async def make_secret(
         self, kek: str, algorithm: Algorithm, commitment_input: bytes, *, backup: str | None = None
@@ -94,6 +110,7 @@ class GeneratorHsm:
 
     async def prove(self) -> None:
         """Readiness: the token is the founded one and every key of it works."""
+        self._epochs.clear()
         await self._do("proving the token", lambda: _prove(self._token))
 
     async def close(self) -> None:
@@ -112,7 +129,7 @@ def _order(kek: str, algorithm: Algorithm, backup: str | None) -> tuple[Kind, Or
 
 
 def _open(settings: TokenSettings) -> Token:
-    token = Token.open(settings)
+    token = Token.open(settings, GENERATOR)
     with token.closed_on_error():
         token.guard("reading its keys back", lambda: _read_back(token))
         token.guard("proving the profile", lambda: _prove_profile(token))
@@ -121,14 +138,15 @@ def _open(settings: TokenSettings) -> Token:
 
 
 def _read_back(token: Token) -> None:
-    for label in token.founded():
-        keys.read_back(token.key(label), generator_half(label), label)
+    for label in token.halves():
+        token.key(label)
 
 
 def _prove_profile(token: Token) -> None:
     prove_locks(token.session)
-    for label in (*token.labels(KEK_PREFIX), *token.labels(BACKUP_PREFIX)):
-        prove_wrap(token.session, token.key(label), label, token.profile)
+    for label in token.founded():
+        if label.startswith((KEK_PREFIX, BACKUP_PREFIX)):
+            prove_wrap(token.session, token.key(label), label, token.profile)
 
 
 def _prove(token: Token) -> None:

@@ -29,3 +29,8 @@ def probe_label(label: str) -> str:
 def founded_label(label: str) -> str:
     """The mark on the generator's token that both halves of that label exist and were proved."""
     return f"founded-{label}"
+
+
+def retired_label(label: str) -> str:
+    """The mark that this token's half of that label was destroyed on purpose, and is never made again."""
+    return f"retired-{label}"

@@ -19,7 +19,7 @@ from rekey_core.errors import HsmError, PinError, RekeyError, UnavailableError, 
 from rekey_core.names import Algorithm
 from rekey_core.secret import Secret
 from rekey_hsm import keys
-from rekey_hsm.halves import generator_half
+from rekey_hsm.halves import GENERATOR
 from rekey_hsm.profile import HsmProfile
 from rekey_hsm.thread import call_on_hsm_thread
 from rekey_hsm.token import Token
@@ -110,7 +110,9 @@ def _made(out: bytes, kek: str) -> WrappedKeyPair:
 def _make(request: dict[str, str]) -> WrappedKeyPair:
     pin = Secret(request["pin"].encode())
     order = Order(request["kek"], Algorithm(request["algorithm"]), request["backup"] or None)
-    token = Token.open(TokenSettings(Path(request["module"]), request["label"], request["serial"], pin))
+    token = Token.open(
+        TokenSettings(Path(request["module"]), request["label"], request["serial"], pin), GENERATOR
+    )
     with token.closed_on_error():
         token.guard("reading keks back", lambda: _read_back(token, order))
         pair = token.guard("making a key pair", lambda: make_pair(token, order))
@@ -120,7 +122,7 @@ def _make(request: dict[str, str]) -> WrappedKeyPair:
 
 def _read_back(token: Token, order: Order) -> None:
     for label in order.keks:
-        keys.read_back(token.key(label), generator_half(label), label)
+        token.key(label)
 
 
 def main() -> int:

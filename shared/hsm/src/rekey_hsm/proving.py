@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from pkcs11 import exceptions as p11
 from pkcs11.constants import Attribute, ObjectClass
 
 from rekey_core.errors import HsmError
-from rekey_hsm import keys
-from rekey_hsm.halves import distributor_half
+from rekey_hsm.halves import DISTRIBUTOR
 from rekey_hsm.kinds import KEK_PREFIX
 from rekey_hsm.labels import probe_label
 from rekey_hsm.probes import Probe, check_probe
@@ -35,21 +35,25 @@ def open_proved(settings: TokenSettings) -> Token:
     Raises:
         HsmError: not the token, module or templates that were founded, or a wrong PIN.
     """
-    token = Token.open(settings)
+    token = Token.open(settings, DISTRIBUTOR)
     with token.closed_on_error():
         token.guard("reading its keys back", lambda: _read_back(token))
         token.guard("proving the token", lambda: prove_keys(token))
-        token.guard("proving the profile", lambda: prove_opening(token, KEK_PREFIX))
+        token.guard("proving the profile", lambda: prove_opening(token, _whole_keks(token)))
     return token
 
 
 def _read_back(token: Token) -> None:
-    for label in token.founded():
-        keys.read_back(token.key(label), distributor_half(label), label)
+    for label in token.halves():
+        token.key(label)
 
 
-def prove_opening(token: Token, prefix: str) -> None:
-    """The keys of that prefix open blobs only as their unwrap templates say.
+def _whole_keks(token: Token) -> list[str]:
+    return [label for label in token.founded() if label.startswith(KEK_PREFIX)]
+
+
+def prove_opening(token: Token, labels: Iterable[str]) -> None:
+    """The keys of those labels open blobs only as their unwrap templates say.
 
     Raises:
         HsmError: the token allows more.
@@ -57,7 +61,7 @@ def prove_opening(token: Token, prefix: str) -> None:
     prove_locks(token.session)
     session = token.writable()
     try:
-        for label in token.labels(prefix):
+        for label in labels:
             kek = find_one(session, {Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.LABEL: label}, label)
             if kek is None:
                 message = f"token {token.name}: {label} is gone"

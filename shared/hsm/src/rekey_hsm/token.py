@@ -18,9 +18,11 @@ from pkcs11.types import Object, Session
 from pkcs11.types import Token as SlotToken
 
 from rekey_core.errors import HsmError, PinError, RekeyError, UnavailableError
+from rekey_hsm import keys
 from rekey_hsm.attributes import TemplateMapper
+from rekey_hsm.halves import Side
 from rekey_hsm.kinds import BACKUP_PREFIX, KEK_PREFIX
-from rekey_hsm.labels import MAC_PREFIX
+from rekey_hsm.labels import MAC_PREFIX, retired_label
 from rekey_hsm.profile import HsmProfile, Library, load_module
 from rekey_hsm.values import TokenSettings
 
@@ -79,8 +81,11 @@ def require_token(library: Library, label: str, serial: str) -> SlotToken:
 class Token:
     """A logged-in token; every method runs on the HSM thread."""
 
-    def __init__(self, settings: TokenSettings, library: Library, profile: HsmProfile) -> None:
+    def __init__(
+        self, settings: TokenSettings, library: Library, profile: HsmProfile, side: Side | None = None
+    ) -> None:
         self.profile = profile
+        self._side = side
         self.mapper = TemplateMapper()
         self.settings = settings
         self._library = library
@@ -91,15 +96,17 @@ class Token:
         self._session = self._log_in()
 
     @classmethod
-    def open(cls, settings: TokenSettings) -> Token:
+    def open(cls, settings: TokenSettings, side: Side | None = None) -> Token:
         """Load the module, find the token, log in once.
+
+        ``side``: whose halves are on it; each is read back against its template whenever it is looked up.
 
         Raises:
             HsmError: unknown module, absent or re-initialised token, already open in this process.
             PinError: the token refuses the PIN.
         """
         library, profile = load_module(str(settings.module))
-        return cls(settings, library, profile)
+        return cls(settings, library, profile, side)
 
     @property
     def session(self) -> Session:
@@ -142,21 +149,52 @@ class Token:
         token = require_token(self._library, self.settings.label, self.settings.serial)
         return token.open(rw=True, attribute_mapper=self.mapper)
 
+    def halves(self) -> list[str]:
+        """The labels of every KEK, backup KEK and record MAC key that is on the token now, finished or not."""
+        return [label for prefix in (KEK_PREFIX, MAC_PREFIX, BACKUP_PREFIX) for label in self.labels(prefix)]
+
     def founded(self) -> list[str]:
         """The labels of every KEK, backup KEK and record MAC key that this token has, or once had in this process.
 
         A token that was initialised again answers as if nothing had happened, with nothing on it: a proof over
-        what is there now would prove nothing.
+        what is there now would prove nothing. What a ceremony has not finished, or has retired, is not among them.
 
         Raises:
             HsmError: no KEK, or no record MAC key.
         """
-        keks, macs = self.labels(KEK_PREFIX), self.labels(MAC_PREFIX)
-        self._founded.update(keks, macs, self.labels(BACKUP_PREFIX))
+        notes = self._notes()
+        keks, macs, backups = (
+            {label for label in self.labels(prefix) if self._is_whole(label, notes)}
+            for prefix in (KEK_PREFIX, MAC_PREFIX, BACKUP_PREFIX)
+        )
+        self._founded |= keks | macs | backups
+        self._founded -= {label for label in self._founded if retired_label(label) in notes}
         if not keks or not macs:
             message = f"token {self.name} has {len(keks)} keks and {len(macs)} record mac keys"
             raise HsmError(message, hint="run the HSM ceremony; a token initialised again has lost its keys")
         return sorted(self._founded)
+
+    def newest_epoch(self, prefix: str) -> int:
+        """The highest number after the prefix among the labels of secret keys that a ceremony has finished.
+
+        Raises:
+            UnavailableError: there is none.
+        """
+        notes = self._notes()
+        whole = [label for label in self.labels(prefix) if self._is_whole(label, notes)]
+        numbers = [int(found) for label in whole if (found := label.removeprefix(prefix)).isdecimal()]
+        if not numbers:
+            message = f"token {self.name} has no whole key labelled {prefix}N"
+            raise UnavailableError(message, hint="run the HSM ceremony")
+        return max(numbers)
+
+    def _is_whole(self, label: str, notes: set[str]) -> bool:
+        """Whether the ceremony of that key was finished, and its end has not begun."""
+        return (self._side is None or self._side.mark(label) in notes) and retired_label(label) not in notes
+
+    def _notes(self) -> set[str]:
+        found = self._session.get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True})
+        return {str(note[Attribute.LABEL]) for note in found}
 
     def labels(self, prefix: str) -> list[str]:
         """Labels of the secret keys on the token that start so; half-made objects have none."""
@@ -170,22 +208,29 @@ class Token:
         return sorted(name for name in names if name.startswith(prefix))
 
     def key(self, label: str) -> Object:
-        """The secret key of that label; looked up once, kept by handle.
+        """The secret key of that label; looked up and read back once, kept by handle.
 
         Raises:
-            UnavailableError: it is not there (a ceremony of a new epoch may not have reached this token).
-            HsmError: there is more than one, or it was there before.
+            UnavailableError: it is not there: a ceremony of a new epoch has not reached this token, or retired the epoch.
+            HsmError: there is more than one, it is not as its template says, or it was there before.
         """
         if label not in self._keys:
             found = self.find(ObjectClass.SECRET_KEY, label)
-            if found is None and label in self._founded:
-                message = f"token {self.name} has lost its key {label}"
-                raise HsmError(message, hint="somebody destroyed it, or initialised the token again")
             if found is None:
-                message = f"token {self.name} has no key labelled {label}"
-                raise UnavailableError(message, hint="run the HSM ceremony for that epoch")
+                raise self._absent(label)
+            if self._side is not None:
+                keys.read_back(found, self._side.template(label), label)
             self._keys[label] = found
         return self._keys[label]
+
+    def _absent(self, label: str) -> RekeyError:
+        if self.find(ObjectClass.DATA, retired_label(label)) is not None:
+            return UnavailableError(f"token {self.name}: {label} is retired, and its half is destroyed")
+        if label in self._founded:
+            message = f"token {self.name} has lost its key {label}"
+            return HsmError(message, hint="somebody destroyed it, or initialised the token again")
+        message = f"token {self.name} has no key labelled {label}"
+        return UnavailableError(message, hint="run the HSM ceremony for that epoch")
 
     def find(self, kind: ObjectClass, label: str) -> Object | None:
         """The one object of that class and label, if there is one.
