@@ -170,8 +170,8 @@ class Log:
         """A rotation, because it is time."""
         return self.fact(RotationRequested, version, f"time-{version}", key, reason="time", deadline=self.now)
 
-    def generated(self, version: int = 1, key: str = KEY) -> BusMessage:
-        """The version exists."""
+    def generated(self, version: int = 1, key: str = KEY, epoch: int = 1) -> BusMessage:
+        """The version exists, under the KEK of an epoch."""
         kind = class_named("application-data")
         request = next(
             m
@@ -187,7 +187,7 @@ class Log:
             key,
             algorithm=kind.algorithm,
             release=kind.release,
-            epoch=1,
+            epoch=epoch,
             key_id=1000 + version,
             **digests,
         )

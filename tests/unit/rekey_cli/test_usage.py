@@ -34,6 +34,8 @@ LINES = [
         "key destroy orders-db --reason x --plan", "expected a version", id="destroying a whole key"
     ),
     pytest.param("key destroy-cancel orders-db@1", "--reason", id="a cancellation without a reason"),
+    pytest.param("kek status --epoch 0", "found 0", id="an epoch that there is not"),
+    pytest.param("kek status --epoch old", "old", id="an epoch that is no number"),
     pytest.param("command 12 --context none", "none", id="a context that is not there"),
     pytest.param("key ls", "expected a context file, found none", id="no context"),
 ]

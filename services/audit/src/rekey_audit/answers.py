@@ -6,11 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from rekey_audit import figures, questions
+from rekey_audit import figures, keks, questions
 from rekey_audit.ledger import KeyRecord, Ledger
 from rekey_core.adoption import Adoption, adoption, awaited, waiting
 from rekey_core.authority import CONSUMERS, STREAMS, Stream
@@ -24,6 +25,7 @@ from rekey_core.contracts import (
     CommandAnswer,
     HealthAnswer,
     HistoryAnswer,
+    KekAnswer,
     Lease,
     ListAnswer,
     Message,
@@ -90,7 +92,7 @@ class Answers:
                 **self._common(question, AskRefused), code=error.code, message=str(error), hint=error.hint
             )
 
-    async def _answer(self, question: _Question) -> AskAnswer:
+    async def _answer(self, question: _Question) -> AskAnswer:  # noqa: PLR0911 - one for each question
         await self.bus.trust.fresh(lambda trust: trust.person(question.person))
         match question.verb:
             case ListAnswer.VERB:
@@ -106,8 +108,10 @@ class Answers:
                 return await self._command(question)
             case HealthAnswer.VERB:
                 return await self._health(question)
+            case KekAnswer.VERB:
+                return await self._keks(question)
         text = f"audit does not know the question {question.verb}"
-        raise UsageRefusedError(text, hint="ask ls, show, history, adoption, command or health")
+        raise UsageRefusedError(text, hint="ask ls, show, history, adoption, command, health or kek")
 
     async def _health(self, question: _Question) -> HealthAnswer:
         """Figures of the bus as they are now; nothing of it is kept."""
@@ -124,6 +128,27 @@ class Answers:
             consumers=tuple(figures.lag(consumer, info) for consumer, info in consumers),
             alarms=seen,
             alarms_last_day=len(alerts),
+        )
+
+    async def _keks(self, question: _Question) -> KekAnswer:
+        """Counts are of every key, so every key is read that was not yet: the first time after a start takes long."""
+        trust, person, epoch = self.bus.trust.current, question.person, question.ask.epoch
+        questions.may_ask(trust, person)
+        for key in sorted(self.ledger.recalled):
+            await self.know(key)
+        states = [record.state for _, record in sorted(self.ledger.keys.items())]
+        uses = keks.uses(states)
+        newest = keks.newest(uses)
+        found = keks.left(states, epoch, newest)
+        owners = {state.key: state.owner for state in states}
+        seen = (lies for lies in found if questions.may_see(trust, person, lies.key, owners[lies.key]))
+        return KekAnswer(
+            **self._common(question, KekAnswer),
+            newest=newest,
+            epoch=epoch,
+            uses=uses,
+            hanging=len(found),
+            names=tuple(keks.named(lies) for lies in islice(seen, keks.MAX_NAMES)),
         )
 
     async def _show(self, question: _Question) -> ShowAnswer:

@@ -10,6 +10,9 @@ from cyclopts import App, Parameter
 from rekey.cli import commanding, cosigning, views
 from rekey.cli.checkup import checkup_view, exit_code
 from rekey.cli.doctor import examine
+from rekey.cli.errors import UsageError
+from rekey.cli.kek import TRIES, status_view
+from rekey.cli.kek import exit_code as kek_exit_code
 from rekey.cli.output import show, tell
 from rekey.cli.parameters import Common, Cosigned, Mutating
 from rekey.cli.session import connected
@@ -20,6 +23,7 @@ from rekey_core.contracts import (
     Destroy,
     Force,
     HistoryAnswer,
+    KekAnswer,
     KeySummary,
     ListAnswer,
     ShowAnswer,
@@ -38,6 +42,8 @@ key_app = App(
     name="key", help="Keys: register, ls, show, history, rotate, waive, force, destroy, destroy-cancel."
 )
 app.command(key_app)
+kek_app = App(name="kek", help="KEKs, under which versions lie wrapped: status.")
+app.command(kek_app)
 
 
 @key_app.command(name="register")
@@ -214,6 +220,24 @@ async def key_destroy_cancel(
     order = commanding.Order(parse_version(target), reason, plan=common.plan, wait_s=common.wait)
     async with connected(common.who()) as session:
         show(await commanding.cancel_destruction(session, order), common.output)
+
+
+@kek_app.command(name="status")
+async def kek_status(*, epoch: int | None = None, common: Common = Common()) -> int:
+    """Show how many versions lie under which KEK epoch, and which still hang under an old one.
+
+    Ends with 0 when none does, with 5 otherwise.
+
+    Args:
+        epoch: the one that is to be retired; without it, every epoch before the newest.
+        common: what every command takes.
+    """
+    if epoch is not None and epoch < 1:
+        raise UsageError(f"--epoch: expected a number from 1 on, found {epoch}", hint="rekey kek status")
+    async with connected(common.who()) as session:
+        answer = await session.ask(KekAnswer, epoch=epoch, tries=TRIES)
+    show(status_view(answer), common.output)
+    return kek_exit_code(answer)
 
 
 @app.command

@@ -89,6 +89,7 @@ class Session:
         *,
         version: int | None = None,
         command: str | None = None,
+        epoch: int | None = None,
         tries: int = ASK_TRIES,
     ) -> A:
         """Audit's answer of this kind.
@@ -98,7 +99,7 @@ class Session:
             UnavailableError: audit does not answer.
             MalformedError: what answered is not audit, or answers another question.
         """
-        question = Ask(nonce=secrets.token_hex(16), key=key, version=version, command=command)
+        question = Ask(nonce=secrets.token_hex(16), key=key, version=version, command=command, epoch=epoch)
         subject = Subjects(self.context.env).ask(self.context.person, kind.VERB)
         data = await self._answer(subject, question.model_dump_json().encode(), tries)
         return await self.trust.fresh(lambda trust: open_answer(data, trust, self.context, question, kind))

@@ -19,17 +19,21 @@ from rekey_core.names import (
     Service,
 )
 
+Epoch = Annotated[int, Field(ge=1)]  # of KEKs
+
 
 class Ask(Model):
     """A question; ``key``, ``version`` and ``command`` as the verb needs them.
 
-    ``ls`` answers one page: the keys that come after ``key``. ``adoption`` is of ``version``, if one is named.
+    ``ls`` answers one page: the keys that come after ``key``. ``adoption`` is of ``version``, if one is named. ``kek`` is of
+    ``epoch``, else of every epoch before the newest.
     """
 
     nonce: Nonce
     key: KeyName | None = None
     version: Version | None = None
     command: Digest | None = None
+    epoch: Epoch | None = None
 
 
 class VersionSummary(Model):
@@ -215,6 +219,42 @@ class HealthAnswer(AskAnswer):
     alarms_last_day: int
 
 
+class KekUse(Model):
+    """How many versions lie under the KEK of a class, an algorithm and an epoch; no epoch: generated is not said yet."""
+
+    key_class: str
+    algorithm: Algorithm
+    release: Release
+    epoch: Epoch | None
+    versions: int
+
+
+class HangingVersion(Model):
+    """A version that hangs under a KEK that is asked about, and what people type next about it."""
+
+    key: KeyName
+    version: Version
+    epoch: Epoch | None
+    state: str
+    command: str
+
+
+class KekAnswer(AskAnswer):
+    """What lies under which KEK, and what hangs under the epoch asked for, or under those before the newest.
+
+    ``uses`` and ``hanging`` count the whole environment. ``names`` are the first of those in the person's scope.
+    """
+
+    VERB: ClassVar[str] = "kek"
+    TYPE: ClassVar[str] = "rekey.answer.kek.v1"
+    type: Literal["rekey.answer.kek.v1"] = "rekey.answer.kek.v1"
+    newest: Epoch | None  # under which a version lies; none: there is no version
+    epoch: Epoch | None  # the one asked for
+    uses: tuple[KekUse, ...]
+    hanging: int
+    names: tuple[HangingVersion, ...]
+
+
 class AskRefused(AskAnswer):
     """Audit does not answer this question to this person, or there is nothing of that name."""
 
@@ -233,5 +273,6 @@ ASK_ANSWERS: Final[tuple[type[AskAnswer], ...]] = (
     AdoptionAnswer,
     CommandAnswer,
     HealthAnswer,
+    KekAnswer,
     AskRefused,
 )
