@@ -15,7 +15,8 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import rsa
 from nats.aio.client import Client
 
-from rekey.connection import Connection, Login
+from rekey.connection import Connection
+from rekey.credentials import Login
 from rekey.identity import Identity as Instance
 from rekey.identity import TransportKey
 from rekey.keystate import KeyState

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from rekey_core.signing import SigningKey
 from rekey_runtime import wire
 from rekey_runtime.at_work import AtWork
 from rekey_runtime.bus import Bus
+from rekey_runtime.link import Link
 from rekey_runtime.metrics import Metrics
 from rekey_runtime.room import Room
 from rekey_runtime.settings import ServiceSettings
@@ -161,7 +163,7 @@ class MemoryBus(Bus):
         """No broker, no certificates: ``Bus.__init__`` is not called."""
         self.server = server
         self.settings = settings
-        self.signer = signer
+        self.signers = (signer,)
         self.subjects = Subjects(settings.env)
         self.trust = TrustStore(self)
         self.room = Room(self)
@@ -172,10 +174,20 @@ class MemoryBus(Bus):
         self.violations = 0
         self.dropped = 0
 
-    async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
+    @contextmanager
+    def _staying(self) -> Iterator[Link | None]:
+        yield None
+
+    async def _write(
+        self, subject: str, data: bytes, headers: dict[str, str], link: Link | None = None
+    ) -> bytes:
+        assert link is None
         return self.server.publish(subject, data, headers)
 
-    async def _send(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+    async def _send(
+        self, subject: str, data: bytes, headers: dict[str, str], link: Link | None = None
+    ) -> None:
+        assert link is None
         self.server.publish(subject, data, headers)
 
     async def _ask(self, subject: str, data: bytes) -> Msg:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rekey.beliefs import Stopped
-from rekey.connection import Connection, Login
+from rekey.connection import Connection
+from rekey.credentials import Login
 from rekey.keystate import KeyState
 from rekey.receipts import Receipts
 from rekey.renewing import Renewing

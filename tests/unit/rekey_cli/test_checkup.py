@@ -142,6 +142,20 @@ def test_what_audit_says(said: HealthAnswer, levels: str, words: str) -> None:
             id="ready, and its keys are in software",
         ),
         pytest.param(
+            200,
+            {"remarks": ["certificate-expires"]},
+            "ok warn",
+            "its certificate expires soon",
+            id="ready, and its certificate expires soon",
+        ),
+        pytest.param(
+            200,
+            {"remarks": ["identity-refused", "software-keys"]},
+            "ok warn warn",
+            "replaced by something that it cannot use",
+            id="ready, and two remarks",
+        ),
+        pytest.param(
             503,
             {"failed": [{"check": "hsm", "since": "12:00", "message": "no token"}]},
             "fail",

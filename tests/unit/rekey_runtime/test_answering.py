@@ -48,7 +48,7 @@ async def test_who_hears_of_a_request_that_has_no_answer(
         raise error
 
     answering = Answering(bus, SUBJECT, no, RequestAlarms(bus), failed.append, concurrency=1)
-    await answering._on_request(request())  # noqa: SLF001 - what the bus's client calls
+    await answering._on_request(request(), Client())  # noqa: SLF001 - what the bus's client calls
     said = [Alert.model_validate_json(message.data) for message in scene.server.messages(Stream.REPORTS)]
     assert [(alert.code, alert.subject) for alert in said] == [(code, SUBJECT) for code in alarms]
     assert [fatal.code for fatal in failed] == ends

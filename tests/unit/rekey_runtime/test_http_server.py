@@ -105,7 +105,7 @@ async def test_readiness_says_which_part_and_since_when() -> None:
     health.remarks.add(Remark.SOFTWARE_KEYS)
     assert await told(health) == (
         200,
-        {"service": "generator", "ready": True, "failed": [], "remarks": ["software-keys"]},
+        {"service": "generator", "ready": True, "failed": [], "remarks": ["software-keys"], "identity": {}},
     )
     since = datetime(2026, 1, 2, tzinfo=UTC)
     health.note(Check.WORK, UnavailableError("a handler has not ended"), since)

@@ -15,7 +15,8 @@ from typing import Final
 
 from rekey.background import Background, Handler
 from rekey.beliefs import Stopped
-from rekey.connection import Connection, Login
+from rekey.connection import Connection
+from rekey.credentials import Login
 from rekey.envelope import Envelope
 from rekey.identity import Identity
 from rekey.keyring import Keyring
@@ -27,6 +28,7 @@ from rekey.remote import Remote
 from rekey.remote_keyring import RemoteKeyring
 from rekey.remote_mac import RemoteMac
 from rekey.renewing import Renewing
+from rekey.renewing_certificate import renew_for_ever
 from rekey.requests import Requests
 from rekey.sealed import Sealed
 from rekey.settings import Settings
@@ -174,6 +176,7 @@ class Keys:
                 subject = hears.subject.format(env=self._settings.env, self=self._settings.dependent)
                 await self._connection.hear(subject, self._heard)
         self._background.start(self._renewing.for_ever())
+        self._background.start(renew_for_ever(self._connection, self._settings.total_s))
         _OPEN.add(self)
 
     async def close(self) -> None:

@@ -6,9 +6,9 @@ import asyncio
 import json
 import logging
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Final
 
 import nats.errors
@@ -16,10 +16,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rekey.cancellation import cancellable
+from rekey.credentials import Login, read_credentials, tls
 from rekey.spans import trace_headers
 from rekey_core.authority import Stream
+from rekey_core.certificates import Certificate, Credentials, judge
 from rekey_core.envelope import BusMessage, direct_message
-from rekey_core.errors import ConfigurationError, StaleReadError, UnavailableError, UnknownOutcomeError
+from rekey_core.errors import StaleReadError, UnavailableError, UnknownOutcomeError
 
 API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
 RECONNECT_S: Final = 0.25
@@ -28,16 +30,33 @@ _NOT_FOUND: Final = "404"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Login:
-    """Where the bus is and who we are to it; ``name`` is the dependent or person in the certificate."""
+class _Line:
+    """One connection to the bus, and what is under way on it."""
 
-    bus_url: str
-    server_name: str
-    tls_cert: Path
-    tls_key: Path
-    tls_ca: Path
-    name: str
+    def __init__(self) -> None:
+        self.client = Client()
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @contextmanager
+    def use(self) -> Iterator[Client]:
+        """The connection, which is not retired before the block ends."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield self.client
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def retire(self) -> None:
+        """Close when whoever waits for an answer has it; each waits no longer than its own time."""
+        try:
+            await self._idle.wait()
+        finally:
+            await self.client.close()
 
 
 class Connection:
@@ -45,9 +64,12 @@ class Connection:
 
     def __init__(self, login: Login) -> None:
         self._login = login
-        self._client = Client()
+        self._line = _Line()
+        self._credentials: Credentials | None = None
+        self._identity = ""
         self._last_error = "no answer"
         self._reconnected: list[Callable[[], None]] = []
+        self._heard: list[tuple[str, Callable[[Msg], Awaitable[None]]]] = []
 
     async def open(self, within_s: float) -> None:
         """Log in.
@@ -56,13 +78,44 @@ class Connection:
             ConfigurationError: the certificate files cannot be used.
             UnavailableError: no server, or it does not know the certificate.
         """
-        tls = _tls(self._login)
+        credentials = read_credentials(self._login)
+        self._identity = judge(credentials, None).identity
+        await self._connect(self._line.client, tls(credentials, self._login), within_s)
+        self._credentials = credentials
+
+    async def renew(self, within_s: float) -> Certificate | None:
+        """Go on with what the certificate files hold now, if it is new; the connection before ends when it is idle.
+
+        The new connection works before the old one is left, so whatever fails leaves everything as it was.
+
+        Raises:
+            ConfigurationError: it cannot be used; names the setting, expected and found.
+            UnavailableError: the bus does not let it in, or is away.
+        """
+        credentials = read_credentials(self._login)
+        if credentials == self._credentials:
+            return None
+        certificate = judge(credentials, datetime.now(UTC), identity=self._identity)
+        line, before = _Line(), self._line
+        await self._connect(line.client, tls(credentials, self._login), within_s)
+        try:
+            for subject, heard in self._heard:
+                await line.client.subscribe(subject, cb=heard)
+            await line.client.flush()
+        except nats.errors.Error as error:
+            await line.client.close()
+            raise UnavailableError(f"bus {self._login.bus_url}: {error}") from error
+        self._line, self._credentials = line, credentials
+        await before.retire()
+        return certificate
+
+    async def _connect(self, client: Client, context: ssl.SSLContext, within_s: float) -> None:
         try:
             async with asyncio.timeout(within_s):
-                await self._client.connect(
+                await client.connect(
                     self._login.bus_url.split(","),
                     name=f"rekey-{self._login.name}",
-                    tls=tls,
+                    tls=context,
                     tls_hostname=self._login.server_name,
                     inbox_prefix=f"_INBOX_{self._login.name}",
                     max_reconnect_attempts=-1,
@@ -71,7 +124,7 @@ class Connection:
                     reconnected_cb=self._on_reconnected,
                 )
         except (TimeoutError, OSError, nats.errors.Error) as error:
-            await self._client.close()
+            await client.close()
             raise UnavailableError(
                 f"bus {self._login.bus_url}: {self._last_error}",
                 hint="is the bus running, and is the certificate of this environment?",
@@ -79,7 +132,7 @@ class Connection:
 
     async def close(self) -> None:
         """Leave. Nothing is sent after this."""
-        await self._client.close()
+        await self._line.client.close()
 
     def on_reconnected(self, call: Callable[[], None]) -> None:
         """Call this each time that the connection is back."""
@@ -92,9 +145,10 @@ class Connection:
             call(message.subject)
 
         try:
-            await self._client.subscribe(subject, cb=heard)
+            await self._line.client.subscribe(subject, cb=heard)
         except nats.errors.Error as error:
             raise UnavailableError(f"{subject}: {error}") from error
+        self._heard.append((subject, heard))
 
     async def request(self, subject: str, data: bytes, within_s: float) -> tuple[bytes, Mapping[str, str]]:
         """Body and headers of the answer to a core request.
@@ -143,7 +197,7 @@ class Connection:
 
     async def _ask(self, subject: str, data: bytes, within_s: float, headers: dict[str, str]) -> Msg:
         if (
-            not self._client.is_connected
+            not self._line.client.is_connected
         ):  # or it would be kept and sent when nobody waits for the answer any more
             raise UnavailableError(f"{subject}: not connected to the bus: {self._last_error}")
         try:
@@ -152,7 +206,8 @@ class Connection:
             raise UnavailableError(f"{subject}: {str(error) or self._last_error}") from error
 
     async def _request(self, subject: str, data: bytes, within_s: float, headers: dict[str, str]) -> Msg:
-        return await cancellable(self._client.request(subject, data, within_s, headers=headers or None))
+        with self._line.use() as client:
+            return await cancellable(client.request(subject, data, within_s, headers=headers or None))
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = str(error) or type(error).__name__
@@ -173,13 +228,3 @@ def _acknowledged(answer: bytes, subject: str) -> int:
         raise UnknownOutcomeError(
             f"{subject}: the bus answered something else than an acknowledgement"
         ) from error
-
-
-def _tls(login: Login) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=login.tls_ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(login.tls_cert, login.tls_key)
-    except OSError as error:
-        raise ConfigurationError(f"certificate of {login.name}: {error}") from error
-    return context

@@ -103,6 +103,7 @@ class TrustCache:
         self._seen = seen
         self._within_s = within_s
         self._trust: Trust | None = None
+        self._refreshing = asyncio.Lock()
 
     @property
     def current(self) -> Trust:
@@ -122,16 +123,17 @@ class TrustCache:
             TrustError: the documents do not chain from the pinned genesis, or are older than what was seen before.
             UnavailableError: the bus does not answer.
         """
-        added = await self._following(self._trust.n if self._trust else 0)
-        trust = self._trust
-        if trust is None:
-            first, added = [signed for signed, _ in added[:1]], added[1:]
-            trust = Trust.from_chain(first, genesis=self._genesis, env=self._env)
-        for signed, stored_at in added:
-            trust = trust.extended(signed, since=stored_at)
-        self._seen.note_trust(trust)
-        self._trust = trust
-        return trust
+        async with self._refreshing:  # two at once would both add the same document
+            trust = self._trust
+            added = await self._following(trust.n if trust else 0)
+            if trust is None:
+                first, added = [signed for signed, _ in added[:1]], added[1:]
+                trust = Trust.from_chain(first, genesis=self._genesis, env=self._env)
+            for signed, stored_at in added:
+                trust = trust.extended(signed, since=stored_at)
+            self._seen.note_trust(trust)
+            self._trust = trust
+            return trust
 
     async def fresh(self, use: Callable[[Trust], T]) -> T:
         """``use(current)``; somebody unknown in it makes one refresh and one more try. Raises what ``use`` raises."""

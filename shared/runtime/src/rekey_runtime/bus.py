@@ -12,14 +12,13 @@ import json
 import logging
 import ssl
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
-from faststream.nats import NatsBroker, NatsMessage
-from faststream.nats.security import NatsSecurity
+from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
@@ -33,6 +32,8 @@ from rekey_core.tracecontext import Attribute
 from rekey_runtime import wire
 from rekey_runtime.about import event_of, names_in
 from rekey_runtime.at_work import AtWork
+from rekey_runtime.identity import read_credentials, read_signing_keys, tls
+from rekey_runtime.link import Link
 from rekey_runtime.metrics import Metrics
 from rekey_runtime.room import Room
 from rekey_runtime.settings import ServiceSettings
@@ -44,8 +45,6 @@ from rekey_runtime.waves import MAX_BATCH, BatchItem, Ready, Waves
 log = logging.getLogger(__name__)
 
 PAGE: Final = 500  # messages per page of a rebuild (notes: one page takes some 10 ms)
-FLUSH_S: Final = 2
-RECONNECT_S: Final[Any] = 0.25  # the client takes a float, FastStream's annotation says int
 
 
 class Bus:
@@ -53,7 +52,8 @@ class Bus:
 
     def __init__(self, settings: ServiceSettings) -> None:
         self.settings = settings
-        self.signer = _signing_key(settings)
+        self.credentials = read_credentials(settings)
+        self.signers = read_signing_keys(settings.signing_key)  # the first of them signs
         self.subjects = Subjects(settings.env)
         self.trust = TrustStore(self)
         self.room = Room(self)
@@ -63,19 +63,7 @@ class Bus:
         self._waves = Waves(self._store)
         self.violations = 0
         self.dropped = 0  # how often the bus refused us a right: 0 in a service that is founded well
-        self.broker = NatsBroker(
-            settings.bus_url.split(","),
-            security=NatsSecurity(ssl_context=_tls(settings), tls_hostname=settings.server_name),
-            name=f"rekey-{settings.service}",
-            inbox_prefix=f"_INBOX_{settings.service}",
-            js_options={"prefix": wire.API},
-            max_reconnect_attempts=-1,  # anything else ends in a loop that freezes the process (notes: nats §0.6)
-            reconnect_time_wait=RECONNECT_S,
-            graceful_timeout=settings.drain_s,
-            error_cb=self._on_error,
-            decoder=_as_it_came,
-            logger=None,
-        )
+        self._link = Link(settings, tls(self.credentials, settings), self._on_error)
 
     async def connect(self) -> None:
         """Log in.
@@ -83,10 +71,7 @@ class Bus:
         Raises:
             UnavailableError: no server, or it does not know this certificate.
         """
-        try:
-            await self.broker.connect()
-        except (OSError, nats.errors.Error) as error:
-            raise UnavailableError(f"bus {self.settings.bus_url}: {error}") from error
+        await self._link.open()
 
     async def start(self) -> None:
         """Bind every subscription.
@@ -94,36 +79,56 @@ class Bus:
         Raises:
             UnavailableError: the server went away meanwhile.
         """
+        await self._link.start()
+
+    async def move(self, context: ssl.SSLContext, bind: Callable[[], None]) -> None:
+        """Go on over a new connection; the one before ends when nothing is under way on it any more.
+
+        ``bind`` registers the subscriptions again, as before ``start``. The new one works before the old one is left, so
+        whatever fails leaves everything as it was.
+
+        Raises:
+            UnavailableError: the server does not let the new certificate in, or went away.
+        """
+        link, before = Link(self.settings, context, self._on_error), self._link
+        await link.try_certificate()
+        await link.open()
+        self._link = link
         try:
-            await self.broker.start()
-        except nats.errors.Error as error:
-            raise UnavailableError(f"bus {self.settings.bus_url}: {error}") from error
+            bind()
+            await link.start()
+        except BaseException:
+            self._link = before
+            await link.leave()
+            raise
+        await before.retire()
 
     async def close(self) -> None:
-        """Finish what is in flight and leave.
-
-        Not by the client's drain: it waits for every message that a pull left behind, which nobody takes any more.
-        """
+        """Finish what is in flight and leave."""
         try:
-            await self._leave()
+            await self._link.leave()
         finally:
             await asyncio.to_thread(self.tracing.close)
 
-    async def _leave(self) -> None:
-        if not self.broker.config.connection_state:
-            return
-        await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
-        if not self.client.is_connected:  # nothing left to say; and the client's close fails on a backlog
-            return
-        with suppress(nats.errors.Error):
-            await self.client.flush(timeout=FLUSH_S)
-        await self.client.close()
+    @property
+    def signer(self) -> SigningKey:
+        """The key that signs now."""
+        return self.signers[0]
+
+    @property
+    def link(self) -> Link:
+        """The connection of now."""
+        return self._link
+
+    @property
+    def broker(self) -> NatsBroker:
+        """Where subscriptions are registered."""
+        return self._link.broker
 
     @property
     def client(self) -> Client:
-        """The NATS connection."""
-        client: Client = self.broker.config.connection_state.connection
-        return client
+        """The NATS connection of now; within ``link.use()`` it stays."""
+        return self._link.client
 
     @property
     def source(self) -> str:
@@ -179,22 +184,32 @@ class Bus:
     async def _store(self, messages: Sequence[Ready]) -> int:
         """One message as it is, several as an atomic batch."""
         if len(messages) == 1:
-            return await self._stored(messages[0], {})
+            answer = await self._write(messages[0].subject, messages[0].data, dict(messages[0].headers))
+            return wire.acknowledged(answer, where=messages[0].subject)
+        with self._staying() as link:  # over two connections its messages could pass each other
+            return await self._store_batch(messages, link)
+
+    async def _store_batch(self, messages: Sequence[Ready], link: Link | None) -> int:
         batch = {"Nats-Batch-Id": uuid.uuid4().hex}
         for number, message in enumerate(messages[:-1], start=1):
             place = {**message.headers, **batch, "Nats-Batch-Sequence": str(number)}
             if number > 1:
-                await self._send(message.subject, message.data, place)
+                await self._send(message.subject, message.data, place, link)
                 continue
-            opened = await self._write(message.subject, message.data, place)
+            opened = await self._write(message.subject, message.data, place, link)
             if opened:  # a batch that is open answers nothing yet
                 wire.acknowledged(opened, where=message.subject)
+        last = messages[-1]
         end = {"Nats-Batch-Sequence": str(len(messages)), "Nats-Batch-Commit": "1"}
-        return await self._stored(messages[-1], batch | end)
+        answer = await self._write(last.subject, last.data, {**last.headers, **batch, **end}, link)
+        return wire.acknowledged(answer, where=last.subject)
 
-    async def _stored(self, message: Ready, place: Mapping[str, str]) -> int:
-        answer = await self._write(message.subject, message.data, {**message.headers, **place})
-        return wire.acknowledged(answer, where=message.subject)
+    @contextmanager
+    def _staying(self) -> Iterator[Link | None]:
+        """One connection for everything in the block, which does not end before it does."""
+        link = self._link
+        with link.use():
+            yield link
 
     async def write_once(self, stream: Stream, subject: str, packed: Packed) -> int:
         """Store the first message of a subject. Raises as ``publish``; ``ConflictError`` when there is one."""
@@ -263,19 +278,20 @@ class Bus:
         self, stream: Stream, question: Mapping[str, object], *, paged: bool = False
     ) -> list[BusMessage]:
         """All messages of one DIRECT.GET answer; complete, or an error. A page may leave some for the next one."""
-        inbox = self.client.new_inbox()
         found: list[BusMessage] = []
         try:
-            answers = await self.client.subscribe(inbox)
-            try:
-                await self.client.publish(
-                    f"{wire.API}.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox
-                )
-                while wire.status(answer := await answers.next_msg(self.settings.request_timeout_s)) is None:
-                    found.append(wire.direct(answer))
-            finally:
-                with suppress(nats.errors.Error):  # the connection went away, and the subscription with it
-                    await answers.unsubscribe()
+            with self._link.use() as client:
+                inbox = client.new_inbox()
+                answers = await client.subscribe(inbox)
+                try:
+                    asked = json.dumps(question).encode()
+                    await client.publish(f"{wire.API}.DIRECT.GET.{stream}", asked, reply=inbox)
+                    wait_s = self.settings.request_timeout_s
+                    while wire.status(answer := await answers.next_msg(wait_s)) is None:
+                        found.append(wire.direct(answer))
+                finally:
+                    with suppress(nats.errors.Error):  # the connection went away, with the subscription
+                        await answers.unsubscribe()
         except nats.errors.Error as error:
             raise StaleReadError(f"read of {stream}: {str(error) or 'no end of the answer'}") from error
         return wire.complete(stream, answer, found, paged=paged)
@@ -309,7 +325,8 @@ class Bus:
         ):  # or it would be kept and sent when nobody waits for the answer any more
             raise UnavailableError(f"{subject}: not connected to the bus")
         try:
-            return await self.client.request(subject, data, timeout=self.settings.request_timeout_s)
+            with self._link.use() as client:
+                return await client.request(subject, data, timeout=self.settings.request_timeout_s)
         except nats.errors.Error as error:
             raise UnavailableError(f"{subject}: {str(error) or 'no answer'}") from error
 
@@ -318,18 +335,23 @@ class Bus:
         attributes = {Attribute.STREAM: stream.value, **names_in(subject)}
         return self.tracing.span(f"append {event_of(subject)}", attributes, kind=SpanKind.PRODUCER)
 
-    async def _write(self, subject: str, data: bytes, headers: dict[str, str]) -> bytes:
+    async def _write(
+        self, subject: str, data: bytes, headers: dict[str, str], link: Link | None = None
+    ) -> bytes:
+        wait_s = self.settings.request_timeout_s
         try:
-            answer = await self.client.request(
-                subject, data, timeout=self.settings.request_timeout_s, headers=headers
-            )
+            with (link or self._link).use() as client:
+                answer = await client.request(subject, data, timeout=wait_s, headers=headers)
         except nats.errors.Error as error:
             raise UnknownOutcomeError(f"{subject}: {str(error) or 'no answer'}") from error
         return answer.data
 
-    async def _send(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+    async def _send(
+        self, subject: str, data: bytes, headers: dict[str, str], link: Link | None = None
+    ) -> None:
         try:
-            await self.client.publish(subject, data, headers=headers)
+            with (link or self._link).use() as client:
+                await client.publish(subject, data, headers=headers)
         except nats.errors.Error as error:
             raise UnknownOutcomeError(f"{subject}: {error}") from error
 
@@ -347,25 +369,3 @@ class Bus:
                 log.warning("overload: %d requests dropped so far", self.dropped, extra={"event": "overload"})
         else:
             log.warning("bus: %s", error, extra={"event": "bus-error"})
-
-
-async def _as_it_came(message: NatsMessage) -> bytes:
-    """The body, not decoded: FastStream would read it by its content type, and what is no JSON would never reach us."""
-    return message.body
-
-
-def _tls(settings: ServiceSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.tls_ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
-    except OSError as error:
-        raise ConfigurationError(f"certificate of {settings.service}: {error}") from error
-    return context
-
-
-def _signing_key(settings: ServiceSettings) -> SigningKey:
-    try:
-        return SigningKey.from_pem(settings.signing_key.read_bytes())
-    except OSError as error:
-        raise ConfigurationError(f"signing key of {settings.service}: {error}") from error

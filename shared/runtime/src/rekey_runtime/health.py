@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -33,6 +34,8 @@ class Remark(enum.StrEnum):
     """What does not make a service unready, and what everybody should know."""
 
     SOFTWARE_KEYS = "software-keys"
+    CERTIFICATE_EXPIRES = "certificate-expires"  # soon, or it has
+    IDENTITY_REFUSED = "identity-refused"  # its files were replaced by something that cannot be used
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Health:
     service: str
     stale_s: float
     remarks: set[Remark] = field(default_factory=set)
+    identity: Mapping[str, str] = field(default_factory=dict)  # which certificate and signing key are in use
     alive: bool = True
     _findings: dict[Check, Finding] = field(default_factory=dict)
     _round: float = field(default_factory=time.monotonic)
@@ -71,6 +75,10 @@ class Health:
             return
         first = since or (before.since if before else datetime.now(UTC))
         self._findings[check] = Finding(check, error.code, str(error), first)
+
+    def remark(self, remark: Remark, *, holds: bool) -> None:
+        """Say it, or no longer."""
+        (self.remarks.add if holds else self.remarks.discard)(remark)
 
     def looked(self) -> None:
         """The watchdog has been everywhere."""
@@ -102,5 +110,6 @@ class Health:
             "ready": not failed,
             "failed": failed,
             "remarks": sorted(self.remarks),
+            "identity": self.identity,
         }
         return json_response(HTTPStatus.SERVICE_UNAVAILABLE if failed else HTTPStatus.OK, body)

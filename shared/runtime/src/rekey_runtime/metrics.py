@@ -69,6 +69,12 @@ class Metrics:
         )
         self._violations = self._counter("rekey_permission_violations", "rights that the bus refused us")
         self._dropped = self._counter("rekey_requests_dropped", "requests dropped under overload")
+        self._not_after = self._gauge(
+            "rekey_certificate_not_after_seconds", "Unix time at which the certificate in use expires"
+        )
+        self._identity_refused = self._gauge(
+            "rekey_identity_refused", "1: the files of certificate or signing key hold what cannot be used"
+        )
 
     def message(
         self, consumer: str, event: str, verdict: Verdict, error: RekeyError | None, seconds: float
@@ -111,6 +117,11 @@ class Metrics:
     def drill_due(self, at: datetime) -> None:
         """From when on backups count as not proved; there is no such series before a version is backed up."""
         self._drill_due.labels(self._ready_of).set(at.timestamp())
+
+    def identity(self, not_after: datetime, *, refused: bool) -> None:
+        """Until when the certificate in use is valid, and whether its files hold something that was refused."""
+        self._not_after.set(not_after.timestamp())
+        self._identity_refused.set(refused)
 
     def violation(self) -> None:
         """The bus refused us a right."""

@@ -19,11 +19,13 @@ from rekey_core.authority import CONSUMERS, Consumer
 from rekey_core.envelope import BusMessage
 from rekey_core.errors import EXIT_FATAL, EXIT_PIN, FatalError, PinError, RekeyError
 from rekey_core.room import LOOK_S
+from rekey_runtime import renewal as renewing
 from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
 from rekey_runtime.health import Check, Health
 from rekey_runtime.http_server import HttpServer, Response, Route
 from rekey_runtime.log import configure_log, say
+from rekey_runtime.renewal import Renewal
 from rekey_runtime.request_alarms import RequestAlarms
 from rekey_runtime.settings import ServiceSettings, load_settings
 from rekey_runtime.subscriptions import Answering, Consuming
@@ -122,16 +124,15 @@ class Service:
             await self.http.start()  # first: who asks is told that it starts
         await self.bus.connect()
         await self.bus.trust.load()
+        renewal = Renewal(self.bus, self.health, self._bind)
         await Founded(self.bus, ()).verify()
         await self.bus.room.look()
         self.every(LOOK_S, self.bus.room.look)
+        self.every(renewing.LOOK_S, renewal.look)
         await compose(self)
         founded = Founded(self.bus, [c.consumer for c in self._consuming])
         await founded.watch()
-        for consuming in self._consuming:
-            consuming.bind()
-        for answering in self._answering:
-            answering.bind()
+        self._bind()
         await self.bus.start()
         running = [asyncio.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
         running += [asyncio.create_task(self._beside(job)) for job in self._background]
@@ -139,6 +140,12 @@ class Service:
         running.append(asyncio.create_task(self._beside(lambda: self._watch(watchdog))))
         await self._stopping.wait()
         await _ended(running)
+
+    def _bind(self) -> None:
+        for consuming in self._consuming:
+            consuming.bind()
+        for answering in self._answering:
+            answering.bind()
 
     async def _close(self) -> None:
         self.health.alive = self._fatal is None

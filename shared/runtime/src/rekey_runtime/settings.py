@@ -24,7 +24,7 @@ class ServiceSettings(BaseModel):
     tls_cert: Path
     tls_key: Path
     tls_ca: Path
-    signing_key: Path  # Ed25519, PEM
+    signing_key: Path  # Ed25519, PEM; the one that takes over lies beside it, with .next behind its name
     trust_genesis: Digest  # SHA-256 of the first trust document, pinned out of band
     state_dir: Path  # the highest trust version seen is kept here
     fetch_wait_s: Annotated[float, Field(gt=0, le=5)] = (

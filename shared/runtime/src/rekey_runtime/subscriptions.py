@@ -13,6 +13,7 @@ from typing import Final
 import nats.errors
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsMessage, PullSub
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
 
@@ -179,7 +180,15 @@ class Answering:
         self._concurrency = concurrency
 
     def bind(self) -> None:
-        """Subscribe in the service's queue group."""
+        """Subscribe in the service's queue group.
+
+        An answer goes back over the connection on which the question came: on no other one may we answer it.
+        """
+        link = self._bus.link
+
+        async def on_request(msg: NatsMessage) -> None:
+            await self._on_request(msg, link.client)
+
         subscriber = self._bus.broker.subscriber(
             self._subject,
             queue=self._bus.settings.service.value,
@@ -187,15 +196,15 @@ class Answering:
             pending_msgs_limit=self._bus.settings.max_waiting_requests,
             no_reply=True,
         )
-        subscriber(self._on_request)
+        subscriber(on_request)
 
-    async def _on_request(self, msg: NatsMessage) -> None:
+    async def _on_request(self, msg: NatsMessage, client: Client) -> None:
         raw: Msg = msg.raw_message
         core = BusMessage("", raw.subject, own_headers(raw.headers or {}), raw.data, 0, datetime.now(UTC))
         event, began = event_of(raw.subject), time.perf_counter()
         at_work = self._bus.at_work.on(f"request: {raw.subject}")
         with at_work, handling(core) as codes, self._span(core):
-            await self._answered(raw, core)
+            await self._answered(raw, core, client)
         code = codes[-1] if codes else DONE
         self._bus.metrics.request(event, code, time.perf_counter() - began)
 
@@ -205,11 +214,11 @@ class Answering:
         name = f"answer {event_of(message.subject)}"
         return self._bus.tracing.span(name, attributes, parent=parent, kind=SpanKind.SERVER)
 
-    async def _answered(self, raw: Msg, core: BusMessage) -> None:
+    async def _answered(self, raw: Msg, core: BusMessage, client: Client) -> None:
         try:
             data, answer_headers = await self._handler(raw.subject, raw.data)
             if raw.reply:
-                await self._bus.client.publish(raw.reply, data, headers=answer_headers or None)
+                await client.publish(raw.reply, data, headers=answer_headers or None)
         except FatalError as error:
             note_code(error.code)
             self._fail(error)

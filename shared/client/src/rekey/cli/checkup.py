@@ -23,6 +23,20 @@ FILL_WARN: Final = 0.70  # of a stream's size
 FILL_FAIL: Final = 0.80  # from here on deliveries and reports stop (DESIGN §3)
 LAG_WARN: Final = 100  # messages that wait for one consumer
 SHOWN_ALARMS: Final = 3
+_REMARKS: Final[Mapping[str, tuple[str, str]]] = {  # what a service says at /readyz although it is ready
+    "software-keys": (
+        "its keys are in software (SoftHSM): whoever reads the token's files has them",
+        "development only; use an HSM for anything else",
+    ),
+    "certificate-expires": (
+        "its certificate expires soon, or has",
+        "have the environment's CA issue a new one and put it in place: the service takes it over while it runs",
+    ),
+    "identity-refused": (
+        "its certificate or signing key was replaced by something that it cannot use; it goes on with the one before",
+        "the service's log says what it expected and found (identity-refused)",
+    ),
+}
 
 
 class Level(enum.StrEnum):
@@ -173,10 +187,11 @@ def readiness(service: str, url: str, status: int, body: Mapping[str, object]) -
     else:
         found = [fail(f"{service}: not ready: {_failed(body)}", f"{url}/readyz; the service's log")]
     remarks = body.get("remarks")
-    if isinstance(remarks, list) and "software-keys" in remarks:
-        text = f"{service}: its keys are in software (SoftHSM): whoever reads the token's files has them"
-        found.append(warn(text, "development only; use an HSM for anything else"))
-    return found
+    said = remarks if isinstance(remarks, list) else []
+    return [
+        *found,
+        *(warn(f"{service}: {what}", fix) for name, (what, fix) in _REMARKS.items() if name in said),
+    ]
 
 
 def _failed(body: Mapping[str, object]) -> str:

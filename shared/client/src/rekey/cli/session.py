@@ -11,7 +11,8 @@ from typing import Final, TypeVar
 
 from rekey.cli.context import Context
 from rekey.cli.errors import AnsweredError
-from rekey.connection import Connection, Login
+from rekey.connection import Connection
+from rekey.credentials import Login
 from rekey.spans import new_trace, written_to
 from rekey.trust_cache import Seen, TrustCache
 from rekey_core.authority import Stream, Subjects

@@ -1,0 +1,168 @@
+"""One connection to the bus: who we are on it, what is under way on it, and how it ends without losing any of that."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+import nats
+import nats.errors
+from faststream.nats import NatsBroker, NatsMessage
+from faststream.nats.security import NatsSecurity
+from faststream.nats.subscriber.usecases.core_subscriber import ConcurrentCoreSubscriber, CoreSubscriber
+from nats.aio.client import Client
+
+from rekey_core.errors import UnavailableError
+from rekey_runtime import wire
+from rekey_runtime.settings import ServiceSettings
+
+FLUSH_S: Final = 2
+RECONNECT_S: Final[Any] = 0.25  # the client takes a float, FastStream's annotation says int
+OPEN_S: Final = 5  # the longest that a server may take to let a new certificate in
+QUIET_S: Final = 0.01  # between two looks at what was taken off a subscription
+QUIET_LOOKS: Final = 2  # in a row: a request that was taken begins a turn of the loop later
+
+
+class Link:
+    """A connection with one certificate. ``Bus`` has one, and for a moment two when the certificate is renewed."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        tls: ssl.SSLContext,
+        on_error: Callable[[Exception], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.broker = NatsBroker(
+            settings.bus_url.split(","),
+            security=NatsSecurity(ssl_context=tls, tls_hostname=settings.server_name),
+            name=f"rekey-{settings.service}",
+            inbox_prefix=f"_INBOX_{settings.service}",
+            js_options={"prefix": wire.API},
+            max_reconnect_attempts=-1,  # anything else ends in a loop that freezes the process (notes: nats §0.6)
+            reconnect_time_wait=RECONNECT_S,
+            graceful_timeout=settings.drain_s,
+            error_cb=on_error,
+            decoder=_as_it_came,
+            logger=None,
+        )
+
+    @property
+    def client(self) -> Client:
+        """The NATS connection."""
+        client: Client = self.broker.config.connection_state.connection
+        return client
+
+    @contextmanager
+    def use(self) -> Iterator[Client]:
+        """The NATS connection, which does not end before the block does."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield self.client
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def open(self) -> None:
+        """Log in.
+
+        Raises:
+            UnavailableError: no server, or it does not know this certificate.
+        """
+        try:
+            await self.broker.connect()
+        except (OSError, nats.errors.Error) as error:
+            raise UnavailableError(f"bus {self._settings.bus_url}: {error}") from error
+
+    async def try_certificate(self) -> None:
+        """Return if the server lets this certificate in; ``open`` would ask again for ever where it does not.
+
+        Raises:
+            UnavailableError: it does not, or there is none.
+        """
+        try:
+            async with asyncio.timeout(OPEN_S):
+                client = await nats.connect(
+                    self._settings.bus_url.split(","),
+                    tls=self._tls,
+                    tls_hostname=self._settings.server_name,
+                    allow_reconnect=False,
+                    error_cb=_heard,
+                )
+                await client.close()
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            said = str(error) or type(error).__name__
+            raise UnavailableError(f"bus {self._settings.bus_url}: {said}") from error
+
+    async def start(self) -> None:
+        """Bind every subscription.
+
+        Raises:
+            UnavailableError: the server went away meanwhile.
+        """
+        try:
+            await self.broker.start()
+        except nats.errors.Error as error:
+            raise UnavailableError(f"bus {self._settings.bus_url}: {error}") from error
+
+    async def leave(self) -> None:
+        """Finish what is being handled and close.
+
+        Not by the client's drain: it waits for every message that a pull left behind, which nobody takes any more.
+        """
+        if not self.broker.config.connection_state:
+            return
+        await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
+        if not self.client.is_connected:  # nothing left to say; and the client's close fails on a backlog
+            return
+        with suppress(nats.errors.Error):
+            await self.client.flush(timeout=FLUSH_S)
+        await self.client.close()
+
+    async def retire(self) -> None:
+        """Leave to another connection of ours: what came here is answered here, what waits for an answer gets it."""
+        served = [s for s in self.broker.subscribers if isinstance(s, CoreSubscriber)]
+        try:
+            with suppress(nats.errors.Error, TimeoutError):  # it is gone, and what was on it with it
+                async with asyncio.timeout(self._settings.drain_s):
+                    await asyncio.gather(*(_answered(subscriber) for subscriber in served))
+                    await self._idle.wait()
+        finally:
+            await self.leave()
+
+
+async def _answered(subscriber: CoreSubscriber) -> None:
+    """Nothing new is sent to the subscription, and what was sent is in its handler or was in it."""
+    if subscriber.subscription is None:
+        return
+    await subscriber.subscription.drain()  # type: ignore[no-untyped-call]
+    subscriber.subscription = None
+    quiet = 0
+    while quiet < QUIET_LOOKS:
+        await asyncio.sleep(QUIET_S)
+        quiet = quiet + 1 if _is_quiet(subscriber) else 0
+
+
+def _is_quiet(subscriber: CoreSubscriber) -> bool:
+    if not isinstance(subscriber, ConcurrentCoreSubscriber):
+        return True
+    waiting = subscriber.receive_stream.statistics().current_buffer_used
+    return waiting == 0 and subscriber.limiter.value == subscriber.max_workers
+
+
+async def _heard(_: Exception) -> None:
+    """What the server says against a certificate is raised as well."""
+
+
+async def _as_it_came(message: NatsMessage) -> bytes:
+    """The body, not decoded: FastStream would read it by its content type, and what is no JSON would never reach us."""
+    return message.body
