@@ -253,7 +253,7 @@ def test_doctor_finds_nothing_wrong_where_nothing_is(people: People) -> None:
     assert code == 0, said
     assert set(levels) == {
         *("tls_key", "ssh_key", "certificate", "CA", "bus", "trust", "rights", "audit", "clock"),
-        *("consumers", "streams", "alarms"),
+        *("consumers", "streams", "alarms", "backups"),
     }
     certificates = {"certificate", "CA"}  # those of a test are valid for a day
     assert {what: levels[what] for what in certificates} == dict.fromkeys(certificates, "warn")

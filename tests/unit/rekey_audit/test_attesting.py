@@ -13,9 +13,11 @@ from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import (
     ATTESTATION_LIFETIME,
     Alert,
+    Ask,
     AttestationAnswer,
     AttestationOffer,
     Attested,
+    BackupAnswer,
     OfficersSigned,
     Signed,
 )
@@ -180,3 +182,22 @@ async def test_an_alarm_waits_for_a_bus_that_does_not_take_it(scene: Scene) -> N
         await audit.look_at_drills()
     await audit.say_alarms()
     assert [alert.code for alert in alerts(scene)] == ["drill-failed"]
+
+
+async def test_a_person_who_asks_is_told_of_a_drill_as_soon_as_it_is_recorded(scene: Scene) -> None:
+    audit = await audit_of(scene)
+    assert (await asked(scene, audit)).status == "never-drilled"
+    await offered(scene, audit, said(scene))
+    found = await asked(scene, audit)
+    assert (found.status, found.covered, found.uncovered) == ("proved", 2, ())
+    assert found.drill is not None
+    assert found.due == found.drill.expires_at
+    assert found.drill.officers == ("odile", "oliver")
+
+
+async def asked(scene: Scene, audit: Audit) -> BackupAnswer:
+    """What rita is told."""
+    ask = Ask(nonce="0" * 32).model_dump_json().encode()
+    data, _ = await audit.on_ask(Subjects(ENV).ask("rita", BackupAnswer.VERB), ask)
+    keys = scene.trust.service_keys(Service.AUDIT)
+    return open_signed(Signed.model_validate_json(data), (BackupAnswer,), keys, where="answer")

@@ -38,6 +38,7 @@ LINES = [
     pytest.param("kek status --epoch old", "old", id="an epoch that is no number"),
     pytest.param("command 12 --context none", "none", id="a context that is not there"),
     pytest.param("key ls", "expected a context file, found none", id="no context"),
+    pytest.param("backup status", "expected a context file, found none", id="no context for backups"),
 ]
 
 

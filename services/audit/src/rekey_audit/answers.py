@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from rekey_audit import figures, keks, questions
+from rekey_audit import coverage, figures, keks, questions
 from rekey_audit.ledger import KeyRecord, Ledger
 from rekey_core.adoption import Adoption, adoption, awaited, waiting
 from rekey_core.authority import CONSUMERS, STREAMS, Stream
@@ -21,6 +21,7 @@ from rekey_core.contracts import (
     Ask,
     AskAnswer,
     AskRefused,
+    BackupAnswer,
     Command,
     CommandAnswer,
     HealthAnswer,
@@ -70,12 +71,13 @@ class _Question:
 class Answers:
     """Answers from the ledger; leases, receipts and commands are read as they are now.
 
-    ``know``: brings a key into the ledger, where the ledger did not read the whole log.
+    ``know``, ``know_all``: bring a key, or each, into the ledger, where the ledger did not read the whole log.
     """
 
     bus: Bus
     ledger: Ledger
     know: Callable[[str], Awaitable[None]]
+    know_all: Callable[[], Awaitable[None]]
 
     async def to(self, subject: str, data: bytes) -> AskAnswer:
         """The answer, or the refusal with its reason.
@@ -92,26 +94,26 @@ class Answers:
                 **self._common(question, AskRefused), code=error.code, message=str(error), hint=error.hint
             )
 
-    async def _answer(self, question: _Question) -> AskAnswer:  # noqa: PLR0911 - one for each question
+    async def _answer(self, question: _Question) -> AskAnswer:
         await self.bus.trust.fresh(lambda trust: trust.person(question.person))
-        match question.verb:
-            case ListAnswer.VERB:
-                keys = questions.page(self.ledger, self.bus.trust.current, question.person, question.ask.key)
-                return ListAnswer(**self._common(question, ListAnswer), keys=keys)
-            case ShowAnswer.VERB:
-                return await self._show(question)
-            case HistoryAnswer.VERB:
-                return await self._history(question)
-            case AdoptionAnswer.VERB:
-                return await self._adoption(question)
-            case CommandAnswer.VERB:
-                return await self._command(question)
-            case HealthAnswer.VERB:
-                return await self._health(question)
-            case KekAnswer.VERB:
-                return await self._keks(question)
-        text = f"audit does not know the question {question.verb}"
-        raise UsageRefusedError(text, hint="ask ls, show, history, adoption, command, health or kek")
+        verbs: Mapping[str, Callable[[_Question], Awaitable[AskAnswer]]] = {
+            ListAnswer.VERB: self._list,
+            ShowAnswer.VERB: self._show,
+            HistoryAnswer.VERB: self._history,
+            AdoptionAnswer.VERB: self._adoption,
+            CommandAnswer.VERB: self._command,
+            HealthAnswer.VERB: self._health,
+            KekAnswer.VERB: self._keks,
+            BackupAnswer.VERB: self._backup,
+        }
+        if question.verb not in verbs:
+            text = f"audit does not know the question {question.verb}"
+            raise UsageRefusedError(text, hint=f"ask one of {', '.join(verbs)}")
+        return await verbs[question.verb](question)
+
+    async def _list(self, question: _Question) -> ListAnswer:
+        keys = questions.page(self.ledger, self.bus.trust.current, question.person, question.ask.key)
+        return ListAnswer(**self._common(question, ListAnswer), keys=keys)
 
     async def _health(self, question: _Question) -> HealthAnswer:
         """Figures of the bus as they are now; nothing of it is kept."""
@@ -134,8 +136,7 @@ class Answers:
         """Counts are of every key, so every key is read that was not yet: the first time after a start takes long."""
         trust, person, epoch = self.bus.trust.current, question.person, question.ask.epoch
         questions.may_ask(trust, person)
-        for key in sorted(self.ledger.recalled):
-            await self.know(key)
+        await self.know_all()
         states = [record.state for _, record in sorted(self.ledger.keys.items())]
         uses = keks.uses(states)
         newest = keks.newest(uses)
@@ -149,6 +150,21 @@ class Answers:
             uses=uses,
             hanging=len(found),
             names=tuple(keks.named(lies) for lies in islice(seen, keks.MAX_NAMES)),
+        )
+
+    async def _backup(self, question: _Question) -> BackupAnswer:
+        ledger, trust, person = self.ledger, self.bus.trust.current, question.person
+        coverage.may_ask_of_backups(trust, person)
+        await self.know_all()
+        drills, uncovered = ledger.drills, coverage.uncovered(ledger)
+        return BackupAnswer(
+            **self._common(question, BackupAnswer),
+            status=drills.status(datetime.now(UTC)),
+            due=drills.due,
+            drill=coverage.summary_of(drills.newest, ledger, trust, person) if drills.newest else None,
+            covered=coverage.covered(ledger),
+            uncovered=coverage.seen(ledger, trust, person, uncovered),
+            uncovered_in_all=len(uncovered),
         )
 
     async def _show(self, question: _Question) -> ShowAnswer:

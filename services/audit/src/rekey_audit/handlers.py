@@ -69,7 +69,7 @@ class Audit:
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.bus.settings.env)
         self.recalling = Recalling(self.bus, self.ledger)
-        self._answers = Answers(self.bus, self.ledger, self.recalling.know)
+        self._answers = Answers(self.bus, self.ledger, self.recalling.know, self.recalling.know_all)
         self.attestations = Attestations(self.bus, self.ledger, self.recalling.know_all, self.on_report)
         self.projector = None
         if self.database is not None:

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from rekey.cli import commanding, cosigning, views
+from rekey.cli.backup import backup_app
 from rekey.cli.checkup import checkup_view, exit_code
 from rekey.cli.doctor import examine
 from rekey.cli.errors import UsageError
@@ -44,6 +45,7 @@ key_app = App(
 app.command(key_app)
 kek_app = App(name="kek", help="KEKs, under which versions lie wrapped: status.")
 app.command(kek_app)
+app.command(backup_app)
 
 
 @key_app.command(name="register")

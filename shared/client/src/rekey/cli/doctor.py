@@ -21,9 +21,10 @@ from cryptography import x509
 from rekey.cli import checkup
 from rekey.cli.checkup import Line, fail, ok
 from rekey.cli.context import Context
+from rekey.cli.drills import backup_line
 from rekey.cli.errors import Exit, exit_of
 from rekey.cli.session import Session, connected
-from rekey_core.contracts import HealthAnswer
+from rekey_core.contracts import BackupAnswer, HealthAnswer
 from rekey_core.errors import RekeyError
 from rekey_core.sshsig import public_key_of
 
@@ -115,7 +116,14 @@ async def _audit(session: Session) -> list[Line]:
     took = time.monotonic() - began
     ahead = (sent + timedelta(seconds=took / 2) - answer.bus_time).total_seconds()
     first = ok(f"audit: answers, its log is read up to {answer.as_of}")
-    return [first, checkup.clock(ahead, took), *checkup.audits(answer)]
+    return [first, checkup.clock(ahead, took), *checkup.audits(answer), await _backups(session)]
+
+
+async def _backups(session: Session) -> Line:
+    try:
+        return backup_line(await session.ask(BackupAnswer))
+    except RekeyError as error:
+        return _failed("backups", error)
 
 
 def _failed(what: str, error: RekeyError, fix: str | None = None) -> Line:

@@ -70,6 +70,13 @@ def fields(row: Row) -> Iterable[tuple[str, str]]:
         yield name.replace("_", " "), text(value)
 
 
+def head_lines(row: Row) -> tuple[str, ...]:
+    """One line for each simple field, names in a column."""
+    pairs = list(fields(row))
+    width = max((len(name) for name, _ in pairs), default=0)
+    return tuple(f"{name:<{width}}  {value}" for name, value in pairs)
+
+
 def _table(view: View) -> None:
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:

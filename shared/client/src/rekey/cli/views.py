@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from rekey.cli.output import Row, View, fields, text, when
+from rekey.cli.output import Row, View, head_lines, text, when
 from rekey.cli.plans import Plan, lines
 from rekey_core.contracts import (
     AdoptionAnswer,
@@ -52,7 +52,7 @@ def key_view(key: KeySummary, waiting: Waiting | None = None) -> View:
     cells = tuple(
         (text(v.version), v.state, when(v.since), text(v.key_id), when(v.destruction)) for v in key.versions
     )
-    return View(data, ("version", "state", "since", "key id", "destroyed from"), cells, _head(head))
+    return View(data, ("version", "state", "since", "key id", "destroyed from"), cells, head_lines(head))
 
 
 def history_view(answer: HistoryAnswer) -> View:
@@ -75,7 +75,7 @@ def adoption_view(answer: AdoptionAnswer) -> View:
         "waiting": _for(answer.waiting),
     }
     columns = ("dependent", "instance", "installed", "switched", "stopped", "waived", "lease until")
-    return View(_plain(answer), columns, tuple(cells), _head(head))
+    return View(_plain(answer), columns, tuple(cells), head_lines(head))
 
 
 def command_view(answer: CommandAnswer) -> View:
@@ -84,7 +84,7 @@ def command_view(answer: CommandAnswer) -> View:
     if answer.status == "refused":
         head |= {"refused": f"{answer.code}: {answer.message}", "hint": text(answer.hint)}
     return View(
-        _plain(answer), _HISTORY if answer.facts else (), tuple(map(_entry, answer.facts)), _head(head)
+        _plain(answer), _HISTORY if answer.facts else (), tuple(map(_entry, answer.facts)), head_lines(head)
     )
 
 
@@ -95,7 +95,7 @@ def plan_view(plan: Plan) -> View:
 
 def result_view(result: Row) -> View:
     """What a command that changes something says at its end."""
-    return View(result, lines=_head(result))
+    return View(result, lines=head_lines(result))
 
 
 def _counts(key: KeySummary) -> str:
@@ -126,9 +126,3 @@ def _for(waiting: Waiting | None) -> str | None:
 
 def _plain(answer: AdoptionAnswer | CommandAnswer) -> Row:
     return answer.model_dump(mode="json", exclude={"type", "env", "person", "nonce"})
-
-
-def _head(row: Row) -> tuple[str, ...]:
-    pairs: Iterable[tuple[str, str]] = list(fields(row))
-    width = max((len(name) for name, _ in pairs), default=0)
-    return tuple(f"{name:<{width}}  {value}" for name, value in pairs)

@@ -255,6 +255,48 @@ class KekAnswer(AskAnswer):
     names: tuple[HangingVersion, ...]
 
 
+class DrillSummary(Model):
+    """A drill on record: how it ended. ``failures``: what was wrong with versions that the person may see."""
+
+    at: Time
+    expires_at: Time
+    log: Sequence  # it covers the log up to here
+    officers: tuple[PersonName, ...]  # who attested it
+    backup_epochs: tuple[int, ...]
+    checked: int
+    restored: int
+    failures: tuple[str, ...]
+    more_failures: int
+
+
+class UncoveredVersion(Model):
+    """A version that the last drill proves nothing of.
+
+    ``not-drilled``: backed up since, or there was no drill that passed. ``class-has-none``: nothing can be restored.
+    """
+
+    key: KeyName
+    version: Version
+    why: Literal["not-drilled", "not-backed-up", "class-has-none"]
+
+
+class BackupAnswer(AskAnswer):
+    """Whether the backups are proved. ``due``: from when on they are not; none before a version is backed up.
+
+    ``uncovered`` are those of ``uncovered_in_all`` versions that the person may see, the first ones.
+    """
+
+    VERB: ClassVar[str] = "backup"
+    TYPE: ClassVar[str] = "rekey.answer.backup.v1"
+    type: Literal["rekey.answer.backup.v1"] = "rekey.answer.backup.v1"
+    status: Literal["proved", "never-drilled", "overdue", "failed"]
+    due: Time | None
+    drill: DrillSummary | None
+    covered: int
+    uncovered: tuple[UncoveredVersion, ...]
+    uncovered_in_all: int
+
+
 class AskRefused(AskAnswer):
     """Audit does not answer this question to this person, or there is nothing of that name."""
 
@@ -273,6 +315,7 @@ ASK_ANSWERS: Final[tuple[type[AskAnswer], ...]] = (
     AdoptionAnswer,
     CommandAnswer,
     HealthAnswer,
+    BackupAnswer,
     KekAnswer,
     AskRefused,
 )
