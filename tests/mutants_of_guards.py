@@ -8,6 +8,8 @@ from tests.mutating import Mutant
 
 CORE: Final = "shared/core/src/rekey_core"
 UNIT: Final = "tests/unit/rekey_core"
+DISTRIBUTOR: Final = "services/distributor/src/rekey_distributor"
+LEASING: Final = "tests/unit/rekey_distributor/test_leasing.py"
 
 GUARDS: Final = (
     Mutant(
@@ -92,8 +94,8 @@ GUARDS: Final = (
     Mutant(
         "lease: what is born while it is stored need not be proved",
         "services/distributor/src/rekey_distributor/leasing.py",
-        "        after = await self._proved(request, receipt, await self._stored(request.dependent, request.instance))",
-        "        after = states",
+        "        after = await self._held(request, receipt, stored, _renewed(request, previous, stored.stored_at))",
+        "        after = held",
         ("tests/unit/rekey_distributor/test_leasing.py",),
     ),
     Mutant(
@@ -264,5 +266,33 @@ GUARDS: Final = (
         "isinstance(error, UnknownOutcomeError)",
         "False",
         ("tests/unit/rekey_runtime/test_waves.py",),
+    ),
+    Mutant(
+        "leases: whoever has one renews it, told or not",
+        f"{DISTRIBUTOR}/leasing.py",
+        "if previous is None or previous.model.nonce != request.after:",
+        "if previous is None:",
+        (LEASING,),
+    ),
+    Mutant(
+        "leases: a renewal that was stored too late is one",
+        f"{DISTRIBUTOR}/leasing.py",
+        "receipt, stored, _renewed(request, previous, stored.stored_at))",
+        "receipt, stored, renewed)",
+        (LEASING,),
+    ),
+    Mutant(
+        "leases: an active version is never proved",
+        f"{DISTRIBUTOR}/granting.py",
+        "return activated is None or activated.sequence > seen",
+        "return True",
+        (LEASING,),
+    ),
+    Mutant(
+        "leases: what was not proved counts as installed",
+        f"{DISTRIBUTOR}/leasing.py",
+        "        return _Held(state, tuple(found))",
+        "        return _Held(state, state.versions_to_hold())",
+        (LEASING,),
     ),
 )

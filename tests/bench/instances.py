@@ -101,6 +101,7 @@ def _instance(bus: RunningBus, dependent: str) -> tuple[Lease, Receipt, SigningK
         dependent=dependent,
         instance=key.key_id,
         endorsement=endorsement,
+        nonce="0" * 32,
         at=now,
         keys=dict.fromkeys(keys, leased),
     )

@@ -70,9 +70,9 @@ class Asker:
         seal_to = b64u_encode(SealingKey.generate().public_bytes())
         return self.request(MaterialRequest, key=self.asks_for, versions=versions, seal_to=seal_to, **said)
 
-    def lease(self, receipt: Receipt, by: SigningKey | None = None) -> LeaseRequest:
-        """Asks for a lease with what a receipt proves, signed by whoever says it."""
-        return self.request(LeaseRequest, keys=(KEY,), receipt=sign(receipt, by or self.key))
+    def lease(self, receipt: Receipt, by: SigningKey | None = None, after: str | None = None) -> LeaseRequest:
+        """Asks for a lease with what a receipt proves, signed by whoever says it; ``after``: of which answer it was told."""
+        return self.request(LeaseRequest, keys=(KEY,), receipt=sign(receipt, by or self.key), after=after)
 
     def receipt(self, proofs: Mapping[int, Confirmation]) -> Receipt:
         """What it holds."""

@@ -104,6 +104,7 @@ class Fleet:
                 dependent=dependent,
                 instance=instance,
                 endorsement=endorsement(dependent, instance),
+                nonce="0" * 32,
                 at=at,
                 keys={key: LeasedKey(versions=leased, as_of=1, lease_s=lease_s)},
                 ended=ended,

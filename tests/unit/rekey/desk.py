@@ -128,7 +128,10 @@ class Desk(Connection):
                 return LeaseAnswer(**common, keys={})
             case LeaseRequest():
                 quotas = {key: request.wanted.get(key) for key in request.keys}
-                leased = {k: LeasedKey(versions=(), as_of=10, lease_s=30, quota=q) for k, q in quotas.items()}
+                leased = {
+                    k: LeasedKey(versions=self._proved_of(k), as_of=10, lease_s=30, quota=q)
+                    for k, q in quotas.items()
+                }
                 return LeaseAnswer(**common, keys=leased)
             case SealingRequest():
                 return SealingAnswer(**common, seal_to=b64u_encode(self.sealing.public_bytes()))
@@ -138,6 +141,11 @@ class Desk(Connection):
             case ProbeRequest() | SignRequest():
                 return self._proved(request)
         raise AssertionError(type(request))
+
+    def _proved_of(self, key: str) -> tuple[int, ...]:
+        """What any receipt has proved of the key."""
+        held = [receipt.keys[key] for receipt in self.receipts if key in receipt.keys]
+        return tuple(sorted({version for one in held for version in one.proofs}))
 
     def _proved(self, request: ProbeRequest | SignRequest) -> Answer:
         common = request.model_dump(include={"env", "dependent", "instance", "nonce", "key", "version"})

@@ -182,6 +182,48 @@ async def test_each_key_has_a_lease_of_its_own_length(me: Instance) -> None:
     assert set(me.renewing.admitted) == {KEY, OTHER}
 
 
+async def test_what_many_keys_need_at_once_is_asked_for_once(me: Instance) -> None:
+    before = len(leases(me))
+    async with me.renewing.asking:
+        many = [asyncio.create_task(me.renewing.once()) for _ in range(10)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*many)
+    assert before < len(leases(me)) <= before + 2
+
+
+async def test_whoever_renews_says_of_which_lease_it_was_told(me: Instance) -> None:
+    def refused(_: Answer) -> Answer:
+        raise UnavailableError("no answer")
+
+    await me.renewing.once()
+    me.desk.forge = refused
+    with pytest.raises(UnavailableError):
+        await me.renewing.once()
+    me.desk.forge = lambda answer: answer
+    await me.renewing.once()
+    first, second, lost, third = leases(me)
+    assert [one.after for one in (first, second, lost, third)] == [
+        None,
+        first.nonce,
+        second.nonce,
+        second.nonce,
+    ]
+
+
+async def test_a_version_that_is_missing_in_the_lease_is_proved_once_more(me: Instance) -> None:
+    def without(answer: Answer) -> Answer:
+        if not isinstance(answer, LeaseAnswer):
+            return answer
+        keys = {name: key.model_copy(update={"versions": ()}) for name, key in answer.keys.items()}
+        return answer.model_copy(update={"keys": keys})
+
+    await me.renewing.once()
+    assert me.key.leased == {1}
+    me.desk.forge = without
+    await me.renewing.once()
+    assert me.key.leased == frozenset()
+
+
 @asynccontextmanager
 async def renewing(me: Instance) -> AsyncIterator[None]:
     task = asyncio.create_task(me.renewing.for_ever())

@@ -80,7 +80,7 @@ def test_who_has_it_no_longer_is_what_instances_signed(
     w.destroyed(1, at=DUE)
     common = {"env": ENV, "dependent": "orders", "instance": "0" * 32, "endorsement": ENDORSEMENT, "at": NOW}
     leased = {KEY: LeasedKey(versions=(1, 2), as_of=0, lease_s=30)}
-    lease = Lease.model_validate(common | {"at": DUE, "keys": leased})
+    lease = Lease.model_validate(common | {"at": DUE, "nonce": "0" * 32, "keys": leased})
     held = KeyReceipt(proofs={}, protects=2, stopped=(1,), refused=refused, destroyed=destroyed, as_of=0)
     receipt = Receipt.model_validate(common | {"n": 1, "keys": {KEY: held}})
     state = w.state()

@@ -129,6 +129,7 @@ def an_instance(
         dependent="orders",
         instance="0" * 32,
         endorsement=ENDORSEMENT,
+        nonce="0" * 32,
         at=log.now,
         keys={KEY: LeasedKey(versions=(1,), as_of=0, lease_s=30)},
     )

@@ -64,7 +64,7 @@ class Desk:
         self.clock = BusClock(bus, Stream.LEASES)
         self.releasing = Releasing(bus, self.keylog, hsm, self.records, delivering, emergencies, self.clock)
         self.using = Using(self.keylog, hsm, self.records, delivering, emergencies, Permits(quotas.allot))
-        self.leasing = Leasing(bus, self.keylog, deliveries, emergencies, quotas)
+        self.leasing = Leasing(bus, self.keylog, deliveries, emergencies, quotas, self.clock)
         sealing = SealingKey.of_service(bus.signer)
         self.requests = Requests(bus, self.releasing, self.using, self.leasing, self.clock, sealing)
 

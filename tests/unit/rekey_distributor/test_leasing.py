@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
+from rekey_core.adoption import adoption
 from rekey_core.authority import Stream, Subjects
-from rekey_core.contracts import LeaseRequest
+from rekey_core.contracts import LeaseAnswer, LeaseRequest, Receipt
 from rekey_core.errors import ExpiredError, NotFoundError, NotInstalledError, WrongAuthorError
+from rekey_core.readers import open_lease
 from rekey_core.signing import SigningKey
 from tests.fakes.scene import KEY, Asker
 from tests.unit.rekey_distributor.desk import Desk
@@ -81,3 +86,126 @@ async def test_what_a_responder_stopped_need_not_be_proved(desk: Desk) -> None:
     asker = desk.scene.asker()
     answer = await desk.leasing.lease(asker.lease(asker.receipt({})))
     assert answer.keys[KEY].versions == ()
+
+
+async def holds_one(desk: Desk, asker: Asker) -> tuple[Receipt, LeaseAnswer]:
+    """An instance that proved version 1 and was told of its lease; version 2 is made, and not active."""
+    await desk.made(1)
+    await desk.clock.ask()
+    receipt = await desk.receipt(asker, 1)
+    answer = await desk.leasing.lease(asker.lease(receipt))
+    await desk.made(2, activated=False)
+    return receipt, answer
+
+
+def waited_for(desk: Desk, asker: Asker, version: int) -> tuple[str, ...]:
+    """Whom the activation of a version waits for, by the leases that stand there."""
+    messages = desk.scene.server.messages(Stream.LEASES, Subjects(ENV).lease("orders", asker.instance))
+    leases = [open_lease(message, desk.scene.trust) for message in messages]
+    return adoption(desk.scene.state(), version, leases, [], [], datetime.now(UTC)).missing("installed")
+
+
+async def test_a_lease_is_renewed_without_a_version_that_is_not_active_yet_and_which_stays_awaited(
+    desk: Desk,
+) -> None:
+    asker = desk.scene.asker()
+    receipt, before = await holds_one(desk, asker)
+    answer = await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+    assert answer.keys[KEY].versions == (1,), "what it has not proved is not in it"
+    assert waited_for(desk, asker, 2) == (f"orders/{asker.instance}",)
+    again = await desk.leasing.lease(asker.lease(receipt, after=answer.nonce))
+    assert again.keys[KEY].versions == (1,)
+    both = await desk.receipt(asker, 1, 2)
+    answer = await desk.leasing.lease(asker.lease(both, after=again.nonce))
+    assert (answer.keys[KEY].versions, waited_for(desk, asker, 2)) == ((1, 2), ())
+
+
+async def test_a_version_that_became_active_since_the_lease_before_is_proved_by_the_one_after_it(
+    desk: Desk,
+) -> None:
+    """Its proof may be on its way: the scheduler has read a receipt that is newer than the one in the request."""
+    asker = desk.scene.asker()
+    receipt, before = await holds_one(desk, asker)
+    desk.scene.activated(2)
+    answer = await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+    assert answer.keys[KEY].versions == (1,)
+    with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
+        await desk.leasing.lease(asker.lease(receipt, after=answer.nonce))
+
+
+@pytest.mark.parametrize("born", ["generated", "activated"])
+async def test_a_version_that_is_born_while_a_lease_is_renewed_may_be_proved_later(
+    desk: Desk, born: str
+) -> None:
+    asker = desk.scene.asker()
+    receipt, before = await holds_one(desk, asker)
+
+    def happens() -> None:
+        desk.scene.activated(2)
+        if born == "generated":
+            desk.scene.generated(3, desk.scene.requested(3))
+
+    desk.scene.server.once("after", Subjects(ENV).lease("orders", asker.instance), happens)
+    answer = await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+    assert answer.keys[KEY].versions == (1,)
+
+
+async def untold(desk: Desk, asker: Asker, before: LeaseAnswer) -> str | None:
+    del desk, asker, before
+    return None
+
+
+async def told_of_another(desk: Desk, asker: Asker, before: LeaseAnswer) -> str | None:
+    """Its own request, not the one that its lease answers."""
+    del desk, before
+    return asker.material(1).nonce
+
+
+async def too_late(desk: Desk, asker: Asker, before: LeaseAnswer) -> str | None:
+    """The lease ran out."""
+    del asker
+    later = datetime.now(UTC) + timedelta(seconds=before.keys[KEY].lease_s + 1)
+    desk.scene.server.clock = lambda: later
+    await desk.clock.ask()
+    return before.nonce
+
+
+@pytest.mark.parametrize("after", [untold, told_of_another, too_late])
+async def test_whoever_renews_nothing_proves_every_version_and_else_nothing_is_stored(
+    desk: Desk, after: Callable[[Desk, Asker, LeaseAnswer], Awaitable[str | None]]
+) -> None:
+    asker = desk.scene.asker()
+    receipt, before = await holds_one(desk, asker)
+    where = Subjects(ENV).lease("orders", asker.instance)
+    [stood] = desk.scene.server.messages(Stream.LEASES, where)
+    request = asker.lease(receipt, after=await after(desk, asker, before))
+    with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
+        await desk.leasing.lease(request)
+    assert desk.scene.server.messages(Stream.LEASES, where) == [stood]
+
+
+async def test_a_lease_that_was_refused_after_it_was_stored_is_no_base_for_the_next(desk: Desk) -> None:
+    """The joiner's race once more: it was never told, so what stands there shows nothing."""
+    await desk.made(1)
+    asker = desk.scene.asker()
+    receipt = await desk.receipt(asker, 1)
+    where = Subjects(ENV).lease("orders", asker.instance)
+    desk.scene.server.once("after", where, lambda: desk.scene.generated(2, desk.scene.requested(2)))
+    with pytest.raises(NotInstalledError):
+        await desk.leasing.lease(asker.lease(receipt))
+    with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
+        await desk.leasing.lease(asker.lease(receipt))
+
+
+async def test_a_renewal_that_is_stored_after_the_lease_before_ran_out_is_none(desk: Desk) -> None:
+    """Who was not there for a moment was not waited for in it."""
+    asker = desk.scene.asker()
+    receipt, before = await holds_one(desk, asker)
+    later = datetime.now(UTC) + timedelta(seconds=before.keys[KEY].lease_s + 1)
+
+    def slow() -> None:
+        desk.scene.server.clock = lambda: later
+
+    desk.scene.server.once("before", Subjects(ENV).lease("orders", asker.instance), slow)
+    with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
+        await desk.leasing.lease(asker.lease(receipt, after=before.nonce))

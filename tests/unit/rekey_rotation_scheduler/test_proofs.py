@@ -71,6 +71,7 @@ def joins(scene: Scene) -> str:
         dependent="orders",
         instance=asker.instance,
         endorsement=asker.material(1).endorsement,
+        nonce="0" * 32,
         at=NOW,
         keys={KEY: LeasedKey(versions=(1,), as_of=1, lease_s=30)},
     )

@@ -39,7 +39,7 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     await clock.ask()
     releasing = Releasing(bus, keylog, hsm, records, delivering, emergencies, clock)
     using = Using(keylog, hsm, records, delivering, emergencies, Permits(quotas.allot))
-    leasing = Leasing(bus, keylog, deliveries, emergencies, quotas, settings.dev_lease_divisor)
+    leasing = Leasing(bus, keylog, deliveries, emergencies, quotas, clock, settings.dev_lease_divisor)
     requests = Requests(bus, releasing, using, leasing, clock, SealingKey.of_service(bus.signer))
     await distributor.recall()
     service.consume("distributor-emergency", distributor.on_emergency)

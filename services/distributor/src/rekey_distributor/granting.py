@@ -174,6 +174,16 @@ def check_protects(state: KeyState, protects: int | None, seen: int) -> None:
     raise NotInstalledError(message, hint="switch, write a receipt, ask again")
 
 
+def may_be_proved_later(state: KeyState, version: int, seen: int) -> bool:
+    """Whether a lease may be renewed without proof of a version to hold: nobody depends on it yet, or not for long.
+
+    ``seen``: the state of the key at which the lease before was decided. It was not active then: a proof may be on its way,
+    and if it was activated without one, that happened for people's sake and ends with this lease.
+    """
+    activated = state.versions[version].activated
+    return activated is None or activated.sequence > seen
+
+
 def versions_to_prove(state: KeyState, denied: Collection[int]) -> tuple[int, ...]:
-    """What an instance must have proved before it gets a lease."""
+    """What an instance must have proved before it gets its first lease."""
     return tuple(version for version in state.versions_to_hold() if version not in denied)

@@ -1,8 +1,10 @@
-"""Leases: an instance may go on only with proof of every version that it should hold (DESIGN §2, §3).
+"""Leases: an instance gets its first one only with proof of every version that it should hold (DESIGN §2, §3).
 
 Stored before it is answered, and every key is held against the leader after the lease is stored: an instance that got its
-lease without a version is visible to the scheduler before that version could be activated. An instance that says that it
-leaves proves nothing: its lease is stored as ended, and it gets no other one.
+lease without a version is visible to the scheduler before that version could be activated. Whoever was told of a lease that
+still runs *renews* it: the scheduler waits for that instance all along, so a version that is not active yet, or was not
+when the lease before was decided, may be proved later; until then it is missing in what the lease says was proved
+(decision 0052). An instance that says that it leaves proves nothing: its lease is stored as ended, and it gets no other one.
 
 Each key's part ends as its class says, counted by nobody's wall clock: by the instance from before it asked, here and at the
 scheduler from when the bus stored it. With the lease comes the quota of messages, in totals: whoever asks for the same
@@ -11,7 +13,9 @@ total again, because an answer was lost, is told again and given nothing more.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -20,7 +24,7 @@ from rekey_core.adoption import proved
 from rekey_core.authority import Stream
 from rekey_core.contracts import Lease, LeaseAnswer, LeasedKey, LeaseRequest, Quota, Receipt
 from rekey_core.envelope import Stored
-from rekey_core.errors import ExpiredError, NotInstalledError, WrongAuthorError
+from rekey_core.errors import ConflictError, ExpiredError, NotInstalledError, WrongAuthorError
 from rekey_core.fold import KeyState
 from rekey_core.policy import class_named
 from rekey_core.readers import open_embedded_receipt, open_lease
@@ -29,10 +33,18 @@ from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.quotas import Quotas
 from rekey_runtime.bus import Bus
-from rekey_runtime.clock import boottime
+from rekey_runtime.clock import BusClock, boottime
 from rekey_runtime.keylog import KeyLog
 
 CACHED_LEASES: Final = 10_000  # ends of leases kept in memory
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A key as the leader has it, and which of the versions to hold the instance has proved."""
+
+    state: KeyState
+    versions: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,7 @@ class Leasing:
     deliveries: Deliveries
     emergencies: Emergencies
     quotas: Quotas
+    clock: BusClock
     divisor: int = 1
     _until: OrderedDict[tuple[str, str, str], float] = field(
         default_factory=OrderedDict
@@ -54,7 +67,7 @@ class Leasing:
 
         Raises:
             ConflictError: the messages that were asked for are not counted yet, or another replica answers; ask again.
-            NotInstalledError: the receipt does not prove a version that the instance should hold; names it.
+            NotInstalledError: the receipt does not prove a version that must not be missing; names it.
             NotGrantedError: one of the keys is not the dependent's.
             ExpiredError: the instance has said that it leaves.
         """
@@ -63,27 +76,33 @@ class Leasing:
         if previous is not None and previous.model.ended:  # a renewal that its own leaving has overtaken
             message = f"instance {request.instance} of {request.dependent} has left"
             raise ExpiredError(message, hint="connect again, as another instance")
-        states = await self._proved(request, receipt, previous)
-        for key, state in states.items():
-            held, before = receipt.keys.get(key), previous.model.keys.get(key) if previous else None
-            granting.check_protects(state, held.protects if held else None, before.as_of if before else 0)
-        quotas = {key: await self._quota(request, state, previous) for key, state in states.items()}
+        renewed = _renewed(request, previous, self.clock.now())
+        held = await self._held(request, receipt, previous, renewed)
+        for key, one in held.items():
+            said, before = receipt.keys.get(key), previous.model.keys.get(key) if previous else None
+            granting.check_protects(one.state, said.protects if said else None, before.as_of if before else 0)
+        quotas = {key: await self._quota(request, one.state, previous) for key, one in held.items()}
         lease = Lease(
             env=request.env,
             dependent=request.dependent,
             instance=request.instance,
             endorsement=request.endorsement,
+            nonce=request.nonce,
             at=datetime.now(UTC),
-            keys={key: self._leased(state, quotas[key]) for key, state in states.items()},
+            keys={key: self._leased(one, quotas[key]) for key, one in held.items()},
         )
         stored_at = boottime()
         await self._store(lease, previous.sequence if previous else 0)
-        after = await self._proved(request, receipt, await self._stored(request.dependent, request.instance))
+        stored = await self._read_back(lease)
+        after = await self._held(request, receipt, stored, _renewed(request, previous, stored.stored_at))
         for key, leased in lease.keys.items():
             self._remember(lease, key, stored_at + leased.lease_s)
         return _answer(
             request,
-            {key: k.model_copy(update={"as_of": after[key].last_sequence}) for key, k in lease.keys.items()},
+            {
+                key: leased.model_copy(update={"as_of": after[key].state.last_sequence})
+                for key, leased in lease.keys.items()
+            },
         )
 
     async def end(self, request: LeaseRequest) -> LeaseAnswer:
@@ -134,40 +153,51 @@ class Leasing:
             raise WrongAuthorError(message)
         return receipt
 
-    async def _proved(
-        self, request: LeaseRequest, receipt: Receipt, previous: Stored[Lease] | None
-    ) -> dict[str, KeyState]:
-        states = {}
-        for key in request.keys:
-            state = await self.keylog.confirmed(key)
-            granting.check_granted(state, request.dependent)
-            await self._check_proofs(state, receipt, self._known(previous, key))
-            states[key] = state
-        return states
-
-    async def _check_proofs(self, state: KeyState, receipt: Receipt, known: frozenset[int]) -> None:
-        missing = [
-            v for v in granting.versions_to_prove(state, self.emergencies.denied(state)) if v not in known
+    async def _held(
+        self,
+        request: LeaseRequest,
+        receipt: Receipt,
+        previous: Stored[Lease] | None,
+        renewed: Mapping[str, LeasedKey],
+    ) -> dict[str, _Held]:
+        """Each key with what is proved of it, by the receipt or by a lease before; all keys are asked for at once."""
+        known = previous.model.keys if previous is not None else {}
+        held = [
+            self._one_held(request.dependent, receipt, key, known.get(key), renewed.get(key))
+            for key in request.keys
         ]
-        for version in missing:
-            batches = await self.deliveries.of(state.key, version)
-            if not proved(receipt, state, version, "installed", batches):
-                message = f"{state.key}@{version} is not proved by the receipt of {receipt.instance}"
+        return dict(zip(request.keys, await asyncio.gather(*held), strict=True))
+
+    async def _one_held(
+        self,
+        dependent: str,
+        receipt: Receipt,
+        key: str,
+        known: LeasedKey | None,
+        renewed: LeasedKey | None,
+    ) -> _Held:
+        state = await self.keylog.confirmed(key)
+        granting.check_granted(state, dependent)
+        found = []
+        for version in granting.versions_to_prove(state, self.emergencies.denied(state)):
+            if (known and version in known.versions) or await self._is_proved(state, version, receipt):
+                found.append(version)
+            elif renewed is None or not granting.may_be_proved_later(state, version, renewed.as_of):
+                message = f"{key}@{version} is not proved by the receipt of {receipt.instance}"
                 raise NotInstalledError(message, hint="install the version, write a receipt, ask again")
+        return _Held(state, tuple(found))
 
-    def _known(self, previous: Stored[Lease] | None, key: str) -> frozenset[int]:
-        """Versions that a lease signed by this service already says were proved by this very instance."""
-        if previous is None or key not in previous.model.keys:
-            return frozenset()
-        return frozenset(previous.model.keys[key].versions)
+    async def _is_proved(self, state: KeyState, version: int, receipt: Receipt) -> bool:
+        said = receipt.keys.get(state.key)
+        if said is None or version not in said.proofs:
+            return False
+        return proved(receipt, state, version, "installed", await self.deliveries.of(state.key, version))
 
-    def _leased(self, state: KeyState, quota: Quota | None) -> LeasedKey:
-        versions = granting.versions_to_prove(state, self.emergencies.denied(state))
-        lease_s = max(1, class_named(state.key_class or "").lease_s // self.divisor)
+    def _leased(self, held: _Held, quota: Quota | None) -> LeasedKey:
         return LeasedKey(
-            versions=versions,
-            as_of=state.last_sequence,
-            lease_s=lease_s,
+            versions=held.versions,
+            as_of=held.state.last_sequence,
+            lease_s=max(1, class_named(held.state.key_class or "").lease_s // self.divisor),
             quota=quota,
         )
 
@@ -188,6 +218,14 @@ class Leasing:
         message = await self.bus.last(Stream.LEASES, self.bus.subjects.lease(dependent, instance))
         return open_lease(message, self.bus.trust.current) if message else None
 
+    async def _read_back(self, lease: Lease) -> Stored[Lease]:
+        """The lease as it was stored, with the time of the bus."""
+        stored = await self._stored(lease.dependent, lease.instance)
+        if stored is None or stored.model.nonce != lease.nonce:
+            message = f"another lease of {lease.dependent}/{lease.instance} took the place of this one"
+            raise ConflictError(message)
+        return stored
+
     async def _store(self, lease: Lease, previous: int) -> None:
         packed = self.bus.pack(lease)
         subject = self.bus.subjects.lease(lease.dependent, lease.instance)
@@ -199,6 +237,18 @@ class Leasing:
         self._until.move_to_end(name)
         if len(self._until) > CACHED_LEASES:
             self._until.popitem(last=False)
+
+
+def _renewed(request: LeaseRequest, previous: Stored[Lease] | None, now: datetime) -> Mapping[str, LeasedKey]:
+    """What runs at ``now`` of the lease before, if the instance was told of that very one; by the clock of the bus.
+
+    Who was told held every version when that lease already stood, so the scheduler has waited for it since. A lease that
+    stands there untold may have been refused after it was stored, and shows nothing.
+    """
+    if previous is None or previous.model.nonce != request.after:
+        return {}
+    age_s = (now - previous.stored_at).total_seconds()
+    return {key: leased for key, leased in previous.model.keys.items() if age_s <= leased.lease_s}
 
 
 def _given(leased: LeasedKey | None, version: int) -> int:

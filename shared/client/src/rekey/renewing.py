@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from rekey.grouped import Grouped
 from rekey.keystate import KeyState
 from rekey.lease import boottime
 from rekey.receipts import Receipts
@@ -34,6 +35,8 @@ class Renewing:
         self._receipts = receipts
         self._tried = tried
         self._hurry = asyncio.Event()
+        self._given: str | None = None  # the nonce of the newest answer: that lease we know of
+        self._everything = Grouped(self._renew)  # what many keys need at once is asked for once
         self.asking = asyncio.Lock()  # one request for leases at a time
         self.admitted: dict[str, KeyState] = {}
 
@@ -53,11 +56,7 @@ class Renewing:
 
     async def once(self, joining: KeyState | None = None) -> None:
         """One try to get a lease for every admitted key and the one that joins. Raises as ``Requests.lease``."""
-        async with self.asking:
-            keys = {**self.admitted, **({joining.name: joining} if joining else {})}
-            if keys:
-                await self._lease(keys)
-                self.admitted = keys
+        await (self._renew(joining) if joining else self._everything.run())
 
     async def for_ever(self) -> None:
         """Until cancelled."""
@@ -78,20 +77,28 @@ class Renewing:
             self._tried()
             await asyncio.sleep(APART_S)
 
+    async def _renew(self, joining: KeyState | None = None) -> None:
+        async with self.asking:
+            keys = {**self.admitted, **({joining.name: joining} if joining else {})}
+            if keys:
+                await self._lease(keys)
+                self.admitted = keys
+
     async def _lease(self, keys: dict[str, KeyState]) -> None:
         proved = {name: frozenset(key.held) for name, key in keys.items()}
         receipt = await self._receipts.write()
         sent = boottime()
         wanted = {name: quota for name, key in keys.items() if (quota := _wanted(key, sent))}
         try:
-            answer = await self._requests.lease(sorted(keys), receipt, wanted)
+            answer = await self._requests.lease(sorted(keys), receipt, wanted, self._given)
         except NotInstalledError:
             for key in keys.values():  # whatever an earlier lease said, prove everything again
                 key.leased = frozenset()
             raise
+        self._given = answer.nonce
         for name, key in keys.items():
             _take(key, answer.keys[name], sent)
-            key.leased = proved[name]
+            key.leased = proved[name] & set(answer.keys[name].versions)
 
     def _failed(self, error: RekeyError) -> None:
         for key in self.admitted.values():

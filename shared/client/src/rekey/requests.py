@@ -91,10 +91,18 @@ class Requests:
         return answer
 
     async def lease(
-        self, keys: Sequence[str], receipt: Signed, wanted: Mapping[str, Quota] = MappingProxyType({})
+        self,
+        keys: Sequence[str],
+        receipt: Signed,
+        wanted: Mapping[str, Quota] = MappingProxyType({}),
+        after: str | None = None,
     ) -> LeaseAnswer:
-        """A lease for all of these keys; the receipt proves what is held. ``wanted``: messages in all, by key."""
-        request = LeaseRequest(**self.common(), keys=tuple(keys), receipt=receipt, wanted=dict(wanted))
+        """A lease for all of these keys; the receipt proves what is held. ``wanted``: messages in all, by key.
+
+        ``after``: the nonce of the answer that brought the lease before.
+        """
+        said = self.common()
+        request = LeaseRequest(**said, keys=tuple(keys), receipt=receipt, wanted=dict(wanted), after=after)
         answer = await self._answer(request, LeaseAnswer)
         if set(answer.keys) != set(keys):
             raise UnavailableError("the lease is about other keys than the request, or none")

@@ -139,7 +139,8 @@ class LeaseRequest(Request):
     """Let me go on; here is the proof of what I hold. ``leaving``: I use nothing any more; end the lease that I have.
 
     ``wanted``: how many messages the instance would have for a version in all, by key. The same question asked again
-    takes nothing more out of the budget.
+    takes nothing more out of the budget. ``after``: the nonce of the request that the lease answered which the instance has;
+    the keys of that one are *renewed* if it still runs.
     """
 
     OP: ClassVar[str] = "lease"
@@ -148,6 +149,7 @@ class LeaseRequest(Request):
     keys: Annotated[tuple[KeyName, ...], Field(min_length=1, max_length=1000)]
     receipt: Signed
     wanted: dict[KeyName, Quota] = Field(default_factory=dict)
+    after: Nonce | None = None
     leaving: bool = False
 
 

@@ -119,7 +119,8 @@ class LeasedKey(Model):
 class Lease(Message):
     """One instance may go on with each of the keys for as long as its class says; so long it is *live* for the key.
 
-    ``ended``: the instance itself said that it uses nothing any more; nobody waits for it, and it gets no other lease.
+    ``nonce``: of the request that it answers; an instance that names it later was told. ``ended``: the instance itself said
+    that it uses nothing any more; nobody waits for it, and it gets no other lease.
     """
 
     TYPE: ClassVar[str] = "rekey.lease.v1"
@@ -129,6 +130,7 @@ class Lease(Message):
     instance: InstanceId
     author: Literal[Service.DISTRIBUTOR] = Service.DISTRIBUTOR
     endorsement: Endorsement
+    nonce: Nonce
     at: Time
     keys: dict[KeyName, LeasedKey]
     ended: bool = False
