@@ -284,8 +284,8 @@ GUARDS: Final = (
     Mutant(
         "leases: an active version is never proved",
         f"{DISTRIBUTOR}/granting.py",
-        "return activated is None or activated.sequence > seen",
-        "return True",
+        "return activated is None or (activated.sequence > seen and not is_passed_over)",
+        "return not is_passed_over",
         (LEASING,),
     ),
     Mutant(

@@ -56,7 +56,7 @@ def test_an_instance_that_does_not_answer_holds_its_rotation_up_and_is_named(sta
         others = len(INSTANCES) - 1
         stack.until(lambda: count(stack, before + 1, "installed") == others, what="the others' proofs")
         told = stack.ask("adam", "adoption", f"{KEY}@{before + 1}")
-        assert told["state"] == "pre-activation", told
+        assert told["state"] == "pre-activation", json.dumps(told)
         late = [i for d in told["dependents"] if d["dependent"] == "orders" for i in d["instances"]]
         assert sorted(i["installed"] for i in late) == [False, True]
         assert stack.show(KEY).current == before

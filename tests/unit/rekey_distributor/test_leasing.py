@@ -133,6 +133,31 @@ async def test_a_version_that_became_active_since_the_lease_before_is_proved_by_
         await desk.leasing.lease(asker.lease(receipt, after=answer.nonce))
 
 
+async def test_who_was_passed_over_gets_the_lease_to_go_over_within_once_it_holds_what_to_go_over_to(
+    desk: Desk,
+) -> None:
+    """The messages for that version come with this lease, and there is no second one."""
+    asker = desk.scene.asker()
+    receipt, before = await holds_one(desk, asker)
+    desk.scene.activated(2)
+    desk.scene.deactivated(1)
+    with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
+        await desk.leasing.lease(asker.lease(protecting(receipt, 1), after=before.nonce))
+    both = protecting(await desk.receipt(asker, 1, 2), 1)
+    answer = await desk.leasing.lease(asker.lease(both, after=before.nonce))
+    assert answer.keys[KEY].versions == (1, 2)
+    with pytest.raises(
+        NotInstalledError, match="orders-db@1 is deactivated, expected to protect with version 2"
+    ):
+        await desk.leasing.lease(asker.lease(both, after=answer.nonce))
+
+
+def protecting(receipt: Receipt, version: int) -> Receipt:
+    """The receipt of one that protects with the version."""
+    held = receipt.keys[KEY].model_copy(update={"protects": version})
+    return receipt.model_copy(update={"keys": {KEY: held}})
+
+
 @pytest.mark.parametrize("born", ["generated", "activated"])
 async def test_a_version_that_is_born_while_a_lease_is_renewed_may_be_proved_later(
     desk: Desk, born: str

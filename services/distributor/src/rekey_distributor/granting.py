@@ -174,14 +174,17 @@ def check_protects(state: KeyState, protects: int | None, seen: int) -> None:
     raise NotInstalledError(message, hint="switch, write a receipt, ask again")
 
 
-def may_be_proved_later(state: KeyState, version: int, seen: int) -> bool:
+def may_be_proved_later(state: KeyState, version: int, protects: int | None, seen: int) -> bool:
     """Whether a lease may be renewed without proof of a version to hold: nobody depends on it yet, or not for long.
 
-    ``seen``: the state of the key at which the lease before was decided. It was not active then: a proof may be on its way,
-    and if it was activated without one, that happened for people's sake and ends with this lease.
+    ``seen``: the state of the key at which the lease before was decided. It was not active then: a proof may be on its way.
+    Not where the version that the instance protects with is deactivated: people passed it over, it gets one lease to go over
+    within (``check_protects``), and that one must not be used up before it holds what to go over to.
     """
     activated = state.versions[version].activated
-    return activated is None or activated.sequence > seen
+    found = state.versions.get(protects) if protects is not None else None
+    is_passed_over = found is not None and found.deactivated is not None
+    return activated is None or (activated.sequence > seen and not is_passed_over)
 
 
 def versions_to_prove(state: KeyState, denied: Collection[int]) -> tuple[int, ...]:

@@ -178,11 +178,12 @@ class Leasing:
     ) -> _Held:
         state = await self.keylog.confirmed(key)
         granting.check_granted(state, dependent)
-        found = []
+        said = receipt.keys.get(key)
+        protects, found = said.protects if said else None, []
         for version in granting.versions_to_prove(state, self.emergencies.denied(state)):
             if (known and version in known.versions) or await self._is_proved(state, version, receipt):
                 found.append(version)
-            elif renewed is None or not granting.may_be_proved_later(state, version, renewed.as_of):
+            elif renewed is None or not granting.may_be_proved_later(state, version, protects, renewed.as_of):
                 message = f"{key}@{version} is not proved by the receipt of {receipt.instance}"
                 raise NotInstalledError(message, hint="install the version, write a receipt, ask again")
         return _Held(state, tuple(found))
