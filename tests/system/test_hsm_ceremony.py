@@ -174,30 +174,6 @@ def go_as_far_as(plan: CeremonyPlan, last: int, label: str = SECRET_KEK) -> None
                 generator.ask(do, label=label, check_value=check_value)
 
 
-async def test_services_that_work_notice_an_epoch_when_its_ceremony_is_finished(hsm_directory: Path) -> None:
-    """Whatever is half made, and made again, is nothing to them; then the generator wraps under the new epoch."""
-    plan = ceremony_plan(hsm_directory, "joined")
-    report = found(plan)
-    generator = await GeneratorHsm.open(token_settings(plan.generator, report.generator.serial))
-    distributor = await DistributorHsm.open(token_settings(plan.distributor, report.distributor.serial))
-    following = dataclasses.replace(plan, epoch=2)
-    kek, mac_key = (label.removesuffix("1") + "2" for label in (SECRET_KEK, MAC_KEY))
-    for label, last in ((kek, 2), (kek, 3), (kek, 4), (mac_key, 3), (mac_key, 4)):
-        go_as_far_as(following, last, label)
-        await generator.prove()
-        await distributor.prove()
-        assert await generator.newest_epoch(ENV) == 1
-    perform(following)
-    await generator.prove()
-    await distributor.prove()
-    assert await generator.newest_epoch(ENV) == 2
-    secret = await generator.make_secret(kek, Algorithm.AES_256_GCM, b"c")
-    mac = await generator.record_mac(mac_key, secret.blob)
-    await distributor.verify_record_mac(mac_key, secret.blob, mac)
-    await generator.close()
-    await distributor.close()
-
-
 @pytest.mark.parametrize(
     "last", [pytest.param(n, id=f"dies after {'.'.join(s)}") for n, s in enumerate(STEPS)]
 )

@@ -1,4 +1,4 @@
-"""``python -m rekey_backup export|verify|order|drill|attest|check|restore|import …``: see ``--help``."""
+"""``python -m rekey_backup export|log|verify|order|drill|attest|check|restore|import …``: see ``--help``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _REFUSED: Final = 4
 
 _WORDS: Final = {
     "export": "read facts and backups from the bus into a file; no token is needed",
+    "log": "read every fact from the bus into a file, for the end of a KEK epoch; no token is needed",
     "verify": "open every backup in the offline token and hold it against the log; no bus is needed",
     "order": "write the order for a drill, or with --epoch for a restore, for the officers to sign",
     "drill": "restore everything into fresh tokens in a sandbox; write what the officers attest",
@@ -27,6 +28,7 @@ _WORDS: Final = {
 }
 _PATHS: Final = {
     "export": ("bundle",),
+    "log": ("log",),
     "verify": ("bundle",),
     "order": ("order",),
     "drill": ("bundle", "order", "sandbox", "attestation"),
@@ -76,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="PERSON=FILE",
                 help=f"ssh-keygen -Y sign -n {_SIGNED[name]} -f KEY FILE makes FILE.sig",
             )
+    actions.choices["log"].add_argument(
+        "--challenge", required=True, help="what rekey_ceremony retire printed"
+    )
     actions.choices["order"].add_argument("--reason", required=True)
     actions.choices["order"].add_argument("--epoch", type=int, help="of the KEKs of the fresh tokens")
     for option in ("order", "restored"):

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -50,6 +51,8 @@ from rekey_hsm import TokenSettings as Login
 FAILED: Final = 1
 ORDER_LIFETIME: Final = timedelta(hours=1)
 
+_CHALLENGE: Final = re.compile("[0-9a-f]{32}")
+
 Options = argparse.Namespace
 
 
@@ -64,6 +67,22 @@ def export(options: Options) -> int:
     found = asyncio.run(read())
     bundles.write(options.bundle, found)
     return _say({"facts": len(found.facts), "backups": len(found.backups)}, ())
+
+
+def log(options: Options) -> int:
+    """Every fact, complete as of now, with the word that it was asked for with: what ends a KEK epoch."""
+    if not _CHALLENGE.fullmatch(options.challenge):
+        message = f"--challenge: expected 32 hex digits, found {options.challenge!r}"
+        raise UsageRefusedError(message, hint="python -m rekey_ceremony retire prints it")
+    settings = load(options.settings, BusSettings)
+
+    async def read() -> bundles.Bundle:
+        async with backup_bus(settings) as bus:
+            return await bus.whole_log()
+
+    found = asyncio.run(read())
+    bundles.write_log(options.log, found, options.challenge)
+    return _say({"facts": len(found.facts), "challenge": options.challenge}, ())
 
 
 def verify(options: Options) -> int:
@@ -180,6 +199,7 @@ def import_(options: Options) -> int:
 
 ACTIONS: Final[Mapping[str, Callable[[Options], int]]] = {
     "export": export,
+    "log": log,
     "verify": verify,
     "order": order,
     "drill": drill,

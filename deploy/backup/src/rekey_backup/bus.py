@@ -29,6 +29,9 @@ AT_ONCE: Final = 100  # reads by subject that are under way at the same time
 REQUEST_S: Final = 5.0
 OFFER_S: Final = 20.0  # two writes and some reads, while others wait as well
 _END, _NOT_FOUND = "204", "404"
+_NOTHING: Final = 404  # in the body of the leader's answer
+_WHOLE_TRIES: Final = 10  # of a read from a replica that is behind the leader
+_PAUSE_S: Final = 0.5
 
 
 class BackupBus:
@@ -53,6 +56,22 @@ class BackupBus:
             found = await asyncio.gather(*(self._get(Stream.MATERIAL, place) for place in some))
             backups += [m for m in found if m is not None]
         return bundle_of([*known.messages, *backups])
+
+    async def whole_log(self) -> Bundle:
+        """Trust documents and facts, none missing that the log had when this was called.
+
+        Raises:
+            UnavailableError: the bus does not answer.
+            StaleReadError: an answer was cut short, or every replica that answers is behind the leader.
+        """
+        newest = await self._newest()
+        for _ in range(_WHOLE_TRIES):
+            found = await self.facts()
+            if max((fact.sequence for fact in found.facts), default=0) >= newest:
+                return found
+            await asyncio.sleep(_PAUSE_S)
+        message = f"read of {Stream.LIFECYCLE}: expected facts up to {newest}, and no answer has them"
+        raise StaleReadError(message)
 
     async def facts(self) -> Bundle:
         """Trust documents and facts alone. Raises as ``bundle``."""
@@ -112,6 +131,24 @@ class BackupBus:
             if len(page) < PAGE:
                 return
             start = page[-1].sequence + 1
+
+    async def _newest(self) -> int:
+        """The sequence of the newest fact, as the leader of the stream has it; 0 when there is none."""
+        question = json.dumps({"last_by_subj": f"evt.{self._subjects.env}.>"}).encode()
+        try:
+            answer = await self._client.request(
+                f"{API}.STREAM.MSG.GET.{Stream.LIFECYCLE}", question, timeout=REQUEST_S
+            )
+            found = json.loads(answer.data)
+        except (NatsError, ValueError) as error:
+            message = f"read of {Stream.LIFECYCLE}: {str(error) or 'no answer'}"
+            raise UnavailableError(message) from error
+        if "message" in found:
+            return int(found["message"]["seq"])
+        if found.get("error", {}).get("code") == _NOTHING:
+            return 0
+        message = f"read of {Stream.LIFECYCLE}: expected the newest fact, found {found.get('error')}"
+        raise UnavailableError(message)
 
     async def _page(self, stream: Stream, question: dict[str, object]) -> list[BusMessage]:
         inbox = self._client.new_inbox()

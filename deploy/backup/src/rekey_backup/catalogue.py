@@ -5,8 +5,7 @@ A destroyed version is never among them, whatever lies in the place of its backu
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rekey_backup.bundle import Bundle
@@ -15,10 +14,10 @@ from rekey_core.confirmation import VersionContext
 from rekey_core.contracts import BackupRecord, Generated, Tombstone
 from rekey_core.drilled import is_backed_up
 from rekey_core.encoding import b64u_decode, sha256_hex
-from rekey_core.envelope import BusMessage, unpack_or_void
+from rekey_core.envelope import BusMessage
 from rekey_core.errors import MalformedError, RecordError
-from rekey_core.fold import KeyState, fold
-from rekey_core.readers import key_in, keys_in, open_backup, open_fact
+from rekey_core.fold import KeyState
+from rekey_core.readers import open_backup
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts, Wrapped
 
@@ -69,7 +68,7 @@ def catalogue(bundle: Bundle, trust: Trust) -> Catalogue:
     kept: list[Kept] = []
     problems: list[str] = []
     backed_up, destroyed, unbacked = 0, 0, list[str]()
-    for state, version in _versions(bundle.facts, trust):
+    for state, version in _versions(bundle, trust):
         backed_up += is_backed_up(version)
         try:
             found = judged(
@@ -89,22 +88,16 @@ def lying(bundle: Bundle, trust: Trust) -> dict[str, Wrapped]:
     """Where the log says that each version lies that is not destroyed, by its name."""
     return {
         f"{state.key}@{version.number}": lies
-        for state, version in _versions(bundle.facts, trust)
+        for state, version in _versions(bundle, trust)
         if version.destroyed is None and (lies := version.wrapped) is not None
     }
 
 
-def _versions(facts: Iterable[BusMessage], trust: Trust) -> Iterator[tuple[KeyState, VersionFacts]]:
-    by_key: dict[str, list[BusMessage]] = defaultdict(list)
-    for message in facts:
-        for _ in keys_in([message]):  # subjects that name no key are left out; audit alarms about them
-            by_key[key_in(message.subject)].append(message)
-    for key, messages in sorted(by_key.items()):
-        items = [unpack_or_void(m, lambda found: open_fact(found, trust)) for m in messages]
-        state = fold(trust.env, key, items, trust)
-        for number in sorted(state.versions):
-            if state.versions[number].generated is not None or state.versions[number].destroyed is not None:
-                yield state, state.versions[number]
+def _versions(bundle: Bundle, trust: Trust) -> Iterator[tuple[KeyState, VersionFacts]]:
+    for state in bundle.states(trust):
+        for _, version in sorted(state.versions.items()):
+            if version.generated is not None or version.destroyed is not None:
+                yield state, version
 
 
 def judged(state: KeyState, version: VersionFacts, record: BackupRecord | Tombstone | None) -> Kept | None:

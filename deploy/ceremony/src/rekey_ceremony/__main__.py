@@ -6,12 +6,15 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from rekey_ceremony.log import read_log
 from rekey_ceremony.perform import perform, planned
-from rekey_ceremony.settings import read_plan
-from rekey_core.errors import RefusedError, RekeyError
+from rekey_ceremony.retire import close, retire
+from rekey_ceremony.settings import read_plan, read_settings
+from rekey_core.errors import ConfigurationError, RefusedError, RekeyError
 
 _FAILED: Final = 1
 _REFUSED: Final = 4
@@ -21,7 +24,10 @@ def main(arguments: list[str]) -> int:
     """The command line: 0 done, 1 failed, 2 usage, 4 refused."""
     options = _parser().parse_args(arguments)
     try:
-        report = _found(options)
+        report = _ACTIONS[options.action](options)
+    except OSError as error:  # a file that somebody named
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n")
+        return _FAILED
     except RekeyError as error:
         sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
         return _REFUSED if isinstance(error, RefusedError) else _FAILED
@@ -32,6 +38,26 @@ def main(arguments: list[str]) -> int:
 def _found(options: argparse.Namespace) -> dict[str, object]:
     plan = read_plan(options.settings, options.epoch)
     return dataclasses.asdict(planned(plan) if options.plan else perform(plan))
+
+
+def _retire(options: argparse.Namespace) -> dict[str, object]:
+    plan, genesis = read_plan(options.settings, options.epoch), read_settings(options.settings).trust_genesis
+    if options.log is None:
+        done = close(plan, options.reason, is_plan=options.plan)
+        again = f"python -m rekey_backup log --challenge {done.challenge} --log LOG ..., then this again with --log LOG"
+        return dataclasses.asdict(done) | {"next": again if done.challenge else "the same without --plan"}
+    if genesis is None:
+        raise ConfigurationError(
+            "the ceremony's settings name no trust_genesis, which the log is verified from"
+        )
+    log = read_log(options.log, genesis, plan.env)
+    return dataclasses.asdict(retire(plan, log, options.reason, is_plan=options.plan))
+
+
+_ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], dict[str, object]]]] = {
+    "found": _found,
+    "retire": _retire,
+}
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -67,3 +67,16 @@ class CeremonyReport:
         """Whether anything was made."""
         tokens = (self.generator, self.distributor, self.backup)
         return any(token.made for token in tokens if token) or any(key.made for key in self.keys)
+
+
+@dataclass(frozen=True)
+class Retirement:
+    """An epoch on its way out: the halves that this run destroyed, or would, and those that are there after it.
+
+    ``challenge``: the word that the log is to be asked for with; empty as long as the generator may wrap.
+    """
+
+    epoch: int
+    challenge: str
+    destroyed: tuple[str, ...]
+    left: tuple[str, ...]

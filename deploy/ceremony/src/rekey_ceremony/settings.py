@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rekey_ceremony.plan import CeremonyPlan, TokenPlan
 from rekey_core.errors import ConfigurationError
-from rekey_core.names import Environment
+from rekey_core.names import Digest, Environment
 from rekey_core.secret import Secret
 
 
@@ -34,6 +34,19 @@ class SettingsFile(BaseModel):
     distributor: TokenFile
     backup: TokenFile | None = None
     backup_epoch: int = 1
+    trust_genesis: Digest | None = None  # SHA-256 of the first trust document: what the log is verified from
+
+
+def read_settings(path: Path) -> SettingsFile:
+    """Read the file.
+
+    Raises:
+        ConfigurationError: it is missing, or does not name tokens.
+    """
+    try:
+        return SettingsFile.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_plan(path: Path, epoch: int) -> CeremonyPlan:
@@ -42,14 +55,17 @@ def read_plan(path: Path, epoch: int) -> CeremonyPlan:
     Raises:
         ConfigurationError: a file is missing, or does not name tokens.
     """
+    found = read_settings(path)
     try:
-        found = SettingsFile.model_validate_json(path.read_bytes())
         generator, distributor = (_token(path.parent, t) for t in (found.generator, found.distributor))
         backup = _token(path.parent, found.backup) if found.backup else None
-    except (OSError, ValidationError) as error:
-        message = f"the ceremony's settings {path.name} cannot be read: {error}"
-        raise ConfigurationError(message) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return CeremonyPlan(found.env, epoch, found.module, generator, distributor, backup, found.backup_epoch)
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"the ceremony's settings {path.name} cannot be read: {error}")
 
 
 def _token(base: Path, token: TokenFile) -> TokenPlan:

@@ -7,6 +7,7 @@ Only public points, check values and probes leave it.
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from rekey_core.errors import HsmError, RekeyError
 from rekey_core.secret import Secret
 from rekey_hsm.founding import Agreement, FoundingToken, TokenObject, during_ceremony, is_made
 from rekey_hsm.halves import distributor_half, generator_half
-from rekey_hsm.labels import founded_label, probe_label, retired_label
+from rekey_hsm.labels import closed_label, founded_label, probe_label, retired_label
 from rekey_hsm.probes import Probe, check_probe, make_probe
 
 Fields = dict[str, str]
@@ -39,6 +40,9 @@ class Side:
             "make_probe": self.make_probe,
             "keep_probe": self.keep_probe,
             "mark": self.mark,
+            "epochs": self.epochs,
+            "retire": self.retire,
+            "close": self.close,
             "end": self.end,
         }
 
@@ -58,6 +62,7 @@ class Side:
         label = request["label"]
         half = self._token.half(label)
         mark, probe = self._token.note(founded_label(label)), self._token.note(probe_label(label))
+        closed = self._token.note(closed_label(label))
         if half is not None and probe is not None:
             check_probe(half, label, Probe.from_json(probe), self._token.profile)
         return {
@@ -67,6 +72,7 @@ class Side:
             "founded": "" if mark is None else mark.decode(),
             "probe": "" if probe is None else "yes",
             "retired": "" if self._token.note(retired_label(label)) is None else "yes",
+            "challenge": "" if closed is None else closed.decode(),
         }
 
     def begin(self, _: Fields) -> Fields:
@@ -110,6 +116,27 @@ class Side:
         """Write down that both halves exist and were proved."""
         self._token.leave_note(founded_label(request["label"]), request["check_value"].encode())
         return {}
+
+    def epochs(self, request: Fields) -> Fields:
+        """The numbers of the keys whose labels start so and are marked."""
+        found = self._token.notes(founded_label(request["prefix"]))
+        return {"epochs": " ".join(number for number in found if number.isdecimal())}
+
+    def retire(self, request: Fields) -> Fields:
+        """Destroy this token's half for good. The mark comes first: who works with the token sees no half that is lost."""
+        label = request["label"]
+        if self._token.note(retired_label(label)) is None:
+            self._token.leave_note(retired_label(label), request["reason"].encode())
+        for gone in (label, probe_label(label), founded_label(label)):
+            self._token.discard(gone)
+        return {}
+
+    def close(self, request: Fields) -> Fields:
+        """The word that proves that something was done after now; made once, and kept."""
+        note = closed_label(request["label"])
+        if self._token.note(note) is None:
+            self._token.leave_note(note, secrets.token_hex(16).encode())
+        return {"challenge": (self._token.note(note) or b"").decode()}
 
     def end(self, _: Fields) -> Fields:
         """Destroy the ephemeral keys."""

@@ -132,7 +132,7 @@ def _ceremony(founded: Founded) -> dict[str, object]:
         (Service.GENERATOR, tokens.generator, layout.ceremony / "generator-so-pin"),
         (Service.DISTRIBUTOR, tokens.distributor, layout.enrolment / "so-pin"),
     )
-    return {"env": founded.plan.env, "module": founded.module} | {
+    return {"env": founded.plan.env, "module": founded.module, "trust_genesis": founded.genesis} | {
         service.value: {
             "directory": token.softhsm_conf.parent,
             "label": token.label,

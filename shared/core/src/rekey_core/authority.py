@@ -218,7 +218,7 @@ READS: Final[tuple[Reads, ...]] = (
         )
         for read in _reads(Identity.AUDIT, stream, Form.BODY, Form.LEADER)
     ),
-    Reads(Identity.BACKUP, Stream.LIFECYCLE, Form.BODY),
+    *_reads(Identity.BACKUP, Stream.LIFECYCLE, Form.BODY, Form.LEADER),
     Reads(Identity.BACKUP, Stream.MATERIAL, Form.SUBJECT, "bak.{env}.*.*"),
     Reads(Identity.APPLICATION, Stream.NOTICES, Form.SUBJECT, "ntc.{env}.{self}.*"),
     Reads(Identity.APPLICATION, Stream.NOTICES, Form.SUBJECT, "stop.{env}.{self}.*"),

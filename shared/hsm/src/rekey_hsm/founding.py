@@ -172,12 +172,18 @@ class FoundingToken:
         found = find_one(self.session, _named(ObjectClass.DATA, label), label)
         return None if found is None else bytes(found[Attribute.VALUE])
 
+    def notes(self, prefix: str) -> list[str]:
+        """What follows the prefix in the labels of the data objects that start so."""
+        found = self.session.get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.TOKEN: True})
+        labels = [str(note[Attribute.LABEL]) for note in found]
+        return sorted(label.removeprefix(prefix) for label in labels if label.startswith(prefix))
+
     def leave_note(self, label: str, value: bytes) -> None:
         """Write a data object."""
         self.session.create_object({Attribute.LABEL: label, Attribute.VALUE: value, **CEREMONY_NOTE})
 
     def discard(self, label: str) -> None:
-        """Destroy what an interrupted ceremony left under that label: nothing was ever wrapped under it."""
+        """Destroy every object of that label: an interrupted ceremony left it, or its epoch is retired."""
         for kind in (ObjectClass.SECRET_KEY, ObjectClass.DATA):
             for found in list(self.session.get_objects(_named(kind, label))):
                 found.destroy()

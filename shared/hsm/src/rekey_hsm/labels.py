@@ -34,3 +34,8 @@ def founded_label(label: str) -> str:
 def retired_label(label: str) -> str:
     """The mark that this token's half of that label was destroyed on purpose, and is never made again."""
     return f"retired-{label}"
+
+
+def closed_label(label: str) -> str:
+    """The word that was made on the generator's token once nothing more could be wrapped under the epoch of that label."""
+    return f"closed-{label}"
