@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests import mutants_backups, mutants_core
+from tests import mutants_backups, mutants_core, mutants_keks
 from tests.mutants_of_guards import GUARDS
 from tests.mutating import Mutant, main
 
@@ -19,6 +19,7 @@ UNIT: Final = "tests/unit/rekey_core"
 MUTANTS: Final = (
     *mutants_core.MUTANTS,
     *mutants_backups.MUTANTS,
+    *mutants_keks.MUTANTS,
     Mutant(
         "images: audit's has a PKCS#11 library",
         "deploy/Dockerfile",

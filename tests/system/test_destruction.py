@@ -51,6 +51,7 @@ from tests.system.destroying import (
     state_of,
 )
 from tests.system.fresh_tokens import found_tokens, lose_tokens
+from tests.system.roll_over import rolled_over
 from tests.system.stack import RunningStack, running_stack
 from tests.system.test_emergency_lane import an_instance
 
@@ -267,6 +268,23 @@ async def forged(watcher: Intruder, key: str, kind: type[Fact], cause: str, **sa
     common |= {"author": kind.AUTHOR, "checked": state.last_sequence, "cause": cause}
     common |= {"policy": POLICY_DIGEST, "at": datetime.now(UTC)}
     return await watcher.append(kind.model_validate(common | said), kind.AUTHOR)
+
+
+async def test_a_kek_epoch_ends_when_nothing_lies_under_it_and_nobody_notices(
+    stack: RunningStack, watcher: Intruder, tmp_path: Path
+) -> None:
+    keys = data, token = a_key(), a_key("token")
+    await watcher.registered(data)
+    await watcher.registered(token, "token-signing")
+    restarts = [stack.keeper(name).restarts for name in SERVICES]
+    async with an_application(stack) as app:
+        box, signer = await app.keyring(data), await app.signer(token)
+        old = box.encrypt(b"data", AAD)
+        await rolled_over(watcher, tmp_path, keys)
+        assert box.decrypt(old, AAD) == b"data", "it lies under an older epoch, which stays"
+        assert box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data"
+        assert signer.verify_jwt(await signer.sign_jwt({"sub": "a"}))["sub"] == "a"
+    assert [stack.keeper(name).restarts for name in SERVICES] == restarts, "nobody had to start again"
 
 
 async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(

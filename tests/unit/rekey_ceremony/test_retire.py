@@ -100,7 +100,7 @@ FILES = [
     pytest.param(MESSAGE.model_dump_json(), SchemaError, "expected messages and an end", id="no end"),
     pytest.param(END.model_dump_json(), SchemaError, "expected 1 messages, found 0", id="cut short"),
     pytest.param(
-        "\n".join([MESSAGE.model_dump_json(), END.model_dump_json()]),
+        f"{MESSAGE.model_dump_json()}\n{END.model_dump_json()}",
         TrustError,
         "no trust document",
         id="no trust",

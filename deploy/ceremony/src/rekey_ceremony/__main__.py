@@ -63,12 +63,16 @@ _ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], dict[str, object]]]]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rekey_ceremony", description="KEK epochs on the tokens")
     actions = parser.add_subparsers(dest="action", required=True)
-    found = actions.add_parser("found", help="give both tokens their halves of an epoch; again is no change")
-    found.add_argument("--settings", type=Path, required=True, help="the tokens, a JSON file")
-    found.add_argument(
-        "--epoch", type=_epoch, required=True, help="the first is 1; a roll-over founds the next"
+    actions.add_parser("found", help="give both tokens their halves of an epoch; again is no change")
+    ending = actions.add_parser(
+        "retire", help="destroy the halves of an epoch that nothing lies under any more"
     )
-    found.add_argument("--plan", action="store_true", help="say what would be made; nothing is changed")
+    for action in actions.choices.values():
+        action.add_argument("--settings", type=Path, required=True, help="the tokens, a JSON file")
+        action.add_argument("--epoch", type=_epoch, required=True, help="its number; the first is 1")
+        action.add_argument("--plan", action="store_true", help="say what would be done; nothing is changed")
+    ending.add_argument("--reason", required=True, help="why; it stays on the tokens")
+    ending.add_argument("--log", type=Path, help="as rekey_backup log wrote it; first without, then with it")
     return parser
 
 
