@@ -6,4 +6,4 @@ from rekey_local.database import URL_VARIABLE
 
 os.environ.pop(URL_VARIABLE, None)  # tests drop databases: never those of the server that somebody uses
 
-pytest_plugins = ["tests.hsm_tokens"]
+pytest_plugins = ["tests.hsm_tokens", "tests.longest_first"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.environments import ROOT
+from tests.longest_first import LONGEST
 
 MAX_LINES = 400  # past 300 a file is asked what wants to be two things; past this it is two
 
@@ -94,6 +95,10 @@ def test_a_program_is_executable_and_plain_sh(program: str) -> None:
     assert file.stat().st_mode & 0o111 == 0o111
     assert file.read_text().startswith("#!/bin/sh\n")
     subprocess.run(["sh", "-n", str(file)], check=True)
+
+
+def test_the_files_of_tests_that_begin_first_are_there() -> None:
+    assert [file for file in LONGEST if not (ROOT / "tests" / file).is_file()] == []
 
 
 def test_the_build_server_runs_the_one_check() -> None:
