@@ -127,11 +127,12 @@ class Desk:
         code, _, words = self.run("attest", *options, settings="settings.toml")
         return code, words
 
-    def drill(self, *officers: str) -> tuple[int, Said, str]:
+    def drill(self, *officers: str, document: str | None = None) -> tuple[int, Said, str]:
         code, _, words = self.run("order", "--order", self.file("order"), "--reason", "quarterly")
         assert code == 0, words
         files = [f"--{name}={self.file(name)}" for name in ("bundle", "order", "attestation")]
         files.append(f"--sandbox={self.file('sandbox-')}{'-'.join(officers)}-{next(_NUMBERS)}")
+        files += [f"--document={document}"] if document else []
         return self.run("drill", *files, *self.signed("order", *officers))
 
 

@@ -294,6 +294,10 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
     desk, data, envelope = Desk(stack, tmp_path), a_key(), a_key("envelope")
     await watcher.registered(data)
     await watcher.registered(envelope, "data-key-wrapping")
+    async with an_application(stack) as keys:
+        document = await (await keys.envelope(envelope)).encrypt(b"document", AAD)
+    (tmp_path / "document").write_bytes(document)
+    (tmp_path / "altered").write_bytes(document[:20] + bytes([document[20] ^ 1]) + document[21:])
     await rotated(watcher, data)
     await give(watcher, data, by_two(watcher, data))
     await watcher.until(data, lambda s: state_of(s) is VersionState.DESTROYED)
@@ -306,8 +310,9 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
     assert (code, (tmp_path / "attestation").exists()) == (4, False)
     assert "expected 2 officers, found 1" in words
     assert desk.drill("olga", "olga")[0] == 4, "one officer twice is one officer"
-    code, drilled, words = desk.drill("oliver", "odile")
+    code, drilled, words = desk.drill("oliver", "odile", document=f"{envelope}={desk.file('document')}")
     assert (code, drilled["problems"], drilled["restored"]) == (0, [], said["verified"]), words
+    assert drilled["opened"] == 1
     check = [f"--{name}={desk.file(name)}" for name in ("bundle", "attestation")]
     assert desk.run("check", *check, *desk.signed("attestation", "olga"))[0] == 4
     code, attested, words = desk.run("check", *check, *desk.signed("attestation", "oliver", "olga"))
@@ -323,7 +328,7 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
         said["verified"],
     )
     await spoil(watcher, desk, data)
-    code, drilled, words = desk.drill("oliver", "olga")
+    code, drilled, words = desk.drill("oliver", "olga", document=f"{envelope}={desk.file('altered')}")
     assert (code, drilled["restored"], drilled["checked"]) == (1, said["verified"], said["verified"] + 1)
     wrong = DrillAttestation.model_validate_json((tmp_path / "attestation").read_bytes())
     assert (wrong.is_passed, list(wrong.failures)) == (False, drilled["problems"]), (
@@ -331,7 +336,8 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
     )
     assert f"{data}@3: the backup token has no key bek-" in words
     assert f"{data}@1: it is destroyed, and its backup still stands" in words
-    assert len(drilled["problems"]) == 2
+    assert f"{envelope}@1: the old ciphertext does not open" in words
+    assert len(drilled["problems"]) == 3
 
 
 async def test_both_tokens_are_lost_and_everything_comes_back_but_what_was_destroyed(

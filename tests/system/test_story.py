@@ -48,6 +48,11 @@ def test_the_story_from_nothing_has_no_failed_call(told: tuple[Path, str]) -> No
     assert len(re.findall(r"local and \d+ remote calls/s, decrypted [1-9]\d* .* verified [1-9]", screen)) == 4
     assert re.search(r"orders-db@2: generated \d+ ms, activated \d+ ms, deactivated \d+ ms", screen)
     assert re.search(r"v1 +suspended +revocation +on the word of rita", screen)
+    assert "backups are proved: oliver and olga ordered a drill, olga and odile attest it" in screen
+    restored = r"6 of 6 versions came into fresh tokens .* the data key of a document of before the rotation opens there"
+    assert re.search(restored, screen)
+    assert re.search(r"2 versions have no backup, .*; recorded by audit, expires on \d{4}-\d\d-\d\d", screen)
+    assert not list((told[0] / "backup" / "drill").glob("sandbox*")), "the copy of the offline token is gone"
 
 
 def test_on_warm_state_registration_is_skipped_and_the_keys_rotate_again_whatever_was_stopped(
@@ -62,6 +67,7 @@ def test_on_warm_state_registration_is_skipped_and_the_keys_rotate_again_whateve
     assert "token-signer has rotated to version 3" in screen
     assert "orders-db has rotated to version 4" in screen
     assert "rita suspended orders-db@3: every instance refuses it" in screen
+    assert "backups are proved: oliver and olga ordered a drill" in screen
     assert "try next, while deploy/up runs, in another terminal:" in screen
     assert counts(screen)[1] == 0
 

@@ -55,6 +55,7 @@ def attestation(**changes: Any) -> DrillAttestation:
         "backup_epochs": (1,),
         "checked": 3,
         "restored": 3,
+        "opened": 1,
         "failures": (),
         "more_failures": 0,
     }

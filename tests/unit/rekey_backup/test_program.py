@@ -54,9 +54,9 @@ WRONG = [
     pytest.param(("verify", "--bundle", "{place}/bytes"), 1, "not text", id="a bundle that is no text"),
     pytest.param(("verify", "--bundle", "{place}/lines"), 1, "a message on each line", id="another file"),
     pytest.param(("check", "--bundle", "{place}/empty"), 2, "--attestation", id="a file that is not named"),
-    pytest.param((*SIGNED, "oliver", *INTO), 2, "PERSON=FILE", id="a signature without a file"),
-    pytest.param((*SIGNED, "=x", *INTO), 2, "PERSON=FILE", id="a signature of nobody"),
-    pytest.param((*SIGNED, "Oliver O=x", *INTO), 2, "PERSON=FILE", id="a name that nobody has"),
+    pytest.param((*SIGNED, "oliver", *INTO), 2, "NAME=FILE", id="a signature without a file"),
+    pytest.param((*SIGNED, "=x", *INTO), 2, "NAME=FILE", id="a signature of nobody"),
+    pytest.param((*SIGNED, "Oliver O=x", *INTO), 2, "NAME=FILE", id="a name that nobody has"),
 ]
 
 

@@ -74,12 +74,20 @@ def _parser() -> argparse.ArgumentParser:
                 "--officer-signature",
                 action="append",
                 default=[],
-                type=_signature,
+                type=_named_file,
                 metavar="PERSON=FILE",
                 help=f"ssh-keygen -Y sign -n {_SIGNED[name]} -f KEY FILE makes FILE.sig",
             )
     actions.choices["log"].add_argument(
         "--challenge", required=True, help="what rekey_ceremony retire printed"
+    )
+    actions.choices["drill"].add_argument(
+        "--document",
+        action="append",
+        default=[],
+        type=_named_file,
+        metavar="KEY=FILE",
+        help="an old ciphertext of envelope encryption under this key: the fresh tokens must open it",
     )
     actions.choices["order"].add_argument("--reason", required=True)
     actions.choices["order"].add_argument("--epoch", type=int, help="of the KEKs of the fresh tokens")
@@ -91,12 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _signature(text: str) -> tuple[str, Path]:
-    person, _, file = text.partition("=")
-    if not is_token(person) or not file:
-        message = f"expected PERSON=FILE, found {text!r}"
+def _named_file(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition("=")
+    if not is_token(name) or not file:
+        message = f"expected NAME=FILE, found {text!r}"
         raise argparse.ArgumentTypeError(message)
-    return person, Path(file)
+    return name, Path(file)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from rekey_backup import restore as restores
 from rekey_backup.attesting import recorded
 from rekey_backup.bus import backup_bus
 from rekey_backup.catalogue import Catalogue, catalogue
-from rekey_backup.drill import Offline, drilled
+from rekey_backup.drill import Drilled, Offline, drilled
+from rekey_backup.opening import Document
 from rekey_backup.restore import offers
 from rekey_backup.returning import Returned, missing, returned
 from rekey_backup.settings import BusSettings, TokenSettings, load
@@ -121,16 +122,18 @@ def drill(options: Options) -> int:
         _pin(settings.pin_file),
         _pin(settings.so_pin_file),
     )
-    failed = asyncio.run(drilled(offline, settings.env, listed.kept, options.sandbox))
-    found = _attestation(settings.env, options.order, listed, failed)
+    documents = [Document(key, file.read_bytes()) for key, file in options.document]
+    ended = asyncio.run(drilled(offline, settings.env, listed.kept, options.sandbox, documents))
+    found = _attestation(settings.env, options.order, listed, ended, len(documents))
     options.attestation.write_bytes(payload_of(found))
-    problems = (*listed.problems, *failed)
+    problems = (*listed.problems, *ended.failed, *ended.closed)
     said = {
         "checked": found.checked,
+        "opened": found.opened,
         "expires_at": found.expires_at.isoformat(),
         "sign_with": _sign_with(found, options.attestation),
     }
-    return _say(_counts(listed, "restored", problems) | said, problems)
+    return _say({"restored": found.restored} | _rest(listed, problems) | said, problems)
 
 
 def attest(options: Options) -> int:
@@ -221,8 +224,10 @@ def _login(settings: TokenSettings) -> Login:
     return Login(settings.hsm_module, settings.token_label, settings.token_serial, _pin(settings.pin_file))
 
 
-def _attestation(env: str, ordered_by: Path, listed: Catalogue, failed: Sequence[str]) -> DrillAttestation:
-    now, problems = datetime.now(UTC), (*listed.problems, *failed)
+def _attestation(
+    env: str, ordered_by: Path, listed: Catalogue, ended: Drilled, documents: int
+) -> DrillAttestation:
+    now, problems = datetime.now(UTC), (*listed.problems, *ended.failed, *ended.closed)
     return DrillAttestation(
         env=env,
         order=hashlib.sha256(ordered_by.read_bytes()).hexdigest(),
@@ -231,7 +236,8 @@ def _attestation(env: str, ordered_by: Path, listed: Catalogue, failed: Sequence
         as_of=listed.as_of,
         backup_epochs=tuple(sorted({item.backup_epoch for item in listed.kept})),
         checked=listed.backed_up,
-        restored=len(listed.kept) - len(failed),
+        restored=len(listed.kept) - len(ended.failed),
+        opened=documents - len(ended.closed),
         failures=tuple(line[:MAX_FAILURE] for line in problems[:MAX_FAILURES]),
         more_failures=len(problems[MAX_FAILURES:]),
         destroyed=listed.destroyed,

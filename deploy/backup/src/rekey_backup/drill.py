@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from rekey_backup.catalogue import Kept
+from rekey_backup.opening import Document, opened, version_of
 from rekey_backup.restore import Moved, moved
 from rekey_backup.verify import named
 from rekey_ceremony import CeremonyPlan, TokenPlan, perform
@@ -56,8 +57,18 @@ class Offline:
     so_pin: Secret
 
 
-async def drilled(offline: Offline, env: str, kept: Sequence[Kept], sandbox: Path) -> list[str]:
-    """Restore into fresh tokens; one line for each version that does not come out of them as it went in.
+@dataclass(frozen=True)
+class Drilled:
+    """One line for each version that did not come out of the fresh tokens as it went in, and for each closed document."""
+
+    failed: tuple[str, ...]
+    closed: tuple[str, ...] = ()
+
+
+async def drilled(
+    offline: Offline, env: str, kept: Sequence[Kept], sandbox: Path, documents: Sequence[Document] = ()
+) -> Drilled:
+    """Restore into fresh tokens, then open old documents with what came out of them.
 
     Raises:
         UsageRefusedError: the sandbox is not empty.
@@ -68,20 +79,28 @@ async def drilled(offline: Offline, env: str, kept: Sequence[Kept], sandbox: Pat
     _trust_a_recipient(fresh)
     backup = await BackupHsm.open(fresh.backup)
     distributor = await DistributorHsm.open(fresh.distributor)
-    problems: list[str] = []
+    failed: list[str] = []
+    closed: list[str] = []
     try:
         for item in kept:
             try:
                 await _restored(item, backup, distributor, fresh)
             except RecordError as error:
-                problems.append(named(item, error))
+                failed.append(named(item, error))
+        for document in documents:
+            try:
+                item = version_of(document, kept)
+                out = await moved(item, backup, EPOCH)
+                await opened(document, item, distributor, out.kek, out.blob)
+            except RecordError as error:
+                closed.append(str(error))
     finally:
         await backup.close()
         await distributor.close()
-    if not problems:  # new versions can be made again, for the same distributor's token
+    if not failed:  # new versions can be made again, for the same distributor's token
         generator = _token_plan(sandbox, "drill-generator")
         perform(CeremonyPlan(env, EPOCH + 1, offline.module, generator, fresh.plan))
-    return problems
+    return Drilled(tuple(failed), tuple(closed))
 
 
 @dataclass(frozen=True)

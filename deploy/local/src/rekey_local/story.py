@@ -10,6 +10,7 @@ from typing import Final
 from rekey_local.cast import AUDITOR, DATA, KEYS, OWNER, Cast, StoryKey
 from rekey_local.errors import StoryError
 from rekey_local.layout import write_private
+from rekey_local.proving import prove_backups, sealed_before
 from rekey_local.rotation import rotate
 from rekey_local.stack import instance_names
 from rekey_local.stopping import stop_previous
@@ -41,18 +42,26 @@ class Story:
         with cast.screen.step(f"{len(instance_names())} instances hold their keys and work"):
             await cast.stack.start_instances()
         await self._work()
+        old = await sealed_before(cast.stack.layout.exchange)
         rotations = await asyncio.gather(*(rotate(cast, key) for key in KEYS))
         allowed = self._refused(stopped)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(prove_backups(cast, old))
+            group.create_task(self._go_on(stopped, rotations))
+        await self._tell(rotations)
+        self._only_old_data_is_refused(allowed)
+        self._everybody_read_the_others()
+        self.check()
+
+    async def _go_on(self, stopped: Iterable[StoryKey], rotations: list[str]) -> None:
+        """Work, with a stop in between; what rotates once more is added to the rotations."""
+        cast = self._cast
         await self._work()
         if DATA in stopped:  # the version before the current one is stopped already
             rotations.append(await rotate(cast, DATA))
             await self._work()
         await stop_previous(cast, DATA)
         await self._work()
-        await self._tell(rotations)
-        self._only_old_data_is_refused(allowed)
-        self._everybody_read_the_others()
-        self.check()
 
     async def register(self) -> None:
         """Register the story's keys, unless an earlier run did.

@@ -69,6 +69,7 @@ class DrillAttestation(OfficersDocument):
     backup_epochs: tuple[Epoch, ...]  # of the backup KEKs that the versions lay under, ascending
     checked: Count
     restored: Count
+    opened: Count  # old ciphertexts, by what came back
     failures: Annotated[
         tuple[Annotated[str, StringConstraints(max_length=MAX_FAILURE)], ...], Field(max_length=MAX_FAILURES)
     ]  # one line each, the first ones
