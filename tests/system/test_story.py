@@ -47,6 +47,13 @@ def test_the_story_from_nothing_has_no_failed_call(told: tuple[Path, str]) -> No
     assert screen.count("after the command was signed") == 4
     assert len(re.findall(r"local and \d+ remote calls/s, decrypted [1-9]\d* .* verified [1-9]", screen)) == 4
     assert re.search(r"orders-db@2: generated \d+ ms, activated \d+ ms, deactivated \d+ ms", screen)
+    assert re.search(
+        r"orders-3 was cut off from the bus\n.* worked on for [234]\.\d s, until its lease ended", screen
+    )
+    assert re.search(r"orders-db: the lease ran out at \S+Z: .*bus.*\n.*hint: check that bus", screen)
+    assert re.search(r"works again \d+ ms after the bus was there again, by itself", screen)
+    assert re.search(r"the other instances meanwhile: [1-9]\d+ calls, 0 failed", screen)
+    assert len(re.findall(r"quota of orders-db@2: 32,768 messages granted, [1-9]\d* used", screen)) == 4
     assert re.search(r"v1 +suspended +revocation +on the word of rita", screen)
     assert "backups are proved: oliver and olga ordered a drill, olga and odile attest it" in screen
     restored = r"6 of 6 versions came into fresh tokens .* the data key of a document of before the rotation opens there"

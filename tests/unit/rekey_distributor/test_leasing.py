@@ -234,3 +234,20 @@ async def test_a_renewal_that_is_stored_after_the_lease_before_ran_out_is_none(d
     desk.scene.server.once("before", Subjects(ENV).lease("orders", asker.instance), slow)
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
         await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+
+
+@pytest.mark.parametrize(
+    ("wish", "lease_s"),
+    [
+        pytest.param(None, 30, id="as its class says"),
+        pytest.param(4, 4, id="shorter"),
+        pytest.param(3600, 30, id="longer than its class says"),
+    ],
+)
+async def test_an_instance_may_have_shorter_leases_than_the_class_says_and_no_longer_ones(
+    desk: Desk, wish: int | None, lease_s: int
+) -> None:
+    await desk.made(1)
+    asker = desk.scene.asker()
+    request = asker.lease(await desk.receipt(asker, 1)).model_copy(update={"at_most_s": wish})
+    assert (await desk.leasing.lease(request)).keys[KEY].lease_s == lease_s

@@ -55,6 +55,11 @@ class Stack:
             raise RuntimeError(message)
         return self._plan
 
+    @property
+    def sdk_python(self) -> str:
+        """The interpreter of applications."""
+        return self._environments.python(SDK)
+
     def keeper(self, name: str) -> Keeper:
         """The keeper of a process. Raises KeyError when it was never started."""
         return self._keepers[name]
@@ -147,7 +152,7 @@ class Stack:
     def _instance(self, dependent: str, number: int) -> ChildPlan:
         name = f"{dependent}-{number}"
         command = (
-            self._environments.python(SDK),
+            self.sdk_python,
             str(_WORKER),
             *("--settings", str(instance_settings(self.layout, dependent, number))),
             *("--name", name),

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from rekey_core.quotas import BUDGET
 from rekey_local.cast import AUDITOR, DATA, KEYS, OWNER, Cast, StoryKey
+from rekey_local.cutting_off import Guest, a_guest
 from rekey_local.errors import StoryError
 from rekey_local.layout import write_private
 from rekey_local.proving import prove_backups, sealed_before
@@ -41,27 +43,44 @@ class Story:
         stopped = await self._stopped()
         with cast.screen.step(f"{len(instance_names())} instances hold their keys and work"):
             await cast.stack.start_instances()
+        async with a_guest(cast) as guest:
+            rotations, allowed = await self._change(stopped, guest)
+        await self._tell(rotations)
+        self._only_old_data_is_refused(allowed)
+        self._everybody_read_the_others()
+        self.check()
+
+    async def _change(
+        self, stopped: tuple[StoryKey, ...], guest: Guest
+    ) -> tuple[list[str], Mapping[str, int]]:
+        """Every key rotates, backups are proved, a version is stopped, an instance is cut off.
+
+        The lines that say how they rotated, and how many calls were refused before anything was stopped.
+        """
+        cast = self._cast
         await self._work()
         old = await sealed_before(cast.stack.layout.exchange)
         rotations = await asyncio.gather(*(rotate(cast, key) for key in KEYS))
         allowed = self._refused(stopped)
         async with asyncio.TaskGroup() as group:
             group.create_task(prove_backups(cast, old))
-            group.create_task(self._go_on(stopped, rotations))
-        await self._tell(rotations)
-        self._only_old_data_is_refused(allowed)
-        self._everybody_read_the_others()
-        self.check()
+            group.create_task(self._go_on(stopped, rotations, guest))
+        return rotations, allowed
 
-    async def _go_on(self, stopped: Iterable[StoryKey], rotations: list[str]) -> None:
-        """Work, with a stop in between; what rotates once more is added to the rotations."""
+    async def _go_on(self, stopped: Iterable[StoryKey], rotations: list[str], guest: Guest) -> None:
+        """Work, with a stop in between; what rotates once more is added to the rotations.
+
+        Once nothing rotates any more, one instance loses the bus, while the others and the responder have it.
+        """
         cast = self._cast
         await self._work()
         if DATA in stopped:  # the version before the current one is stopped already
             rotations.append(await rotate(cast, DATA))
             await self._work()
-        await stop_previous(cast, DATA)
-        await self._work()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(guest.cut_off())
+            await stop_previous(cast, DATA)
+            await self._work()
 
     async def register(self) -> None:
         """Register the story's keys, unless an earlier run did.
@@ -170,7 +189,7 @@ class Story:
                 for line in (await reader.history(key.name)).lines():
                     self._cast.screen.say(f"  {line}")
         self._cast.screen.title(self.line())
-        for line in (*rotations, *self._rates()):
+        for line in (*rotations, *self._rates(), *self._quotas()):
             self._cast.screen.say(f"  {line}")
 
     def _rates(self) -> list[str]:
@@ -180,4 +199,14 @@ class Story:
             f"decrypted {report.exchanged['decrypt']} ciphertexts and verified {report.exchanged['verify']} tokens "
             "of other instances"
             for name, report in sorted(newest.items())
+        ]
+
+    def _quotas(self) -> list[str]:
+        """Messages that each instance was given, and how many it used, of the version that it protects with."""
+        newest = self._cast.stack.tally.newest
+        return [
+            f"{name}: quota of {DATA.name}@{report.current.get(DATA.name)}: {given:,} messages granted, "
+            f"{given - left:,} used, of {BUDGET:,} for everybody"
+            for name, report in sorted(newest.items())
+            for given, left in [report.messages.get(DATA.name, (0, 0))]
         ]

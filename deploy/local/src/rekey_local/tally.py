@@ -56,6 +56,7 @@ class InstanceReport(BaseModel):
     current: dict[str, int | None] = {}  # what it protects with, by key
     calls: dict[str, Count]
     exchanged: dict[str, int] = {}  # done with what another instance made, by kind
+    messages: dict[str, tuple[int, int]] = {}  # that it was given and has left, by key
     worked_s: float = 0.0
     stopped: tuple[Seen, ...] = ()
     first_refused: dict[str, float] = {}

@@ -89,7 +89,7 @@ class Leasing:
             endorsement=request.endorsement,
             nonce=request.nonce,
             at=datetime.now(UTC),
-            keys={key: self._leased(one, quotas[key]) for key, one in held.items()},
+            keys={key: self._leased(one, quotas[key], request.at_most_s) for key, one in held.items()},
         )
         stored_at = boottime()
         await self._store(lease, previous.sequence if previous else 0)
@@ -194,11 +194,12 @@ class Leasing:
             return False
         return proved(receipt, state, version, "installed", await self.deliveries.of(state.key, version))
 
-    def _leased(self, held: _Held, quota: Quota | None) -> LeasedKey:
+    def _leased(self, held: _Held, quota: Quota | None, at_most_s: int | None) -> LeasedKey:
+        lease_s = max(1, class_named(held.state.key_class or "").lease_s // self.divisor)
         return LeasedKey(
             versions=held.versions,
             as_of=held.state.last_sequence,
-            lease_s=max(1, class_named(held.state.key_class or "").lease_s // self.divisor),
+            lease_s=min(lease_s, at_most_s or lease_s),
             quota=quota,
         )
 

@@ -12,7 +12,7 @@ Versions are installed, switched to, confirmed, stopped and renewed in the backg
 from __future__ import annotations
 
 from rekey.beliefs import Stopped
-from rekey.client import Keys, KeyStatus, connect
+from rekey.client import Keys, KeyStatus, Messages, connect
 from rekey.envelope import Envelope
 from rekey.errors import (
     CiphertextError,
@@ -48,6 +48,7 @@ __all__ = [
     "LeaseExpiredError",
     "Mac",
     "MacError",
+    "Messages",
     "NotGrantedError",
     "ProtocolTooNewError",
     "ProtocolTooOldError",

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from rekey.background import Background, Handler
 from rekey.beliefs import Stopped
@@ -35,6 +35,7 @@ from rekey.settings import Settings
 from rekey.signer import Signer
 from rekey.spans import written_to
 from rekey.trust_cache import Seen, TrustCache
+from rekey.versions import SecretVersion
 from rekey.worker import KeyWorker, Ports, Rotated
 from rekey_core import authority
 from rekey_core.contracts import KeyReceipt
@@ -53,6 +54,13 @@ _OPEN: Final[weakref.WeakSet[Keys]] = weakref.WeakSet()
 _log = logging.getLogger(__name__)
 
 
+class Messages(NamedTuple):
+    """A quota: messages of one version that were granted to this instance in all, and how many it has left."""
+
+    granted: int
+    left: int
+
+
 @dataclass(frozen=True)
 class KeyStatus:
     """What people and probes may know of a key here."""
@@ -62,6 +70,7 @@ class KeyStatus:
     held: tuple[int, ...]
     stopped: tuple[int, ...]
     lease_until: datetime | None
+    messages: Messages | None  # to protect with ``current``; None where nobody counts them
     problem: str | None
 
 
@@ -97,7 +106,7 @@ class Keys:
         self._receipts = Receipts(self._connection, identity, settings.try_s, self._content)
         self._over: str | None = None  # why no key may be used here ever again
         self._workers: dict[str, KeyWorker] = {}
-        self._renewing = Renewing(self._requests, self._receipts, self._poke_all)
+        self._renewing = Renewing(self._requests, self._receipts, self._poke_all, settings.longest_lease_s)
         self._background = Background(self._broken)
         self._on_rotated: list[Handler[Rotated]] = []
         self._on_stopped: list[Handler[Stopped]] = []
@@ -259,12 +268,14 @@ class Keys:
 
     def _status(self, key: KeyState) -> KeyStatus:
         current = key.view.current
+        quota = current.quota if isinstance(current, SecretVersion) and current.is_counted else None
         return KeyStatus(
             key=key.name,
             current=current.version if current else None,
             held=tuple(sorted(key.held)),
             stopped=tuple(sorted(key.stopped)),
             lease_until=key.lease.end_time() if key.name in self._renewing.admitted else None,
+            messages=Messages(quota.total, quota.left) if quota else None,
             problem=key.problem,
         )
 

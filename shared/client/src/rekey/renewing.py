@@ -30,7 +30,14 @@ _log = logging.getLogger(__name__)
 class Renewing:
     """Renews what was admitted: keys that once had a lease."""
 
-    def __init__(self, requests: Requests, receipts: Receipts, tried: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        receipts: Receipts,
+        tried: Callable[[], None],
+        at_most_s: int | None = None,
+    ) -> None:
+        self._at_most_s = at_most_s
         self._requests = requests
         self._receipts = receipts
         self._tried = tried
@@ -90,7 +97,9 @@ class Renewing:
         sent = boottime()
         wanted = {name: quota for name, key in keys.items() if (quota := _wanted(key, sent))}
         try:
-            answer = await self._requests.lease(sorted(keys), receipt, wanted, self._given)
+            answer = await self._requests.lease(
+                sorted(keys), receipt, wanted, after=self._given, at_most_s=self._at_most_s
+            )
         except NotInstalledError:
             for key in keys.values():  # whatever an earlier lease said, prove everything again
                 key.leased = frozenset()

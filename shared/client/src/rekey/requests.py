@@ -95,14 +95,22 @@ class Requests:
         keys: Sequence[str],
         receipt: Signed,
         wanted: Mapping[str, Quota] = MappingProxyType({}),
+        *,
         after: str | None = None,
+        at_most_s: int | None = None,
     ) -> LeaseAnswer:
         """A lease for all of these keys; the receipt proves what is held. ``wanted``: messages in all, by key.
 
-        ``after``: the nonce of the answer that brought the lease before.
+        ``after``: the nonce of the answer that brought the lease before; ``at_most_s``: no longer lease, by wish.
         """
-        said = self.common()
-        request = LeaseRequest(**said, keys=tuple(keys), receipt=receipt, wanted=dict(wanted), after=after)
+        request = LeaseRequest(
+            **self.common(),
+            keys=tuple(keys),
+            receipt=receipt,
+            wanted=dict(wanted),
+            after=after,
+            at_most_s=at_most_s,
+        )
         answer = await self._answer(request, LeaseAnswer)
         if set(answer.keys) != set(keys):
             raise UnavailableError("the lease is about other keys than the request, or none")

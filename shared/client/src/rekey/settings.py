@@ -32,6 +32,7 @@ class Settings(BaseModel):
     state_dir: Path  # newest trust document and state of each key that was seen; one directory per instance
     try_s: Seconds = 2.0  # how long one try of a request waits for its answer
     total_s: Seconds = 10.0  # how long a request is retried in all
+    longest_lease_s: Annotated[int, Field(ge=1)] | None = None  # leases that are shorter than the class says
     trace_file: Path | None = (
         None  # spans as JSON lines; without it they are records of the logger rekey.spans
     )

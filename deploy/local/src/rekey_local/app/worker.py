@@ -70,6 +70,7 @@ class Report:
     exchanged: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(("decrypt", "verify"), 0)
     )  # done with what another instance made
+    messages: dict[str, tuple[int, int]] = field(default_factory=dict)  # given and left, by key
     worked_s: float = 0.0
     stopped: list[dict[str, Any]] = field(default_factory=list)
     first_refused: dict[str, float] = field(default_factory=dict)  # ciphertext's key id in hex: Unix time
@@ -343,7 +344,9 @@ async def surfaces(keys: rekey.Keys) -> Surfaces:
 def tell(keys: rekey.Keys, report: Report, began: float) -> None:
     """Report the counts, and what the SDK says of its keys."""
     report.worked_s = time.monotonic() - began
-    report.current = {name: status.current for name, status in keys.status().items()}
+    status = keys.status()
+    report.current = {name: one.current for name, one in status.items()}
+    report.messages = {name: one.messages for name, one in status.items() if one.messages}
     write("counts", **asdict(report))
 
 

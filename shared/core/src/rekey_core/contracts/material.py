@@ -22,7 +22,7 @@ from rekey_core.contracts.base import (
     Version,
 )
 from rekey_core.contracts.facts import Cause, TinkKeyId
-from rekey_core.contracts.receipts import LeasedKey, Quota
+from rekey_core.contracts.receipts import MAX_LEASE_S, LeasedKey, Quota
 from rekey_core.names import (
     Algorithm,
     DependentName,
@@ -140,7 +140,7 @@ class LeaseRequest(Request):
 
     ``wanted``: how many messages the instance would have for a version in all, by key. The same question asked again
     takes nothing more out of the budget. ``after``: the nonce of the request that the lease answered which the instance has;
-    the keys of that one are *renewed* if it still runs.
+    the keys of that one are *renewed* if it still runs. ``at_most_s``: whoever may be cut off asks for shorter leases.
     """
 
     OP: ClassVar[str] = "lease"
@@ -150,6 +150,7 @@ class LeaseRequest(Request):
     receipt: Signed
     wanted: dict[KeyName, Quota] = Field(default_factory=dict)
     after: Nonce | None = None
+    at_most_s: Annotated[int, Field(ge=1, le=MAX_LEASE_S)] | None = None
     leaving: bool = False
 
 
