@@ -73,9 +73,7 @@ class Guest:
         screen.say(f"    {ended['text']}")
         screen.say(f"    hint: {ended['hint']}")
         screen.say(f"  works again {back_s * 1000:.0f} ms after the bus was there again, by itself")
-        screen.say(
-            f"  the other instances meanwhile: {others} calls, {after.failed - before.failed} failed"
-        )
+        screen.say(f"  the other instances meanwhile: {others} calls, {after.failed - before.failed} failed")
 
     async def _until(self, what: str, *, held: bool) -> Line:
         try:
