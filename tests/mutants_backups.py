@@ -112,8 +112,8 @@ MUTANTS: Final = (
     Mutant(
         "backups: the drill leaves out what lies under a KEK that the token has no more",
         "deploy/backup/src/rekey_backup/drill.py",
-        "                problems.append(named(item, error))",
-        "                problems += [named(item, error)] if item.backup_epoch == 1 else []",
+        "                failed.append(named(item, error))",
+        "                failed += [named(item, error)] if item.backup_epoch == 1 else []",
         (f"{DESTRUCTION}::test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone",),
     ),
 )

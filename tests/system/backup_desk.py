@@ -121,9 +121,10 @@ class Desk:
         command = [sys.executable, "-m", "rekey_backup", action, "--settings", where, *options]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def attested(self, *officers: str) -> tuple[int, str]:
+    def attested(self, *officers: str, plan: bool = False) -> tuple[int, str]:
         """What becomes of the attestation that these officers signed: the exit code and what is said."""
-        options = (f"--attestation={self.file('attestation')}", *self.signed("attestation", *officers))
+        options = [f"--attestation={self.file('attestation')}", *self.signed("attestation", *officers)]
+        options += ["--plan"] if plan else []
         code, _, words = self.run("attest", *options, settings="settings.toml")
         return code, words
 

@@ -14,6 +14,7 @@ from rekey_core.contracts import (
     COMMAND_NAMESPACE,
     Cosignature,
     Destroy,
+    Receipt,
     Rotate,
     SignedCommand,
     Tombstone,
@@ -25,7 +26,7 @@ from rekey_core.lifecycle import VersionState
 from rekey_core.readers import open_material
 from rekey_core.sshsig import sign as ssh_sign
 from rekey_local.settings import instance_settings
-from tests.attacks.intruder import Intruder
+from tests.attacks.intruder import Intruder, poll
 from tests.system.stack import RunningStack
 
 
@@ -82,3 +83,23 @@ def ordered_by_two(stack: RunningStack, key: str, directory: Path, *more: str) -
     for person, *words in steps:
         outcome = stack.rekey(person, *words)
         assert outcome.code == 0, outcome.err
+
+
+async def signed_away(watcher: Intruder, key: str) -> Any:
+    """The newest receipt that speaks of the key."""
+    found = await watcher.last(Stream.RECEIPTS, f"rcpt.{watcher.env}.orders.*")
+    assert found is not None
+    return Receipt.model_validate_json(found.data).keys[key]
+
+
+async def until_refused(signer: rekey.Signer, jwt: str) -> None:
+    """The instance has heard."""
+
+    async def refused() -> bool | None:
+        try:
+            signer.verify_jwt(jwt)
+        except rekey.VersionDestroyedError:
+            return True
+        return None
+
+    assert await poll(refused)

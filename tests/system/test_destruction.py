@@ -25,7 +25,6 @@ from rekey_core.contracts import (
     DrillAttestation,
     Fact,
     Generated,
-    Receipt,
     RefusalAnswer,
     Rotate,
     SignedCommand,
@@ -38,7 +37,7 @@ from rekey_core.errors import ConflictError
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST
-from tests.attacks.intruder import Intruder, a_key, intruder, poll
+from tests.attacks.intruder import Intruder, a_key, intruder
 from tests.system.backup_desk import Desk, spoil
 from tests.system.destroying import (
     an_application,
@@ -48,7 +47,9 @@ from tests.system.destroying import (
     ordered_by_two,
     record_of,
     rotated,
+    signed_away,
     state_of,
+    until_refused,
 )
 from tests.system.fresh_tokens import found_tokens, lose_tokens
 from tests.system.roll_over import rolled_over
@@ -109,26 +110,6 @@ async def test_two_people_destroy_a_version_and_every_instance_removes_it(
     assert (told.event, told.author, told.version) == ("destroyed", "generator", 1)
     assert "not claimed: copies-in-bus-storage-and-backups" in told.detail
     assert stack.show(data).counts == {"active": 1, "destroyed": 1}
-
-
-async def signed_away(watcher: Intruder, key: str) -> Any:
-    """The newest receipt that speaks of the key."""
-    found = await watcher.last(Stream.RECEIPTS, f"rcpt.{watcher.env}.orders.*")
-    assert found is not None
-    return Receipt.model_validate_json(found.data).keys[key]
-
-
-async def until_refused(signer: rekey.Signer, jwt: str) -> None:
-    """The instance has heard."""
-
-    async def refused() -> bool | None:
-        try:
-            signer.verify_jwt(jwt)
-        except rekey.VersionDestroyedError:
-            return True
-        return None
-
-    assert await poll(refused)
 
 
 async def test_a_destruction_is_cancelled_by_somebody_who_sees_it(
@@ -318,6 +299,11 @@ async def test_every_backup_is_proved_and_a_restore_is_tried_by_a_quorum_alone(
     code, attested, words = desk.run("check", *check, *desk.signed("attestation", "oliver", "olga"))
     assert (code, attested["valid"], attested["restored"]) == (0, True, said["verified"]), words
     assert "authority: DrillAttestation: expected 2 officers, found 1" in desk.attested("olga")[1]
+    plan = desk.attested("olga", "odile", plan=True)
+    assert (plan[0], await watcher.last(Stream.REPORTS, f"rpt.{watcher.env}.audit.attestation.*")) == (
+        0,
+        None,
+    )
     assert [desk.attested("olga", "odile")[0] for _ in range(2)] == [0, 0], "again is no change"
     record = await watcher.last(Stream.REPORTS, f"rpt.{watcher.env}.audit.attestation.*")
     assert record is not None

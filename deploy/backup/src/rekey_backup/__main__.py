@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from rekey_backup.actions import ACTIONS, FAILED
+from rekey_backup.words import FORMATS
 from rekey_core.contracts import DrillOrder, RestoreOrder
-from rekey_core.errors import RefusedError, RekeyError
+from rekey_core.errors import ConfigurationError, RefusedError, RekeyError
 from rekey_core.names import is_token
 
 _REFUSED: Final = 4
+_DRILL: Final = "--drill"
 
 _WORDS: Final = {
     "export": "read facts and backups from the bus into a file; no token is needed",
@@ -37,6 +39,11 @@ _PATHS: Final = {
     "restore": ("bundle",),
     "import": ("restored",),
 }
+_PLANS: Final = {
+    "attest": "be recorded; gives nothing to audit",
+    "restore": "come back and what not; needs no token",
+    "import": "come back and what not; gives nothing to the generator",
+}
 _SIGNED: Final = {
     "drill": DrillOrder.NAMESPACE,
     "attest": DrillOrder.NAMESPACE,
@@ -50,23 +57,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     ``arguments``: the words after the program's name; none are the process's own.
     """
-    options = _parser().parse_args(arguments)
     try:
-        return ACTIONS[options.action](options)
+        return _run(sys.argv[1:] if arguments is None else arguments, "rekey_backup", "json")
     except RekeyError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         sys.stderr.write(f"error: {error}{hint}\n")
         return _REFUSED if isinstance(error, RefusedError) else FAILED
+
+
+def backup(arguments: Sequence[str]) -> int:
+    """The same as a part of ``rekey``: what goes wrong is for its command line to say, and its exit codes.
+
+    Raises:
+        RekeyError: as the action; ConfigurationError for a file that is not there.
+    """
+    return _run(arguments, "rekey backup", "table")
+
+
+def _run(arguments: Sequence[str], program: str, output: str) -> int:
+    words = list(arguments)
+    if words[:1] == ["restore"] and _DRILL in words:
+        words = ["drill", *(word for word in words[1:] if word != _DRILL)]
+    options = _parser(program, output).parse_args(words)
+    try:
+        return ACTIONS[options.action](options)
     except OSError as error:  # a file that somebody named
-        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n")
-        return FAILED
+        message = f"{error.filename}: {error.strerror}"
+        raise ConfigurationError(message) from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rekey_backup", description="prove backups, try a restore, restore")
+def _parser(program: str, output: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description="prove backups, try a restore, restore")
     actions = parser.add_subparsers(dest="action", required=True)
     for name, help_ in _WORDS.items():
-        action = actions.add_parser(name, help=help_)
+        action = actions.add_parser(name, help=help_, description=help_)
+        action.add_argument("--output", choices=FORMATS, default=output, help="how data is written")
         for option in ("settings", *_PATHS[name]):
             action.add_argument(f"--{option}", type=Path, required=True)
         if name in _SIGNED:
@@ -93,8 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     actions.choices["order"].add_argument("--epoch", type=int, help="of the KEKs of the fresh tokens")
     for option in ("order", "restored"):
         actions.choices["restore"].add_argument(f"--{option}", type=Path)
-    for name, nobody in (("restore", "needs no token"), ("import", "gives nothing to the generator")):
-        help_ = f"say what would come back and what not; {nobody}"
+    actions.choices["restore"].add_argument(_DRILL, action="store_true", help="the same as drill: try it")
+    for name, what in _PLANS.items():
+        help_ = f"say what would {what}"
         actions.choices[name].add_argument("--plan", action="store_true", help=help_)
     return parser
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import json
 import os
 import re
 import secrets
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +26,7 @@ from rekey_backup.restore import offers
 from rekey_backup.returning import Returned, missing, returned
 from rekey_backup.settings import BusSettings, TokenSettings, load
 from rekey_backup.verify import verified
+from rekey_backup.words import say
 from rekey_core.contracts import (
     ATTESTATION_LIFETIME,
     MAX_FAILURE,
@@ -40,7 +39,7 @@ from rekey_core.contracts import (
     OfficersSigned,
     RestoreOrder,
 )
-from rekey_core.drilled import attestation_id
+from rekey_core.drilled import attestation_id, attested
 from rekey_core.encoding import b64u_encode
 from rekey_core.errors import UsageRefusedError
 from rekey_core.officers import check_order, open_by_quorum, payload_of
@@ -67,7 +66,7 @@ def export(options: Options) -> int:
 
     found = asyncio.run(read())
     bundles.write(options.bundle, found)
-    return _say({"facts": len(found.facts), "backups": len(found.backups)}, ())
+    return _say(options, {"facts": len(found.facts), "backups": len(found.backups)}, ())
 
 
 def log(options: Options) -> int:
@@ -83,14 +82,14 @@ def log(options: Options) -> int:
 
     found = asyncio.run(read())
     bundles.write_log(options.log, found, options.challenge)
-    return _say({"facts": len(found.facts), "challenge": options.challenge}, ())
+    return _say(options, {"facts": len(found.facts), "challenge": options.challenge}, ())
 
 
 def verify(options: Options) -> int:
     """Every backup opened in the offline token and held against the log."""
     settings, _, listed = _offline(options)
     problems = (*listed.problems, *asyncio.run(verified(_login(settings), listed.kept)))
-    return _say(_counts(listed, "verified", problems), problems)
+    return _say(options, _counts(listed, "verified", problems), problems)
 
 
 def order(options: Options) -> int:
@@ -106,7 +105,7 @@ def order(options: Options) -> int:
     document = _order(said if options.epoch is None else said | {"epoch": options.epoch})
     options.order.write_bytes(payload_of(document))
     expires, sign_with = document.expires_at.isoformat(), _sign_with(document, options.order)
-    return _say({"order": str(options.order), "expires_at": expires, "sign_with": sign_with}, ())
+    return _say(options, {"order": str(options.order), "expires_at": expires, "sign_with": sign_with}, ())
 
 
 def drill(options: Options) -> int:
@@ -133,7 +132,7 @@ def drill(options: Options) -> int:
         "expires_at": found.expires_at.isoformat(),
         "sign_with": _sign_with(found, options.attestation),
     }
-    return _say({"restored": found.restored} | _rest(listed, problems) | said, problems)
+    return _say(options, {"restored": found.restored} | _rest(listed, problems) | said, problems)
 
 
 def attest(options: Options) -> int:
@@ -141,13 +140,24 @@ def attest(options: Options) -> int:
     settings = load(options.settings, BusSettings)
     signed = _signed(options.attestation, options.officer_signature)
 
+    async def look() -> DrillAttestation:
+        async with backup_bus(settings) as bus:
+            return attested(signed, datetime.now(UTC), await bus.trust(settings.trust_genesis))
+
     async def give() -> str:
         async with backup_bus(settings) as bus:
             return await recorded(bus, settings, signed)
 
+    if options.plan:
+        found = asyncio.run(look())
+        return _say(
+            options, found.model_dump(mode="json", exclude={"type"}) | {"passed": found.is_passed}, ()
+        )
     problem = asyncio.run(give())
     return _say(
-        {"attestation": attestation_id(signed), "recorded": not problem}, (problem,) if problem else ()
+        options,
+        {"attestation": attestation_id(signed), "recorded": not problem},
+        (problem,) if problem else (),
     )
 
 
@@ -160,17 +170,17 @@ def check(options: Options) -> int:
     words = (
         () if is_valid else (f"the last drill of {settings.env} {how} at {found.at}: try a restore again",)
     )
-    return _say(found.model_dump(mode="json", exclude={"type"}) | {"valid": is_valid}, words)
+    return _say(options, found.model_dump(mode="json", exclude={"type"}) | {"valid": is_valid}, words)
 
 
 def restore(options: Options) -> int:
     """The offline half of a restore: what the generator is to store, into a file; ``--plan``: what that would be."""
     settings, trust, listed = _offline(options)
     if options.plan:
-        return _say(_plan(listed), listed.problems)
+        return _say(options, _plan(listed), listed.problems)
     if options.order is None or options.restored is None:
         message = "expected --order and --restored, or --plan"
-        raise UsageRefusedError(message, hint="python -m rekey_backup order --epoch N ...")
+        raise UsageRefusedError(message, hint="rekey backup order --epoch N ...")
     signed = _signed(options.order, options.officer_signature)
     epoch = ordered(signed, datetime.now(UTC), trust).epoch
     wanted = [item for item in listed.kept if item.epoch < epoch]
@@ -178,7 +188,7 @@ def restore(options: Options) -> int:
     restores.write(options.restored, made)
     problems = (*listed.problems, *failed)
     said = {"wrapped": len(made), "epoch": epoch, "restored_before": len(listed.kept) - len(wanted)}
-    return _say(said | _rest(listed, problems), problems)
+    return _say(options, said | _rest(listed, problems), problems)
 
 
 def import_(options: Options) -> int:
@@ -195,9 +205,9 @@ def import_(options: Options) -> int:
 
     if options.plan:
         names = asyncio.run(look())
-        return _say({"would_restore": names, "restored_before": len(made) - len(names)}, ())
+        return _say(options, {"would_restore": names, "restored_before": len(made) - len(names)}, ())
     done = asyncio.run(give())
-    return _say({"restored": done.now, "restored_before": done.before}, done.problems)
+    return _say(options, {"restored": done.now, "restored_before": done.before}, done.problems)
 
 
 ACTIONS: Final[Mapping[str, Callable[[Options], int]]] = {
@@ -303,7 +313,6 @@ def _rest(listed: Catalogue, problems: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _say(data: Mapping[str, object], problems: Sequence[str]) -> int:
-    sys.stdout.write(json.dumps(data) + "\n")
-    sys.stderr.writelines(f"error: {line}\n" for line in problems)
+def _say(options: Options, data: Mapping[str, object], problems: Sequence[str]) -> int:
+    say(data, problems, options.output)
     return FAILED if problems else 0
