@@ -208,10 +208,10 @@ class MemoryBus(Bus):
         self, stream: Stream, question: Mapping[str, object], *, paged: bool = False
     ) -> list[BusMessage]:
         if paged:
-            start, batch, subject = (question[name] for name in ("seq", "batch", "next_by_subj"))
+            start, batch = question["seq"], question["batch"]
             assert isinstance(start, int)
             assert isinstance(batch, int)
-            found = self.server.direct(stream, [str(subject)])
+            found = self.server.direct(stream, [str(question.get("next_by_subj", ">"))])
             return [message for message in found if message.sequence >= start][:batch]
         filters = question["multi_last"]
         assert isinstance(filters, list)

@@ -16,6 +16,7 @@ from rekey_core.encoding import sha256_hex
 from rekey_core.envelope import Packed
 from rekey_core.errors import ConfigurationError, ConflictError, OversizedError, UnavailableError
 from rekey_core.names import Service
+from rekey_runtime import wire
 from rekey_runtime.bus import Bus
 from rekey_runtime.waves import BatchItem
 from tests.fakes.memory_bus import MemoryServer, memory_bus
@@ -209,6 +210,27 @@ async def test_all_are_read_page_by_page_from_a_sequence_on(bus: Bus) -> None:
     stored = [await bus.publish(Stream.LIFECYCLE, delivered(bus, key), packed(bus)) for _ in range(5)]
     everything = bus.read_all(Stream.LIFECYCLE, f"dlv.{ENV}.{key}.>", start=stored[1], batch=2)
     assert [m.sequence async for m in everything] == stored[1:]
+
+
+async def test_a_page_has_what_was_stored_from_a_sequence_on(bus: Bus) -> None:
+    items = [first_of(bus, a_key()) for _ in range(4)]
+    last = await bus.publish_batch(Stream.LIFECYCLE, items)
+    page = await bus.read_page(Stream.LIFECYCLE, last - 2, 2)
+    assert [(m.sequence, m.subject) for m in page] == [
+        (last - 2, items[1].subject),
+        (last - 1, items[2].subject),
+    ]
+    assert [m.subject for m in await bus.read_page(Stream.LIFECYCLE, last, 9)] == [items[3].subject]
+    assert await bus.read_page(Stream.LIFECYCLE, last + 10**6, 9) == []
+
+
+async def test_more_subjects_than_one_answer_holds_are_no_answer(bus: Bus) -> None:
+    key = a_key()
+    items = [BatchItem(delivered(bus, key), packed(bus)) for _ in range(1025)]
+    for start in (0, 500):
+        await bus.publish_batch(Stream.LIFECYCLE, items[start : start + 500 + (start // 20)])
+    with pytest.raises(wire.TooManySubjectsError):
+        await bus.read_last(Stream.LIFECYCLE, [f"dlv.{ENV}.{key}.>", f"dlv.{ENV}.{a_key()}.>"])
 
 
 async def test_what_is_too_large_is_not_stored(bus: Bus) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -43,10 +44,11 @@ def scene(tmp_path: Path, tokens: Tokens) -> Scene:
     return made
 
 
-async def handled(scene: Scene, hsm: GeneratorHsm, request: Stored[Fact]) -> None:
+async def handled(scene: Scene, hsm: GeneratorHsm, request: Stored[Fact], deliveries: int = 1) -> None:
     """One delivery of the request to a generator that has just started."""
     bus = await scene.bus(Service.GENERATOR)
-    await Generator(bus, KeyLog(bus), hsm, backup_epoch=1).on_rotation_requested(scene.message(request))
+    message = replace(scene.message(request), deliveries=deliveries)
+    await Generator(bus, KeyLog(bus), hsm, backup_epoch=1).on_rotation_requested(message)
 
 
 async def killed(scene: Scene, hsm: GeneratorHsm, before: str = GENERATED) -> Stored[Fact]:
@@ -93,8 +95,9 @@ async def test_the_record_is_stored_before_generated_names_it(
         pytest.param(ConflictError("10071"), id="others are first until it gives up"),
     ],
 )
+@pytest.mark.parametrize("deliveries", [2, 1], ids=["that says so", "that seems to be the first"])
 async def test_a_second_delivery_adopts_the_record_that_a_dead_try_left(
-    scene: Scene, generator_hsm: GeneratorHsm, end: BaseException
+    scene: Scene, generator_hsm: GeneratorHsm, end: BaseException, deliveries: int
 ) -> None:
     request = scene.requested(1)
     for _ in range(8 if isinstance(end, ConflictError) else 1):  # keylog.TRIES
@@ -103,7 +106,7 @@ async def test_a_second_delivery_adopts_the_record_that_a_dead_try_left(
         await handled(scene, generator_hsm, request)
     left = record_of(scene)
     assert scene.events(1) == ["rotation-requested"]
-    await handled(scene, generator_hsm, request)
+    await handled(scene, generator_hsm, request, deliveries=deliveries)
     fact = generated_of(scene)
     assert record_of(scene) == left, "nothing was written again"
     assert (fact.blob_digest, fact.key_id) == (sha256_hex(b64u_decode(left.blob)), left.key_id)
@@ -116,7 +119,7 @@ async def test_a_record_that_was_left_under_the_epoch_before_is_adopted_as_it_is
     request = await killed(scene, generator_hsm)
     left = record_of(scene)
     generator_hsm._epochs[ENV] = 2  # noqa: SLF001 - a roll-over, as far as the generator knows
-    await handled(scene, generator_hsm, request)
+    await handled(scene, generator_hsm, request, deliveries=2)
     fact = generated_of(scene)
     assert record_of(scene) == left, "nothing was written again"
     assert (fact.epoch, fact.commitment, left.epoch) == (1, left.commitment, 1)
@@ -237,6 +240,7 @@ NOT_OURS = [
 ]
 
 
+@pytest.mark.parametrize("deliveries", [2, 1], ids=["it is looked for", "it is in the way"])
 @pytest.mark.parametrize(("change", "by", "error", "words"), NOT_OURS)
 async def test_a_record_that_is_not_ours_is_never_adopted_nor_written_over(
     scene: Scene,
@@ -245,11 +249,12 @@ async def test_a_record_that_is_not_ours_is_never_adopted_nor_written_over(
     by: Service,
     error: type[RekeyError],
     words: str,
+    deliveries: int,
 ) -> None:
     request = await killed(scene, generator_hsm)
     _put(scene, change(record_of(scene)), by)
     before = scene.server.messages(Stream.MATERIAL)
     with pytest.raises(error, match=words):
-        await handled(scene, generator_hsm, request)
+        await handled(scene, generator_hsm, request, deliveries=deliveries)
     assert scene.server.messages(Stream.MATERIAL) == before
     assert scene.events(1) == ["rotation-requested"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rekey_core.secret import Secret
 from rekey_generator.destructions import Destructions
 from rekey_generator.handlers import Generator
@@ -12,6 +14,10 @@ from rekey_runtime.health import Check, Remark
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
 
+AT_ONCE: Final = (
+    32  # requests in hand: what they store goes in one batch, and two replicas share the durable's 64
+)
+
 
 async def compose(service: Service, settings: GeneratorSettings) -> None:
     """Open the token, then bind the consumer. Raises HsmError when the token is not the one that was founded."""
@@ -21,7 +27,7 @@ async def compose(service: Service, settings: GeneratorSettings) -> None:
     keylog = KeyLog(service.bus)
     generator = Generator(service.bus, keylog, hsm, settings.backup_epoch)
     destructions = Destructions(service.bus, keylog)
-    service.consume("generator", generator.on_rotation_requested)
+    service.consume("generator", generator.on_rotation_requested, concurrency=AT_ONCE)
     service.answer(f"rst.{settings.env}.*.*", Restorations(service.bus, keylog).on_offer)
     service.every(settings.tick_s, destructions.tick)
     service.every(settings.guard_s, destructions.guard)

@@ -8,7 +8,6 @@ request unsettled, and the next try says it from what it finds.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,12 +49,11 @@ class Generator:
             text = f"{message.subject}: expected rotation-requested, found {asked.EVENT}"
             raise UnknownTypeError(text)
         stored = Stored(asked, request.sequence, request.stored_at, request.subject, request.signed)
-        state, left = await asyncio.gather(
-            self.keylog.state(asked.key, reached=stored.sequence), self._left(asked.key, asked.version)
-        )
+        state = await self.keylog.state(asked.key, reached=stored.sequence)
         backup: BackupRecord | None = None
         if making.awaits_backup(state, stored) is None:
             epochs = making.Epochs(await self.hsm.newest_epoch(state.env), self.backup_epoch)
+            left = await self._left(asked.key, asked.version) if message.deliveries > 1 else None
             backup = await self._generate(making.order(state, stored, epochs), stored, epochs, left)
         await self._say_backed_up(stored, backup)
 

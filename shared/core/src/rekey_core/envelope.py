@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Generic, TypeVar
 
@@ -43,7 +43,10 @@ M_co = TypeVar("M_co", bound=Message, covariant=True)
 
 @dataclass(frozen=True)
 class BusMessage:
-    """A message as a stream gave it. ``sequence`` 0 and stream "" for a core message."""
+    """A message as a stream gave it. ``sequence`` 0 and stream "" for a core message.
+
+    ``deliveries``: how often its consumer was given it; from the second time on an earlier try may have left something.
+    """
 
     stream: str
     subject: str
@@ -51,6 +54,7 @@ class BusMessage:
     data: bytes
     sequence: int
     stored_at: datetime
+    deliveries: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True)

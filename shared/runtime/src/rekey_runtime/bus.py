@@ -255,10 +255,19 @@ class Bus:
         if not filters:
             raise ValueError("expected at least one subject filter")
         try:
-            found = await self._direct(stream, {"multi_last": list(filters)})
+            return await self.read_last(stream, filters)
         except wire.TooManySubjectsError:
             found = [m for f in filters for m in [m async for m in self.read_all(stream, f, start=start)]]
         return sorted({m.sequence: m for m in found}.values(), key=lambda m: m.sequence)
+
+    async def read_last(self, stream: Stream, filters: Sequence[str]) -> list[BusMessage]:
+        """As ``read_many`` in one answer. Raises also TooManySubjectsError: one answer cannot hold it."""
+        found = await self._direct(stream, {"multi_last": list(filters)})
+        return sorted(found, key=lambda m: m.sequence)
+
+    async def read_page(self, stream: Stream, first: int, count: int) -> list[BusMessage]:
+        """Up to ``count`` messages from sequence ``first`` on, of those that who answers has. Raises as ``read_many``."""
+        return await self._direct(stream, {"seq": first, "batch": count}, paged=True)
 
     async def read_all(
         self, stream: Stream, subject_filter: str, *, start: int = 1, batch: int = PAGE

@@ -30,6 +30,7 @@ from rekey_core.fold import KeyState
 from rekey_core.readers import open_fact
 from rekey_core.trust import Trust
 from rekey_runtime.bus import Bus
+from rekey_runtime.fact_reads import FactReads
 from rekey_runtime.waves import BatchItem
 
 TRIES: Final = 8  # of a read that is behind the leader; 3 % are on three nodes, for some milliseconds
@@ -47,6 +48,7 @@ class KeyLog:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._reads = FactReads(bus)
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # who folds a key
 
@@ -132,7 +134,7 @@ class KeyLog:
             subject, self._bus.pack(fact), expected_last=state.last_sequence, check_subject=check
         )
         try:
-            await self._bus.publish_together(Stream.LIFECYCLE, item)
+            sequence = await self._bus.publish_together(Stream.LIFECYCLE, item)
         except (ConflictError, UnknownOutcomeError) as error:
             if isinstance(error, UnknownOutcomeError) or await self._is_newest(state):
                 self.forget(fact.key)
@@ -144,7 +146,7 @@ class KeyLog:
                     raise UndecidableKeyError(f"{subject}: stands in the log without effect") from None
                 return stored
             raise
-        stored = await self._stored(subject)
+        stored = await self._stored(subject, at=sequence)
         if stored is None:
             raise StaleReadError(f"{subject}: stored, but the leader does not show it")
         self._follow(state, stored)
@@ -187,8 +189,11 @@ class KeyLog:
         """Fold from nothing next time."""
         self._cache.pop(key, None)
 
-    async def _stored(self, subject: str) -> Stored[Fact] | None:
-        message = await self._bus.last(Stream.LIFECYCLE, subject)
+    async def _stored(self, subject: str, at: int = 0) -> Stored[Fact] | None:
+        """What stands under a subject; ``at``: where it was stored just now, and whoever answers may show it."""
+        message = await self._reads.at(at) if at else None
+        if message is None or message.subject != subject:
+            message = await self._bus.last(Stream.LIFECYCLE, subject)
         if message is None:
             return None
         return await self._bus.trust.fresh(lambda trust: open_fact(message, trust))
@@ -197,8 +202,7 @@ class KeyLog:
         """Fold what is newer than the kept fold, or everything; whether a message of it is void."""
         trust, known = self._bus.trust.current, self._cached(key)
         before = known or KeyState(env=self._bus.settings.env, key=key)
-        check = self._bus.subjects.check(key)
-        messages = await self._bus.read_many(Stream.LIFECYCLE, [check], start=before.last_sequence + 1)
+        messages = await self._reads.of_key(key, start=before.last_sequence + 1)
         if self._bus.trust.current.n != trust.n:  # what was folded under the other document does not count
             return await self._read(key)
         state = before

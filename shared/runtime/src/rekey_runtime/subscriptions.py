@@ -75,30 +75,30 @@ class Consuming:
 
     async def _on_message(self, msg: NatsMessage) -> None:
         raw: Msg = msg.raw_message
-        message, times = wire.delivered(raw)
+        message = wire.delivered(raw)
         alive = asyncio.create_task(self._keep_alive(raw))
         event, began = event_of(message.subject), time.perf_counter()
         at_work = self._bus.at_work.on(f"{self.consumer.name}: {message.subject}")
         try:
-            with at_work, handling(message), self._span(message, times):
-                verdict, error = await self._judge(raw, message, times)
+            with at_work, handling(message), self._span(message):
+                verdict, error = await self._judge(raw, message)
         finally:
             alive.cancel()
         seconds = time.perf_counter() - began
         self._bus.metrics.message(self.consumer.name, event, verdict, error, seconds)
 
-    def _span(self, message: BusMessage, times: int) -> AbstractContextManager[None]:
+    def _span(self, message: BusMessage) -> AbstractContextManager[None]:
         attributes = {
             Attribute.STREAM: message.stream,
             Attribute.SEQUENCE: message.sequence,
-            Attribute.DELIVERED: times,
+            Attribute.DELIVERED: message.deliveries,
             **names_in(message.subject),
         }
         parent = parse_traceparent(message.headers)
         name = f"process {event_of(message.subject)}"
         return self._bus.tracing.span(name, attributes, parent=parent, kind=SpanKind.CONSUMER)
 
-    async def _judge(self, raw: Msg, message: BusMessage, times: int) -> tuple[Verdict, RekeyError | None]:
+    async def _judge(self, raw: Msg, message: BusMessage) -> tuple[Verdict, RekeyError | None]:
         error = await self._handled(message)
         if error is not None:
             note_code(error.code)
@@ -106,7 +106,7 @@ class Consuming:
                 error = await self._reported(message, error) or error
         verdict = error.verdict if error else Verdict.DONE
         try:
-            await self._settle(raw, times, verdict)
+            await self._settle(raw, message.deliveries, verdict)
         except nats.errors.Error as lost:  # the acknowledgement did not arrive: it will be delivered again
             log.warning("acknowledgement: %s", lost)
         return verdict, error

@@ -174,8 +174,8 @@ def _message(stream: str, found: Mapping[str, Any]) -> BusMessage:
     )
 
 
-def delivered(message: Msg) -> tuple[BusMessage, int]:
-    """A message as a consumer got it, and how often it was delivered.
+def delivered(message: Msg) -> BusMessage:
+    """A message as a consumer got it, with how often it was delivered.
 
     Its place is in the reply subject, which only the server makes: ``$JS.ACK.<stream>.<consumer>.<delivered>.
     <stream seq>.<consumer seq>.<time in ns>.<pending>``, with domain and account hash before the stream in the
@@ -186,7 +186,7 @@ def delivered(message: Msg) -> tuple[BusMessage, int]:
     stream, _, times, sequence, _, nanoseconds = tokens[at : at + 6]
     stored_at = _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000)
     headers = own_headers(message.headers or {})
-    return BusMessage(stream, message.subject, headers, message.data, int(sequence), stored_at), int(times)
+    return BusMessage(stream, message.subject, headers, message.data, int(sequence), stored_at, int(times))
 
 
 def _parsed(block: bytes) -> dict[str, str]:
