@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from rekey_core.authority import Identity, Stream, Subjects
 from rekey_core.envelope import BusMessage
 from rekey_core.names import Service
+from rekey_generator.app import AT_ONCE
 from rekey_generator.handlers import Generator
 from rekey_hsm import GeneratorHsm
 from rekey_hsm.thread import on_hsm_thread
@@ -22,16 +23,19 @@ from rekey_runtime import wire
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from tests.bench.figures import Outcome, Pair, Scale, interleaved_async
+from tests.bench.log import store
 from tests.bench.system import EPOCH, RawHsm, Tokens, filling, found_tokens
 from tests.bench.workers import Workers
 from tests.system.bus import RunningBus, running_bus
 from tests.system.certificates import ENV
 
+PROCESSES: Final = 2
 PEER_PER_S: Final = 120.0  # keys that a single-threaded peer makes in a second: the issue's figure
-AT_ONCE: Final = 16  # requests that a worker has in hand; nats-server takes 50 open atomic batches per stream
+RAW_WAVE: Final = 256  # versions whose messages go to the bus together
 RECORD_BYTES: Final = 750  # a record in MATERIAL and a generated fact, as they are
 FACT_BYTES: Final = 750
 TIMEOUT_S: Final = 10.0
+LAST: Final = "Nats-Expected-Last-Subject-Sequence"
 HEADERS: Final = {"ce-dssesignature": "x" * 86, "ce-dssekeyid": "x" * 32, "ce-type": "x" * 24}
 
 
@@ -43,13 +47,13 @@ def create(place: Path, scale: Scale) -> Outcome:
 
 
 def create_rate(place: Path, scale: Scale) -> Outcome:
-    """Versions per second that one generator process makes, against the peer's 120."""
-    return _at_once(place, scale, workers=1, peer=True)
+    """Versions per second that generator processes make, one for each processor, against the peer's 120."""
+    return _at_once(place, scale, workers=PROCESSES, peer=True)
 
 
 def mass_rekey(place: Path, scale: Scale) -> Outcome:
-    """Versions per second that two generator processes make, against generate and wrap alone in as many."""
-    return _at_once(place, scale, workers=2, peer=False)
+    """Versions per second that generator processes make, against generate and wrap alone in as many."""
+    return _at_once(place, scale, workers=PROCESSES, peer=False)
 
 
 async def _create(bus: RunningBus, tokens: Tokens, scale: Scale) -> Outcome:
@@ -98,7 +102,7 @@ async def _raw(client: Client, hsm: RawHsm, count: int) -> float:
 async def raw_store_and_append(client: Client) -> None:
     """What a version costs on the bus at least."""
     key, subjects = f"raw-{uuid.uuid4().hex[:16]}", Subjects(ENV)
-    once = {"Nats-Expected-Last-Subject-Sequence": "0"} | HEADERS
+    once = {LAST: "0"} | HEADERS
     batch = once | {"Nats-Batch-Id": uuid.uuid4().hex}
     first, commit = {"Nats-Batch-Sequence": "1"}, {"Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"}
     await client.request(
@@ -111,8 +115,7 @@ async def raw_store_and_append(client: Client) -> None:
     last = 0
     for event in ("generated", "backed-up"):
         fact = subjects.fact(key, 1, "generator", event, uuid.uuid4().hex)
-        checked = HEADERS | {"Nats-Expected-Last-Subject-Sequence": str(last)}
-        checked |= {"Nats-Expected-Last-Subject-Sequence-Subject": subjects.check(key)}
+        checked = HEADERS | {LAST: str(last), f"{LAST}-Subject": subjects.check(key)}
         answer = await client.request(fact, bytes(FACT_BYTES), timeout=TIMEOUT_S, headers=checked)
         last = wire.acknowledged(answer.data, where=fact)
 
@@ -124,13 +127,46 @@ def _at_once(place: Path, scale: Scale, *, workers: int, peer: bool) -> Outcome:
     with running_bus(place, dependents=("orders",)) as bus:
         asyncio.run(requested(bus, names, versions=2))
         with Workers(bus, tokens, workers, AT_ONCE) as makers:
-            pairs = []
+            pairs, bus_alone = [], []
             for number in range(scale.pairs):
                 turn = names[number * workers * each : (number + 1) * workers * each]
                 raw = PEER_PER_S if peer else makers.raw(each)
                 pairs.append(Pair(makers.ours([turn[at::workers] for at in range(workers)]), raw))
+                bus_alone.append(makers.bus(each))
+            processor = makers.processor_ms()
     what = f"{scale.pairs} x {workers * each} keys get version 2, {AT_ONCE} at once in {workers} process(es)"
-    return Outcome(tuple(pairs), "1/s", what)
+    more = {
+        "the same messages on the bus alone, 1/s": statistics.median(bus_alone),
+        "processor time of a generator, ms a version": processor,
+    }
+    return Outcome(tuple(pairs), "1/s", what, more)
+
+
+async def raw_versions(client: Client, count: int) -> float:
+    """Seconds to store so many versions' records, backups and facts in waves, as bare as it can be."""
+    began = time.perf_counter()
+    for start in range(0, count, RAW_WAVE):
+        await _raw_wave(client, min(RAW_WAVE, count - start))
+    return time.perf_counter() - began
+
+
+async def _raw_wave(client: Client, count: int) -> None:
+    run, subjects = uuid.uuid4().hex[:12], Subjects(ENV)
+    keys = [f"raw-{run}-{number}" for number in range(count)]
+    once, body = {LAST: "0"} | HEADERS, bytes(RECORD_BYTES)
+    places = [place(key, 1) for key in keys for place in (subjects.material, subjects.backup)]
+    await store(client, [(place, once, body) for place in places])
+    before = [0] * count
+    for event in ("generated", "backed-up"):
+        facts = [subjects.fact(key, 1, "generator", event, uuid.uuid4().hex) for key in keys]
+        checks = [
+            HEADERS | {LAST: str(last), f"{LAST}-Subject": subjects.check(key)}
+            for key, last in zip(keys, before, strict=True)
+        ]
+        last = await store(
+            client, [(fact, check, bytes(FACT_BYTES)) for fact, check in zip(facts, checks, strict=True)]
+        )
+        before = list(range(last - count + 1, last + 1))
 
 
 async def requested(bus: RunningBus, names: Sequence[str], versions: int = 1) -> None:

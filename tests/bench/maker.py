@@ -17,7 +17,7 @@ from rekey_hsm.thread import on_hsm_thread
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.settings import ServiceSettings
-from tests.bench.creating import read_requests
+from tests.bench.creating import raw_versions, read_requests
 from tests.bench.system import EPOCH, RawHsm
 from tests.hsm_tokens import MODULE
 
@@ -42,8 +42,12 @@ async def main() -> None:
             _say(ready=True)
         elif "raw" in task:
             _say(made=task["raw"], seconds=await on_hsm_thread(lambda: _raw(raw, task["raw"])))
+        elif "bus" in task:
+            _say(made=task["bus"], seconds=await raw_versions(bus.client, task["bus"]))
         else:
-            _say(made=len(requests), seconds=await _ours(generator, requests, job["at_once"]))
+            processor = time.process_time()
+            seconds = await _ours(generator, requests, job["at_once"])
+            _say(made=len(requests), seconds=seconds, processor=time.process_time() - processor)
     await on_hsm_thread(raw.close)
     await hsm.close()
     await bus.close()

@@ -35,7 +35,7 @@ SUBJECTS: Final = (
     Subject(
         "create-rate",
         14,
-        "versions per second of one generator process",
+        "versions per second of two generator processes",
         "a single-threaded peer that does 120/s",
         Target("≥ 5 x the peer", at_least=5.0),
         creating.create_rate,

@@ -29,6 +29,7 @@ class Workers:
         }
         self._count = count
         self._running: list[subprocess.Popen[str]] = []
+        self._processor_s, self._made = 0.0, 0
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "tests.bench.maker"]
@@ -59,10 +60,22 @@ class Workers:
         self._hear()
         return self._rate([{"ours": len(keys)} for keys in names])
 
+    def bus(self, each: int) -> float:
+        """Versions whose messages are stored and nothing else, per second, over all workers."""
+        return self._rate([{"bus": each}] * self._count)
+
+    def processor_ms(self) -> float:
+        """Milliseconds of processor time that a worker took for each version of ours."""
+        return 1000 * self._processor_s / self._made
+
     def _rate(self, tasks: Sequence[dict[str, Any]]) -> float:
         for process, task in zip(self._running, tasks, strict=True):
             self._say(process, task)
         answers = self._hear()
+        for answer in answers:
+            if "processor" in answer:
+                self._processor_s += answer["processor"]
+                self._made += answer["made"]
         return float(sum(answer["made"] for answer in answers) / max(answer["seconds"] for answer in answers))
 
     def _say(self, process: subprocess.Popen[str], what: object) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -65,6 +66,10 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         "force": Rule(Role.OWNER, people=2, cosigners=frozenset({Role.OWNER, Role.RESPONDER})),
     }
 )
+_KEPT: Final = (
+    256  # commands: each fact that follows from one carries it, and whoever folds them reads it for each
+)
+_KEPT_CHARS: Final = 4096  # larger ones are rare
 _COMMAND: Final[TypeAdapter[AnyCommand]] = TypeAdapter(AnyCommand)
 
 
@@ -92,7 +97,11 @@ def read_command(signed: SignedCommand) -> AnyCommand:
     Raises:
         SchemaError: not a command, or not canonical.
     """
-    payload = b64u_decode(signed.payload)
+    return _kept(signed.payload) if len(signed.payload) <= _KEPT_CHARS else _read(signed.payload)
+
+
+def _read(text: str) -> AnyCommand:
+    payload = b64u_decode(text)
     try:
         command = _COMMAND.validate_json(payload)
     except ValidationError as error:
@@ -103,6 +112,9 @@ def read_command(signed: SignedCommand) -> AnyCommand:
         message = "command: expected canonical JSON"
         raise SchemaError(message)
     return command
+
+
+_kept = lru_cache(maxsize=_KEPT)(_read)  # what the bytes say depends on nothing else, and does not change
 
 
 def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetime) -> AnyCommand:
