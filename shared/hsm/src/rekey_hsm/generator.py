@@ -48,8 +48,10 @@ class GeneratorHsm:
         The mark on the record MAC key is the last that a ceremony leaves. Looked up again with each proof of readiness, and
         when a key has become worthless.
         """
-        known = self._epochs.get(env)
-        return known or await self._do("looking for the newest epoch", lambda: self._newest_epoch(env))
+        known = self._epochs.get(env)  # in one step: the HSM's thread may empty it
+        if known is not None:
+            return known
+        return await self._do("looking for the newest epoch", lambda: self._newest_epoch(env))
 
     def _newest_epoch(self, env: str) -> int:
         if env not in self._epochs:
