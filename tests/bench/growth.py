@@ -6,18 +6,23 @@ A decision is what every service does with a key: read its facts, fold, append t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from rekey_core.authority import Stream
 from rekey_core.contracts import Fact, Granted, event_id
+from rekey_core.errors import ConflictError
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST
+from rekey_runtime import wire
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
 from tests.bench.figures import Outcome, Pair, Scale, interleaved_async
@@ -27,6 +32,7 @@ from tests.system.certificates import ENV
 
 DEPENDENTS: Final = ("orders", "billing")
 BIG: Final = "big"
+TIMEOUT_S: Final = 10.0
 
 
 @dataclass
@@ -96,9 +102,35 @@ async def _many_versions(bus: RunningBus, scale: Scale) -> Outcome:
             raise AssertionError(f"expected {scale.versions} versions, found {len(state.versions)}")
         await keylog.state(names[0])
         system = System(connection, keylog, names)
-        pairs = await _decided(lambda: BIG, system, lambda: names[0], system, scale)
+        checks: dict[str, list[float]] = {BIG: [], names[0]: []}
+
+        async def p50(key: str) -> float:
+            decided = statistics.median([await _decision(system, key) for _ in range(scale.decisions)])
+            checks[key] += [await _refused(connection, key) for _ in range(scale.decisions)]
+            return decided * 1000
+
+        pairs = await interleaved_async(scale.pairs, lambda _: p50(BIG), lambda _: p50(names[0]))
     what = f"{scale.decisions} decisions, p50; {scale.versions} versions against 1"
-    return Outcome(pairs, "ms", what, {"first read and fold, s": first_s})
+    there, here = (statistics.median(checks[key]) * 1000 for key in (BIG, names[0]))
+    more = {
+        "the server's check alone there, ms": there,
+        "and here, ms": here,
+        "first read and fold, s": first_s,
+    }
+    return Outcome(pairs, "ms", what, more)
+
+
+async def _refused(bus: Bus, key: str) -> float:
+    """Seconds of an append that the server refuses: it looks for the key's last fact and stores nothing."""
+    subject = bus.subjects.fact(key, 0, Service.ROTATION_SCHEDULER, Granted.EVENT, uuid.uuid4().hex)
+    headers = wire.conditions(Stream.LIFECYCLE, 1, bus.subjects.check(key))
+    began = time.perf_counter()
+    answer = await bus.client.request(subject, b"", timeout=TIMEOUT_S, headers=headers)
+    took = time.perf_counter() - began
+    with contextlib.suppress(ConflictError):
+        wire.acknowledged(answer.data, where=subject)
+        raise AssertionError(f"{subject} was stored, expected a refusal")
+    return took
 
 
 async def _decided(
