@@ -268,6 +268,20 @@ GUARDS: Final = (
         ("tests/unit/rekey_runtime/test_waves.py",),
     ),
     Mutant(
+        "sdk: an instance takes in more keys than its receipt has room for",
+        "shared/client/src/rekey/member.py",
+        "return not self._taken or sum(self._taken.values()) + size <= ROOM_BYTES",
+        "return len(self._taken) < 1000 or size == 0",
+        ("tests/unit/rekey/test_member.py",),
+    ),
+    Mutant(
+        "sdk: who is refused takes the leases of all others along",
+        "shared/client/src/rekey/renewing.py",
+        "            except RefusedError:\n                if not joining:\n                    raise\n",
+        "            except RefusedError:\n                raise\n",
+        ("tests/unit/rekey/test_renewing.py",),
+    ),
+    Mutant(
         "leases: whoever has one renews it, told or not",
         f"{DISTRIBUTOR}/leasing.py",
         "if previous is None or previous.model.nonce != request.after:",

@@ -20,12 +20,12 @@ from rekey.credentials import Login
 from rekey.identity import Identity as Instance
 from rekey.identity import TransportKey
 from rekey.keystate import KeyState
+from rekey.member import Member, Shared, size_of
 from rekey.quota import Quota
-from rekey.receipts import Receipts
-from rekey.requests import Requests
+from rekey.settings import Settings
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import AeadVersion, InFlight
-from rekey.worker import KeyWorker, Ports
+from rekey.worker import KeyWorker
 from rekey_core.authority import Identity, Stream, Subjects
 from rekey_core.ciphertext import aead_of
 from rekey_core.contracts import Activated, Fact, Generated, Notice, NoticedVersion, event_id
@@ -154,40 +154,34 @@ def _generated(key: str) -> Generated:
 async def _away(place: Path, bus: RunningBus, connection: Connection, keys: int) -> Away:
     names = [f"key-{number}" for number in range(keys)]
     generated = {name: _generated(name) for name in names}
-    instance = SigningKey.generate()
-    endorsed = endorse(DEPENDENT, ENV, instance.public_raw, bus.dependents[DEPENDENT])
     transport = TransportKey(rsa.generate_private_key(65537, RSA_BITS))
-    identity = Instance(ENV, DEPENDENT, instance, endorsed, transport)
     seen = Seen.load(place / "seen")
     trust = TrustCache(connection, ENV, sha256_hex(bus.genesis_payload), seen, TRY_S)
     await trust.refresh()
-    workers: list[KeyWorker] = []
-    receipts = Receipts(
-        connection, identity, TRY_S, lambda: {worker.key.name: worker.key.receipt() for worker in workers}
-    )
-    ports = Ports(
-        connection=connection,
-        identity=identity,
-        trust=trust,
-        seen=seen,
-        requests=Requests(connection, identity, trust, TRY_S),
-        receipts=receipts,
-        within_s=TRY_S,
-        renew=_nothing,
-        rotated=lambda _: None,
-        stopped=lambda _: None,
-    )
-    workers += [KeyWorker(_held(generated[name]), ports) for name in names]
-    return Away(bus, names, workers, generated)
+    files = dict.fromkeys(("tls_cert", "tls_key", "tls_ca", "signing_key", "transport_key"), place)
+    said = {"env": ENV, "dependent": DEPENDENT, "bus_url": "", "trust_genesis": DIGEST, "state_dir": place}
+    settings = Settings.model_validate(files | said | {"try_s": TRY_S})
+    shared = Shared(settings, connection, trust, seen, rotated=lambda _: None, stopped=lambda _: None)
+    away = Away(bus, names, [], generated)
+    members: list[Member] = []
+    for name in names:
+        size = size_of(_notice(away, name))
+        if not members or not members[-1].has_room(size):
+            members.append(Member(_instance(bus, transport), shared))
+        worker = members[-1].add(name, size)
+        _hold(worker.key, generated[name])
+        away.workers.append(worker)
+    return away
 
 
-async def _nothing() -> None:
-    """Leases are not what is measured."""
+def _instance(bus: RunningBus, transport: TransportKey) -> Instance:
+    key = SigningKey.generate()
+    endorsed = endorse(DEPENDENT, ENV, key.public_raw, bus.dependents[DEPENDENT])
+    return Instance(ENV, DEPENDENT, key, endorsed, transport)
 
 
-def _held(fact: Generated) -> KeyState:
+def _hold(key: KeyState, fact: Generated) -> None:
     secret = Secret(os.urandom(64))
-    key = KeyState(fact.key)
     version = AeadVersion(
         fact=fact,
         delivery=uuid.uuid4().hex,
@@ -201,4 +195,3 @@ def _held(fact: Generated) -> KeyState:
     key.install(version)
     key.switch(1)
     key.leased = frozenset({1})
-    return key

@@ -1,4 +1,4 @@
-"""One connection of one instance: keys on demand, a lease for all of them, everything else by itself in the background."""
+"""One connection of one process: keys on demand, leases for all of them, everything else by itself in the background."""
 
 from __future__ import annotations
 
@@ -21,24 +21,20 @@ from rekey.envelope import Envelope
 from rekey.identity import Identity
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
-from rekey.leaving import leave
 from rekey.mac import Mac
-from rekey.receipts import Receipts
+from rekey.member import Member, Shared, size_of
 from rekey.remote import Remote
 from rekey.remote_keyring import RemoteKeyring
 from rekey.remote_mac import RemoteMac
-from rekey.renewing import Renewing
 from rekey.renewing_certificate import renew_for_ever
-from rekey.requests import Requests
-from rekey.sealed import Sealed
 from rekey.settings import Settings
 from rekey.signer import Signer
 from rekey.spans import written_to
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import SecretVersion
-from rekey.worker import KeyWorker, Ports, Rotated
+from rekey.worker import KeyWorker, Rotated
 from rekey_core import authority
-from rekey_core.contracts import KeyReceipt
+from rekey_core.authority import Stream, Subjects
 from rekey_core.errors import (
     MalformedError,
     NotInstalledError,
@@ -46,6 +42,7 @@ from rekey_core.errors import (
     RetryableError,
     UnavailableError,
 )
+from rekey_core.readers import open_notice
 from rekey_core.uses import Surface, check_surface
 
 JOIN_POLL_S: Final = 0.1  # how often a key that is not ready yet is looked at again
@@ -93,40 +90,38 @@ async def connect(settings: Settings) -> AsyncIterator[Keys]:
 
 
 class Keys:
-    """The keys of one instance. Made by ``connect``."""
+    """The keys of one process: one instance of its dependent, or several if it has many. Made by ``connect``."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        seen = Seen.load(settings.state_dir)
         identity = Identity.start(settings)
         self._connection = Connection(_login(settings))
+        seen = Seen.load(settings.state_dir)
         self._trust = TrustCache(self._connection, settings.env, settings.trust_genesis, seen, settings.try_s)
-        self._requests = Requests(self._connection, identity, self._trust, settings.try_s)
-        self._sealed = Sealed(self._requests)
-        self._receipts = Receipts(self._connection, identity, settings.try_s, self._content)
         self._over: str | None = None  # why no key may be used here ever again
-        self._workers: dict[str, KeyWorker] = {}
-        self._renewing = Renewing(self._requests, self._receipts, self._poke_all, settings.longest_lease_s)
         self._background = Background(self._broken)
         self._on_rotated: list[Handler[Rotated]] = []
         self._on_stopped: list[Handler[Stopped]] = []
-        self._ports = Ports(
+        self._shared = Shared(
+            settings=settings,
             connection=self._connection,
-            identity=identity,
             trust=self._trust,
             seen=seen,
-            requests=self._requests,
-            receipts=self._receipts,
-            within_s=settings.try_s,
-            renew=self._renewing.once,
             rotated=lambda event: self._background.tell(self._on_rotated, event),
             stopped=lambda event: self._background.tell(self._on_stopped, event),
         )
+        self._members = [Member(identity, self._shared)]
+        self._member_of: dict[str, Member] = {}
 
     @property
     def instance(self) -> str:
-        """This instance's id."""
-        return self._ports.identity.instance
+        """This instance's id; of the first one, if the keys take several."""
+        return self._members[0].identity.instance
+
+    @property
+    def instances(self) -> tuple[str, ...]:
+        """The ids of all instances that this process is."""
+        return tuple(member.identity.instance for member in self._members)
 
     async def keyring(self, name: str) -> Keyring:
         """The key ``name`` for encrypt and decrypt here, installed, current and leased.
@@ -136,32 +131,34 @@ class Keys:
             UsageRefusedError: it is not such a key; the hint says which method is for it.
             UnavailableError: it was not ready within the settings' ``total_s``; says why.
         """
-        worker = await self._join(name, Surface.KEYRING)
-        return Keyring(worker.key, worker.key.lease)
+        key = (await self._join(name, Surface.KEYRING)).key
+        return Keyring(key, key.lease)
 
     async def mac(self, name: str) -> Mac:
         """The key ``name`` for MACs here. Raises as ``keyring``."""
-        worker = await self._join(name, Surface.MAC)
-        return Mac(worker.key, worker.key.lease)
+        key = (await self._join(name, Surface.MAC)).key
+        return Mac(key, key.lease)
 
     async def signer(self, name: str) -> Signer:
         """The key ``name`` for signing inside the HSM. Raises as ``keyring``."""
         worker = await self._join(name, Surface.SIGNER)
-        again = self._look_again(worker)
-        return Signer(worker.key, worker.key.lease, self._requests, self._settings.total_s, again)
+        requests, again = self._member_of[name].requests, self._look_again(worker)
+        return Signer(worker.key, worker.key.lease, requests, self._settings.total_s, again)
 
     async def envelope(self, name: str) -> Envelope:
         """The key ``name`` for wrapping data keys inside the HSM. Raises as ``keyring``."""
         remote = await self._remote(name, Surface.ENVELOPE)
-        return Envelope(self._settings.env, remote, self._sealed)
+        return Envelope(self._settings.env, remote, self._member_of[name].sealed)
 
     async def remote_keyring(self, name: str) -> RemoteKeyring:
         """The key ``name`` for encrypt and decrypt inside the HSM. Raises as ``keyring``."""
-        return RemoteKeyring(await self._remote(name, Surface.REMOTE_KEYRING), self._sealed)
+        remote = await self._remote(name, Surface.REMOTE_KEYRING)
+        return RemoteKeyring(remote, self._member_of[name].sealed)
 
     async def remote_mac(self, name: str) -> RemoteMac:
         """The key ``name`` for MACs inside the HSM. Raises as ``keyring``."""
-        return RemoteMac(await self._remote(name, Surface.REMOTE_MAC), self._sealed)
+        remote = await self._remote(name, Surface.REMOTE_MAC)
+        return RemoteMac(remote, self._member_of[name].sealed)
 
     def on_rotated(self, handler: Handler[Rotated]) -> None:
         """Call this when a key protects with another version; a coroutine function is run as a task."""
@@ -173,7 +170,7 @@ class Keys:
 
     def status(self) -> Mapping[str, KeyStatus]:
         """Each key: current version, versions held and stopped, end of the lease, last problem."""
-        return {name: self._status(worker.key) for name, worker in sorted(self._workers.items())}
+        return {worker.key.name: self._status(worker.key) for worker in self._workers()}
 
     async def open(self) -> None:
         """Connect and start the background work. ``connect`` calls it."""
@@ -184,7 +181,7 @@ class Keys:
             if hears.listener is authority.Identity.APPLICATION:
                 subject = hears.subject.format(env=self._settings.env, self=self._settings.dependent)
                 await self._connection.hear(subject, self._heard)
-        self._background.start(self._renewing.for_ever())
+        self._background.start(self._members[0].renewing.for_ever())
         self._background.start(renew_for_ever(self._connection, self._settings.total_s))
         _OPEN.add(self)
 
@@ -197,12 +194,11 @@ class Keys:
             Exception: the background work failed in a way that it must not; the first such failure.
         """
         self._end("the connection was closed")
-        for worker in self._workers.values():
+        for worker in self._workers():
             worker.key.close()
         try:
             await self._background.stop()
-            admitted = [self._workers[name] for name in self._renewing.admitted]
-            await leave(admitted, self._requests, self._receipts, self._renewing.asking)
+            await asyncio.gather(*(member.leave() for member in self._members))
         finally:
             await self._connection.close()
         if self._background.failures:
@@ -215,19 +211,20 @@ class Keys:
     def _look_again(self, worker: KeyWorker) -> Callable[[], None]:
         def look_again() -> None:
             worker.poke()
-            self._renewing.hurry()
+            self._member_of[worker.key.name].renewing.hurry()
 
         return look_again
 
     async def _join(self, name: str, surface: Surface) -> KeyWorker:
-        worker = self._workers.get(name) or self._worker(name)
+        member = self._member_of.get(name) or await self._take_in(name)
+        worker = member.workers[name]
         deadline = time.monotonic() + self._settings.total_s
         while True:
             try:
                 await worker.reconcile()
                 _check_surface(worker.key, surface)
-                if name not in self._renewing.admitted or not worker.key.lease.is_valid:
-                    await self._renewing.once(worker.key)
+                if name not in member.renewing.admitted or not worker.key.lease.is_valid:
+                    await member.renewing.once(worker.key)
                 if worker.key.is_ready:
                     return self._joined(worker)
                 worker.key.problem = "it has no active version yet"
@@ -245,13 +242,33 @@ class Keys:
                 )
             await asyncio.sleep(JOIN_POLL_S)
 
-    def _worker(self, name: str) -> KeyWorker:
-        key = KeyState(name)
-        self._renewing.watch(key)
+    async def _take_in(self, name: str) -> Member:
+        """The instance that the key is of from now on: one that has room for it in its receipt."""
+        size = await self._size_of(name)
+        if name in self._member_of:  # somebody else asked for it meanwhile
+            return self._member_of[name]
+        member = next((one for one in self._members if one.has_room(size)), None) or self._another()
+        worker = member.add(name, size)
         if self._over:
-            key.lease.end(self._over)
-        worker = self._workers[name] = KeyWorker(key, self._ports)
-        return worker
+            worker.key.lease.end(self._over)
+        self._member_of[name] = member
+        return member
+
+    async def _size_of(self, name: str) -> int:
+        settings = self._settings
+        subject = Subjects(settings.env).notice(settings.dependent, name)
+        try:
+            message = await self._connection.get(Stream.NOTICES, subject, settings.try_s)
+            notice = await self._trust.fresh(lambda trust: open_notice(message, trust)) if message else None
+        except RekeyError:  # whatever is wrong is told by the pass that follows
+            return size_of(None)
+        return size_of(notice.model if notice else None)
+
+    def _another(self) -> Member:
+        member = Member(Identity.start(self._settings, self._members[0].identity.transport), self._shared)
+        self._background.start(member.renewing.for_ever())
+        self._members.append(member)
+        return member
 
     def _joined(self, worker: KeyWorker) -> KeyWorker:
         if worker.task is None:
@@ -260,41 +277,46 @@ class Keys:
 
     def _forget(self, name: str) -> None:
         """A key that was never admitted leaves nothing behind."""
-        if name not in self._renewing.admitted:
-            self._workers.pop(name, None)
+        member = self._member_of.get(name)
+        if member is not None and name not in member.renewing.admitted:
+            member.forget(name)
+            del self._member_of[name]
 
-    def _content(self) -> Mapping[str, KeyReceipt]:
-        return {name: worker.key.receipt() for name, worker in sorted(self._workers.items())}
+    def _workers(self) -> list[KeyWorker]:
+        """Of all keys, by their names."""
+        return [member.workers[name] for name, member in sorted(self._member_of.items())]
 
     def _status(self, key: KeyState) -> KeyStatus:
         current = key.view.current
+        admitted = self._member_of[key.name].renewing.admitted
         quota = current.quota if isinstance(current, SecretVersion) and current.is_counted else None
         return KeyStatus(
             key=key.name,
             current=current.version if current else None,
             held=tuple(sorted(key.held)),
             stopped=tuple(sorted(key.stopped)),
-            lease_until=key.lease.end_time() if key.name in self._renewing.admitted else None,
+            lease_until=key.lease.end_time() if key.name in admitted else None,
             messages=Messages(quota.total, quota.left) if quota else None,
             problem=key.problem,
         )
 
     def _heard(self, subject: str) -> None:
-        worker = self._workers.get(subject.rpartition(".")[2])
-        if worker is not None:
-            worker.poke()
+        name = subject.rpartition(".")[2]
+        member = self._member_of.get(name)
+        if member is not None:
+            member.workers[name].poke()
 
     def _broken(self, failure: BaseException) -> None:
         self._end(f"the background work failed: {type(failure).__name__}: {failure}")
 
     def _end(self, why: str) -> None:
         self._over = why
-        for worker in self._workers.values():
+        for worker in self._workers():
             worker.key.lease.end(why)
 
     def _poke_all(self) -> None:
-        for worker in self._workers.values():
-            worker.poke()
+        for member in self._members:
+            member.poke()
 
 
 def _forked() -> None:

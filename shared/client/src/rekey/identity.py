@@ -114,8 +114,8 @@ class Identity:
         return self.key.key_id
 
     @classmethod
-    def start(cls, settings: Settings) -> Identity:
-        """A new instance: a fresh key, endorsed.
+    def start(cls, settings: Settings, transport: TransportKey | None = None) -> Identity:
+        """A new instance: a fresh key, endorsed; ``transport``: the dependent's, if this process has it already.
 
         Raises:
             ConfigurationError: a key file is missing or holds something else.
@@ -128,7 +128,8 @@ class Identity:
             ) from error
         key = SigningKey.generate()
         endorsement = endorse(settings.dependent, settings.env, key.public_raw, dependent)
-        return cls(settings.env, settings.dependent, key, endorsement, _transport(settings.transport_key))
+        transport = transport or _transport(settings.transport_key)
+        return cls(settings.env, settings.dependent, key, endorsement, transport)
 
 
 def _transport(path: Path) -> TransportKey:

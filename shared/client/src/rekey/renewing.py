@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rekey.grouped import Grouped
@@ -19,7 +19,7 @@ from rekey.requests import Requests
 from rekey.retry import pause_s
 from rekey.versions import SecretVersion
 from rekey_core.contracts import LeasedKey, Quota
-from rekey_core.errors import NotInstalledError, RekeyError
+from rekey_core.errors import NotInstalledError, RefusedError, RekeyError
 
 APART_S: Final = 0.1  # between two renewals, whoever hurries
 IDLE_S: Final = 0.1  # without a key there is nothing to renew
@@ -44,6 +44,7 @@ class Renewing:
         self._hurry = asyncio.Event()
         self._given: str | None = None  # the nonce of the newest answer: that lease we know of
         self._everything = Grouped(self._renew)  # what many keys need at once is asked for once
+        self._joining: dict[str, KeyState] = {}
         self.asking = asyncio.Lock()  # one request for leases at a time
         self.admitted: dict[str, KeyState] = {}
 
@@ -62,8 +63,16 @@ class Renewing:
         self._hurry.set()
 
     async def once(self, joining: KeyState | None = None) -> None:
-        """One try to get a lease for every admitted key and the one that joins. Raises as ``Requests.lease``."""
-        await (self._renew(joining) if joining else self._everything.run())
+        """One try to get a lease for every admitted key and the one that joins. Raises as ``Requests.lease``.
+
+        Keys that join at the same time are asked for together; if that is refused, each once more for itself.
+        """
+        if joining is not None:
+            self._joining[joining.name] = joining
+        await self._everything.run()
+        if joining is not None and joining.name not in self.admitted:
+            async with self.asking:
+                await self._admit({joining.name: joining})
 
     async def for_ever(self) -> None:
         """Until cancelled."""
@@ -84,12 +93,21 @@ class Renewing:
             self._tried()
             await asyncio.sleep(APART_S)
 
-    async def _renew(self, joining: KeyState | None = None) -> None:
+    async def _renew(self) -> None:
         async with self.asking:
-            keys = {**self.admitted, **({joining.name: joining} if joining else {})}
-            if keys:
-                await self._lease(keys)
-                self.admitted = keys
+            joining, self._joining = self._joining, {}
+            try:
+                await self._admit(joining)
+            except RefusedError:
+                if not joining:
+                    raise
+                await self._admit({})  # one of those who join is refused: that is no matter of the others
+
+    async def _admit(self, joining: Mapping[str, KeyState]) -> None:
+        keys = {**self.admitted, **joining}
+        if keys:
+            await self._lease(keys)
+            self.admitted = keys
 
     async def _lease(self, keys: dict[str, KeyState]) -> None:
         proved = {name: frozenset(key.held) for name, key in keys.items()}
