@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Final
 
 from pydantic import ValidationError
@@ -116,16 +117,28 @@ class Trust:
 
     def service_keys(self, service: Service) -> tuple[bytes, ...]:
         """The raw Ed25519 public keys of a service; none if it is not in the document."""
-        return tuple(b64u_decode(key) for key in self.document.services.get(service, ()))
+        return self._keys.get(service, ())
 
     def keys_ever(self, service: Service) -> tuple[bytes, ...]:
         """Every key that a service ever had, newest first: for what others pass on without saying when it was stored."""
-        keys: dict[bytes, None] = {}
+        return self._keys_ever.get(service, ())
+
+    @cached_property
+    def _keys(self) -> Mapping[Service, tuple[bytes, ...]]:
+        return {
+            service: tuple(b64u_decode(key) for key in keys)
+            for service, keys in self.document.services.items()
+        }
+
+    @cached_property
+    def _keys_ever(self) -> Mapping[Service, tuple[bytes, ...]]:
+        keys: dict[Service, dict[bytes, None]] = {service: {} for service in Service}
         trust: Trust | None = self
         while trust is not None:
-            keys.update(dict.fromkeys(trust.service_keys(service)))
+            for service, its in keys.items():
+                its.update(dict.fromkeys(trust.service_keys(service)))
             trust = trust.before
-        return tuple(keys)
+        return {service: tuple(its) for service, its in keys.items()}
 
     def person(self, name: str) -> Person:
         """A person. Raises AuthorityError for a stranger."""
