@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def scene(tmp_path: Path) -> Scene:
     return made
 
 
-def joins(scene: Scene) -> str:
+def joins(scene: Scene, key: str = KEY) -> str:
     """An instance of orders that holds version 1 gets a lease; its id."""
     asker = scene.asker()
     lease = Lease(
@@ -73,7 +74,7 @@ def joins(scene: Scene) -> str:
         endorsement=asker.material(1).endorsement,
         nonce="0" * 32,
         at=NOW,
-        keys={KEY: LeasedKey(versions=(1,), as_of=1, lease_s=30)},
+        keys={key: LeasedKey(versions=(1,), as_of=1, lease_s=30)},
     )
     scene.put(Subjects(ENV).lease("orders", asker.instance), lease, Service.DISTRIBUTOR)
     return asker.instance
@@ -101,3 +102,14 @@ async def test_a_lease_that_does_not_verify_is_waited_for(scene: Scene) -> None:
     scene.server.store(Subjects(ENV).lease("orders", joins(scene)), b"garbage", {}, at=NOW)
     with pytest.raises(UnavailableError, match="a lease that does not verify"):
         await adopted(bus, scene.state(), 2)
+
+
+async def test_what_instances_say_that_have_no_lease_of_the_key_is_not_read(scene: Scene) -> None:
+    """A decision costs what the key's own instances cost, however many others the dependent has."""
+    bus = await scene.bus(Service.ROTATION_SCHEDULER)
+    mine, other = joins(scene), joins(scene, "orders-archive")
+    read: list[str] = []
+    for instance in (mine, other):
+        scene.server.once("read", f"rcpt.{ENV}.orders.{instance}", partial(read.append, instance))
+    found = await adopted(bus, scene.state(), 2)
+    assert [proof.instance for proof in found.dependents["orders"]] == read == [mine]

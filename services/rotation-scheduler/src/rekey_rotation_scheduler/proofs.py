@@ -29,7 +29,8 @@ M = TypeVar("M", bound=Message)
 async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     """Who has proved what of a version, as of now.
 
-    Receipts are read of instances with a lease only: a dependent may write any number of others.
+    Receipts are read of instances with a lease of the key only: a dependent may write any number of others, and what others
+    have to say about other keys makes no decision about this one slower.
 
     Raises:
         StaleReadError: the leases could not be read up to the leader's last one.
@@ -40,10 +41,12 @@ async def adopted(bus: Bus, state: KeyState, version: int) -> Adoption:
     now = await bus.time(Stream.LEASES)  # before they are read, so that it is rather too early
     stored = await all_leases(bus, env, dependents)
     lease_messages = [message for message in stored if now - message.stored_at <= LONGEST]
-    receipt_messages = await _receipts(bus, [message.subject for message in lease_messages])
-    delivered_messages = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{env}.{state.key}.{version}.*"])
     trust = await bus.trust.refresh()  # an instance of a dependent that is new to us must be waited for
-    leases = [_lease(message, trust) for message in lease_messages]
+    leases = [
+        lease for message in lease_messages if state.key in (lease := _lease(message, trust)).model.keys
+    ]
+    receipt_messages = await _receipts(bus, [lease.subject for lease in leases])
+    delivered_messages = await bus.read_many(Stream.LIFECYCLE, [f"dlv.{env}.{state.key}.{version}.*"])
     deliveries = [stored.model for stored in _believed(delivered_messages, open_delivered, trust)]
     receipts = list(_believed(receipt_messages, open_receipt, trust))
     return adoption(state, version, leases, receipts, deliveries, now)
