@@ -11,6 +11,7 @@ from typing import Final
 
 from tests import mutants_backups, mutants_core, mutants_keks
 from tests.mutants_of_guards import GUARDS
+from tests.mutants_of_identity import IDENTITY
 from tests.mutating import Mutant, main
 
 CORE: Final = "shared/core/src/rekey_core"
@@ -203,6 +204,7 @@ MUTANTS: Final = (
         ("tests/unit/rekey_audit/test_questions.py",),
     ),
     *GUARDS,
+    *IDENTITY,
     Mutant(
         "rows: they decide where audit begins to judge",
         "services/audit/src/rekey_audit/recalling.py",

@@ -89,7 +89,7 @@ def test_the_readme_has_its_first_command_within_20_lines() -> None:
     assert [line for line in first if re.match(r"^(?: {4}|\t)?deploy/up\b", line)], first
 
 
-@pytest.mark.parametrize("program", ["deploy/up", "deploy/enrol", "tests/run", ".ci/run"])
+@pytest.mark.parametrize("program", ["deploy/up", "deploy/enrol", "deploy/renew", "tests/run", ".ci/run"])
 def test_a_program_is_executable_and_plain_sh(program: str) -> None:
     file = ROOT / program
     assert file.stat().st_mode & 0o111 == 0o111

@@ -19,6 +19,7 @@ from rekey_core.envelope import BusMessage
 from rekey_core.errors import ConfigurationError
 from rekey_core.fold import KeyState
 from rekey_core.names import Service as Name
+from rekey_core.signing import SigningKey
 from rekey_runtime import renewal
 from rekey_runtime.health import Remark
 from rekey_runtime.keylog import KeyLog
@@ -294,3 +295,15 @@ async def test_a_dependent_does_not_notice_that_its_certificate_is_replaced(
         await bus.write_once(Stream.NOTICES, f"ntc.{ENV}.orders.key-{uuid.uuid4().hex[:8]}", an_alert(bus))
         await asyncio.wait_for(heard.wait(), LIMIT_S)
     await connection.close()
+
+
+async def test_a_service_that_the_trust_document_does_not_name_does_not_start(
+    environment: RunningBus, tmp_path: Path
+) -> None:
+    async def compose(_: Service) -> None:
+        return
+
+    key = tmp_path / "signing.key"
+    key.write_bytes(SigningKey.generate().to_pem())
+    settings = environment.settings(Name.AUDIT).model_copy(update={"signing_key": key})
+    assert await asyncio.wait_for(Service(settings).run(compose), LIMIT_S) == 70

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
 import os
 import re
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from rekey_core.contracts import Force, Rotate, Whom
+from rekey_core.contracts import Force, Rotate, RotationRequested, Whom
+from rekey_core.envelope import pack
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
 from rekey_core.tracecontext import Attribute
+from rekey_local.ca import DevelopmentCa
+from rekey_local.layout import write_private
 from rekey_runtime.about import EVENTS
-from tests.attacks.intruder import Intruder, intruder
+from tests.attacks.forging import a_fact
+from tests.attacks.intruder import Intruder, a_key, intruder
+from tests.system.identities import fetch, identities, renewal, signing_key
 from tests.system.spans import Tree, written
 from tests.system.stack import INSTANCES, RunningStack, running_stack, stopped
 
@@ -235,18 +241,6 @@ def test_doctor_looks_at_every_service_of_a_stack(stack: RunningStack) -> None:
     assert software == ["generator", "distributor"], "nobody takes SoftHSM for an HSM"
 
 
-def fetch(url: str) -> tuple[int, str]:
-    """Status and body of GET."""
-    address, _, path = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(address, timeout=5)
-    try:
-        connection.request("GET", f"/{path}")
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
 def at_rest(stack: RunningStack) -> bool:
     """Whether no rotation of the key is under way."""
     states = [version.state for version in stack.show(KEY).versions]
@@ -260,3 +254,52 @@ def count(stack: RunningStack, version: int, phase: str) -> int:
         return 0
     told = json.loads(outcome.out)
     return sum(bool(i[phase]) for d in told["dependents"] for i in d["instances"])
+
+
+async def test_every_service_gets_a_new_certificate_and_signing_key_while_it_works(
+    stack: RunningStack,
+) -> None:
+    """No process starts again, no call fails, a rotation goes on; the old signing key is worthless from then on."""
+    old_keys = {service: signing_key(stack, service) for service in Service}
+    before, failed = identities(stack), stack.tally.totals().failed
+    pids = {name: stack.pid(name) for name in (*Service, *INSTANCES)}
+    put_another_s_certificate(stack, "orders")
+    renewing = await asyncio.to_thread(renewal, stack)
+    while renewing.poll() is None:
+        assert (await asyncio.to_thread(stack.rotate, KEY)).code == 0
+    said, words = renewing.communicate()
+    assert renewing.returncode == 0, words
+    assert json.loads(said) == {"services": list(Service), "planned": False}
+    assert {name: stack.pid(name) for name in (*Service, *INSTANCES)} == pids
+    after = identities(stack)
+    for service in Service:
+        assert after[service]["certificate"] != before[service]["certificate"], service
+        assert after[service]["signing_key"] == signing_key(stack, service).key_id, service
+        assert after[service]["signing_key"] != old_keys[service].key_id, service
+    assert "certificate, the one before stays in use" in stack.log(INSTANCES[0])
+    DevelopmentCa.found(stack.layout.ca, stack.plan.env).renew_client(
+        stack.layout.dependent("orders"), "application/orders"
+    )
+    calls = stack.tally.totals().all_calls
+    await asyncio.to_thread(stack.until, lambda: stack.tally.totals().all_calls > calls + 200, what="calls")
+    assert stack.tally.totals().failed == failed, stack.tally.failures()
+    async with intruder(stack) as thief:
+        key = a_key()
+        state = await thief.registered(key)
+        assert state.voids == ()
+        deadline = datetime.now(UTC) + timedelta(hours=1)
+        fact = a_fact(RotationRequested, state, 2, "time-2", reason="time", deadline=deadline)
+        subject = thief.subjects.fact(key, 2, fact.author, fact.EVENT, fact.id.hex)
+        packed = pack(fact, old_keys[Service.ROTATION_SCHEDULER], source="/rekey/dev/rotation-scheduler")
+        await thief.store(subject, packed.data, packed.headers)
+        alarm = await thief.report(Service.AUDIT, subject)
+        assert alarm.code == "wrong-author"
+        state = await thief.state(key)
+        assert [void.subject for void in state.voids] == [subject]
+        assert list(state.versions) == [1], "nothing came of it"
+
+
+def put_another_s_certificate(stack: RunningStack, dependent: str) -> None:
+    """A mistake: the certificate is the other dependent's, the key is not."""
+    other = stack.layout.dependent("billing") / "tls.crt"
+    write_private(stack.layout.dependent(dependent) / "tls.crt", other.read_bytes())

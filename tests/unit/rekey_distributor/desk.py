@@ -17,7 +17,6 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.names import Service
-from rekey_core.sealing import SealingKey
 from rekey_core.versions import Wrapped
 from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.delivering import Delivering
@@ -28,6 +27,7 @@ from rekey_distributor.quotas import Quotas
 from rekey_distributor.records import Records, context_of
 from rekey_distributor.releasing import Releasing
 from rekey_distributor.requests import Requests
+from rekey_distributor.sealing_keys import SealingKeys
 from rekey_distributor.using import Using
 from rekey_generator.handlers import Generator
 from rekey_hsm import DistributorHsm, GeneratorHsm
@@ -65,7 +65,7 @@ class Desk:
         self.releasing = Releasing(bus, self.keylog, hsm, self.records, delivering, emergencies, self.clock)
         self.using = Using(self.keylog, hsm, self.records, delivering, emergencies, Permits(quotas.allot))
         self.leasing = Leasing(bus, self.keylog, deliveries, emergencies, quotas, self.clock)
-        sealing = SealingKey.of_service(bus.signer)
+        sealing = SealingKeys(bus)
         self.requests = Requests(bus, self.releasing, self.using, self.leasing, self.clock, sealing)
 
     async def made(self, version: int, *, activated: bool = True) -> Wrapped:

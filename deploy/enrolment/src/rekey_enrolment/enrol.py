@@ -15,6 +15,7 @@ from rekey_core.secret import Secret
 from rekey_core.trust import Trust
 from rekey_enrolment.bus import TrustBus
 from rekey_enrolment.proposal import Applicant, check_proposal, is_enrolled
+from rekey_enrolment.service_keys import KeyChange, check_keys_proposal, is_done
 from rekey_enrolment.settings import EnrolmentSettings
 from rekey_hsm.officer import enrol_transport_key
 
@@ -27,6 +28,14 @@ class Outcome:
     n: int
     transport_key: str  # SHA-256 of the SPKI
     token_changed: bool
+    document_changed: bool
+
+
+@dataclass(frozen=True)
+class KeysOutcome:
+    """``n``: the trust document that says so."""
+
+    n: int
     document_changed: bool
 
 
@@ -64,6 +73,29 @@ class Enrolment:
             token_changed=token_changed,
             document_changed=not enrolled,
         )
+
+    async def plan_keys(self, change: KeyChange) -> tuple[Trust, bool]:
+        """The present trust and whether it says so already. Changes nothing."""
+        trust = await self._bus.trust()
+        return trust, is_done(trust, change)
+
+    async def change_keys(
+        self, change: KeyChange, proposal: bytes | None, signatures: Sequence[OfficerSignature]
+    ) -> KeysOutcome:
+        """Store the signed document in which signing keys of services come or go.
+
+        Raises:
+            TrustError: the proposal is not the present document and this change, or the quorum is missing.
+            AlreadyExistsError, StateRefusedError: as ``propose_keys``.
+        """
+        trust, done = await self.plan_keys(change)
+        if not done:
+            payload = proposal or b""
+            check_keys_proposal(payload, trust, change)
+            signed = SignedTrust(payload=b64u_encode(payload), signatures=tuple(signatures))
+            trust.extended(signed)  # the quorum of the present document must have signed
+            await self._bus.append(trust.n + 1, signed)
+        return KeysOutcome(n=trust.n + (0 if done else 1), document_changed=not done)
 
     def _trust_transport_key(self, applicant: Applicant) -> bool:
         settings = self._settings

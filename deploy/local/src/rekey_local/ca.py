@@ -58,6 +58,21 @@ class DevelopmentCa:
         names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(self.spiffe(path))])
         self._issue(directory, path, names, ExtendedKeyUsageOID.CLIENT_AUTH)
 
+    def renew_client(self, directory: Path, path: str) -> str:
+        """Put a new pair in the place of the identity's; the certificate's SHA-256 in hex.
+
+        Two files cannot be replaced at once: a crash leaves the new pair beside the old one, or half in its place, and
+        the next call finishes that instead of making another.
+        """
+        if not (directory / _next("tls.crt")).exists():
+            names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(self.spiffe(path))])
+            key, certificate = self._made(path, names, ExtendedKeyUsageOID.CLIENT_AUTH)
+            write_private(directory / _next("tls.key"), key)
+            write_private(directory / _next("tls.crt"), certificate)  # last: its presence says complete
+        _finish(directory)
+        found = x509.load_pem_x509_certificate((directory / "tls.crt").read_bytes())
+        return found.fingerprint(hashes.SHA256()).hex()
+
     def issue_server(self, directory: Path) -> None:
         """Put the bus server's certificate into its directory, once: localhost and 127.0.0.1."""
         loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -71,8 +86,18 @@ class DevelopmentCa:
         names: x509.SubjectAlternativeName,
         usage: x509.ObjectIdentifier,
     ) -> None:
+        _finish(directory)
         if (directory / "tls.crt").exists():
             return
+        key, certificate = self._made(common_name, names, usage)
+        write_private(directory / "ca.crt", self.certificate.public_bytes(Encoding.PEM))
+        write_private(directory / "tls.key", key)
+        write_private(directory / "tls.crt", certificate)
+
+    def _made(
+        self, common_name: str, names: x509.SubjectAlternativeName, usage: x509.ObjectIdentifier
+    ) -> tuple[bytes, bytes]:
+        """A new key and its certificate, PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(common_name, self.certificate.subject, key.public_key(), self.key.public_key())
@@ -82,9 +107,20 @@ class DevelopmentCa:
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .sign(self.key, hashes.SHA256())
         )
-        write_private(directory / "ca.crt", self.certificate.public_bytes(Encoding.PEM))
-        write_private(directory / "tls.key", _pem(key))
-        write_private(directory / "tls.crt", certificate.public_bytes(Encoding.PEM))
+        return _pem(key), certificate.public_bytes(Encoding.PEM)
+
+
+def _next(name: str) -> str:
+    return f"{name}.next"
+
+
+def _finish(directory: Path) -> None:
+    """Put a complete new pair in place, key first; whoever reads between the two finds no pair and waits for it."""
+    if not (directory / _next("tls.crt")).exists():
+        return
+    if (directory / _next("tls.key")).exists():
+        (directory / _next("tls.key")).replace(directory / "tls.key")
+    (directory / _next("tls.crt")).replace(directory / "tls.crt")
 
 
 def _self_signed(env: str) -> DevelopmentCa:

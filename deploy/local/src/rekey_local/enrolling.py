@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -18,9 +17,8 @@ from rekey_core.trust import Trust
 from rekey_enrolment import Applicant, load_settings, propose
 from rekey_enrolment.bus import trust_bus
 from rekey_enrolment.proposal import is_enrolled
-from rekey_local.child import die_with_us, environment
-from rekey_local.environments import STACK, Environments
-from rekey_local.errors import NotReadyError
+from rekey_local.enrolment import enrolment
+from rekey_local.environments import Environments
 from rekey_local.layout import Layout, write_private
 from rekey_local.plan import DEPENDENTS, Plan
 from rekey_local.settings import SETTINGS_FILE
@@ -95,9 +93,9 @@ def _sign(layout: Layout, trust: Trust, applicant: Applicant) -> SignedTrust:
 async def _run(layout: Layout, environments: Environments, softhsm_conf: Path, applicant: Applicant) -> None:
     directory, dependent = layout.enrolment / applicant.name, layout.dependent(applicant.name)
     signatures = [f"--officer-signature={file.stem}={file}" for file in sorted(directory.glob("*.sig"))]
-    process = await asyncio.create_subprocess_exec(
-        environments.python(STACK),
-        *("-m", "rekey_enrolment", "--settings", str(layout.enrolment / SETTINGS_FILE)),
+    await enrolment(
+        layout,
+        environments,
         *("enrol", applicant.name, "--owner", applicant.owner),
         *(
             "--signing-key",
@@ -106,14 +104,5 @@ async def _run(layout: Layout, environments: Environments, softhsm_conf: Path, a
             str(dependent / "transport.spki"),
         ),
         *("--proposal", str(directory / "proposal"), *signatures),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment({"SOFTHSM2_CONF": str(softhsm_conf)}),
-        start_new_session=True,
-        preexec_fn=die_with_us(),
+        softhsm_conf=softhsm_conf,
     )
-    _, words = await process.communicate()
-    if process.returncode != 0:
-        message = f"enrolment of {applicant.name} exited with {process.returncode}: {words.decode().strip()}"
-        raise NotReadyError(message)

@@ -22,6 +22,7 @@ TRANSPORT_KEY_BITS: Final = 3072  # 128-bit strength, SP 800-57 part 1 rev 5 tab
 _RSA_EXPONENT: Final = 65537
 _PIN_BYTES: Final = 16
 _SSH_KEYGEN_S: Final = 30
+NEXT: Final = ".next"  # behind a file's name: what will take its place (the services look for it)
 
 
 def found_signing_key(directory: Path) -> bytes:
@@ -39,6 +40,34 @@ def found_signing_key(directory: Path) -> bytes:
         directory / "signing.pub", public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
     return public.public_bytes_raw()
+
+
+def next_signing_key(directory: Path) -> bytes:
+    """Raw public key of ``signing.key.next``, which is made if absent: the service's key to come."""
+    file = directory / f"signing.key{NEXT}"
+    if not file.exists():
+        made = ed25519.Ed25519PrivateKey.generate()
+        write_private(file, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = load_pem_private_key(file.read_bytes(), None).public_key()
+    if not isinstance(public, ed25519.Ed25519PublicKey):
+        message = f"{file}: expected an Ed25519 private key"
+        raise TypeError(message)
+    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    write_private(directory / f"signing.pub{NEXT}", pem)
+    return public.public_bytes_raw()
+
+
+def is_between_signing_keys(directory: Path) -> bool:
+    """Whether a key to come lies beside the present one."""
+    return (directory / f"signing.key{NEXT}").exists()
+
+
+def take_over_signing_key(directory: Path) -> None:
+    """The key to come is the present one from now on; done twice it changes nothing."""
+    if is_between_signing_keys(directory):
+        (directory / f"signing.key{NEXT}").replace(directory / "signing.key")
+    found_signing_key(directory)
+    (directory / f"signing.pub{NEXT}").unlink(missing_ok=True)
 
 
 def found_transport_key(directory: Path) -> None:

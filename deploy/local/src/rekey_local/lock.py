@@ -44,3 +44,11 @@ def forget(layout: Layout) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+@contextmanager
+def one_after_the_other(layout: Layout) -> Iterator[None]:
+    """Whoever changes who is who waits for the one before: each trust document stands on the one before."""
+    with (layout.enrolment / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

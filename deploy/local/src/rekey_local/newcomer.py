@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import fcntl
 import json
 import logging
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +27,7 @@ from rekey_local.errors import LocalError, NotReadyError, RefusedError
 from rekey_local.found import hold_ceremony
 from rekey_local.keys import found_signing_key, found_transport_key
 from rekey_local.layout import Layout
+from rekey_local.lock import one_after_the_other
 from rekey_local.plan import DEPENDENTS, PEOPLE, Plan, read_plan, write_plan
 from rekey_local.settings import Founded, instance_settings, write_instances
 from rekey_local.stack import default_state
@@ -48,7 +47,7 @@ def main() -> int:
     try:
         planned(read_plan(layout), options.name, options.owner)
         if not options.plan:
-            with _alone(layout):
+            with one_after_the_other(layout):
                 asyncio.run(join(layout, environments, options.name, options.owner))
     except (LocalError, RekeyError) as error:
         sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
@@ -112,14 +111,6 @@ async def _within(work: Coroutine[object, object, None], otherwise: str) -> None
         await asyncio.wait_for(work, LIMIT_S)
     except TimeoutError:
         raise NotReadyError(f"{otherwise} after {LIMIT_S:.0f} s", hint="deploy/up starts it") from None
-
-
-@contextmanager
-def _alone(layout: Layout) -> Iterator[None]:
-    """Two newcomers at the same time come one after the other: each document stands on the one before."""
-    with (layout.enrolment / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import OPS
-from rekey_core.sealing import SealingKey
 from rekey_core.secret import Secret
 from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.delivering import Delivering
@@ -17,6 +16,7 @@ from rekey_distributor.quotas import Quotas
 from rekey_distributor.records import Records
 from rekey_distributor.releasing import Releasing
 from rekey_distributor.requests import Requests
+from rekey_distributor.sealing_keys import SealingKeys
 from rekey_distributor.settings import DistributorSettings
 from rekey_distributor.using import Using
 from rekey_hsm import DistributorHsm, TokenSettings
@@ -40,7 +40,7 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     releasing = Releasing(bus, keylog, hsm, records, delivering, emergencies, clock)
     using = Using(keylog, hsm, records, delivering, emergencies, Permits(quotas.allot))
     leasing = Leasing(bus, keylog, deliveries, emergencies, quotas, clock, settings.dev_lease_divisor)
-    requests = Requests(bus, releasing, using, leasing, clock, SealingKey.of_service(bus.signer))
+    requests = Requests(bus, releasing, using, leasing, clock, SealingKeys(bus))
     await distributor.recall()
     service.consume("distributor-emergency", distributor.on_emergency)
     service.consume("distributor", distributor.on_fact)

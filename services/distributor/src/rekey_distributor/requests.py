@@ -37,9 +37,10 @@ from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import parse, sign
 from rekey_core.errors import RefusedError, RekeyError, ReplayedError, RetryableError
 from rekey_core.readers import check_age, open_asked, read_request
-from rekey_core.sealing import SealingKey, request_info, seal, seal_info
+from rekey_core.sealing import request_info, seal, seal_info
 from rekey_distributor.leasing import Leasing
 from rekey_distributor.releasing import Releasing
+from rekey_distributor.sealing_keys import SealingKeys
 from rekey_distributor.using import Input, Using
 from rekey_runtime.about import note_code
 from rekey_runtime.bus import Bus
@@ -69,7 +70,7 @@ class Requests:
     using: Using
     leasing: Leasing
     clock: BusClock
-    sealing: SealingKey
+    sealing: SealingKeys
     _nonces: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
     async def on_request(self, subject: str, data: bytes) -> tuple[bytes, dict[str, str]]:

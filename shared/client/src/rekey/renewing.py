@@ -85,6 +85,7 @@ class Renewing:
             if not self.admitted:
                 continue
             try:
+                await self._requests.trust.refresh()  # who lost a key is believed for no longer than a lease
                 await self.once()
                 failures = 0
             except RekeyError as error:
