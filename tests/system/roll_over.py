@@ -45,13 +45,17 @@ class Ceremony:
         assert code == 0, words
         return str(said["challenge"])
 
-    def retired(self, epoch: int, challenge: str) -> tuple[int, Said, str]:
-        """What came of it, with the log as it is now."""
-        log = str(self.place / "log")
-        settings = str(self.stack.layout.backup / "settings.toml")
-        line = ("rekey_backup", "log", "--settings", settings, "--challenge", challenge, "--log", log)
+    def log(self, challenge: str) -> Path:
+        """The log as it is now, in a file."""
+        file, settings = self.place / "log", str(self.stack.layout.backup / "settings.toml")
+        line = ("rekey_backup", "log", "--settings", settings, "--challenge", challenge, "--log", str(file))
         code, _, words = _run(*line)
         assert code == 0, words
+        return file
+
+    def retired(self, epoch: int, challenge: str) -> tuple[int, Said, str]:
+        """What came of it, with the log as it is now."""
+        log = str(self.log(challenge))
         return self.run("retire", epoch, "--reason", "a roll-over", "--log", log)
 
     def status(self, epoch: int) -> tuple[int, Said]:

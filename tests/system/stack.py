@@ -21,8 +21,8 @@ from typing import Any, Final, TypeVar
 
 from rich.console import Console
 
-from rekey_core.contracts import AdoptionAnswer, KeySummary
-from rekey_local.cast import KEYS, OWNER, Cast
+from rekey_core.contracts import AdoptionAnswer, KekAnswer, KeySummary
+from rekey_local.cast import AUDITOR, KEYS, OWNER, Cast
 from rekey_local.child import ChildPlan
 from rekey_local.commands import Outcome, People
 from rekey_local.environments import Environments
@@ -156,6 +156,15 @@ class RunningStack:
         async def read() -> AdoptionAnswer:
             async with self._people.reading(person) as reader:
                 return await reader.session.ask(AdoptionAnswer, key, version=version)
+
+        return self._wait(read())
+
+    def keks(self, epoch: int, person: str = AUDITOR) -> KekAnswer:
+        """What lies under which KEK, and what hangs under an epoch."""
+
+        async def read() -> KekAnswer:
+            async with self._people.reading(person) as reader:
+                return await reader.session.ask(KekAnswer, epoch=epoch)
 
         return self._wait(read())
 
