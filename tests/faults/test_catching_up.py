@@ -18,13 +18,13 @@ from typing import Final
 
 import pytest
 
-import rekey
 from rekey_core.authority import Stream
-from rekey_core.contracts import Count, Register, Rotate, Suspend
+from rekey_core.contracts import Count, Register, Suspend
 from rekey_core.fold import KeyState
 from rekey_core.policy import class_named
 from rekey_local.settings import instance_settings
 from tests.attacks.intruder import Intruder, a_key, intruder
+from tests.faults.many_keys import many_keys
 from tests.faults.phases import PHASES, Rotation
 from tests.system.instances import AAD, Replica, a_process, ask, replica, said
 from tests.system.stack import RunningStack, running_stack
@@ -35,7 +35,6 @@ USED: Final = 3  # of the keys by the instance that was off
 CRYPTOPERIOD_S: Final = 1
 USED_CRYPTOPERIOD_S: Final = 3
 MORE: Final = 2  # rotations of each key that it follows once it is back
-REGISTERED_AT_ONCE: Final = 20
 LIMIT_S: Final = 600.0
 WITHIN_S: Final = 60.0
 
@@ -184,42 +183,10 @@ async def test_who_was_off_for_many_facts_catches_up(stack: RunningStack, facts:
         assert [state.voids for state in states if state.voids] == []
 
 
-@pytest.mark.parametrize(
-    "count",
-    [
-        pytest.param(13, id="13 keys that sign"),
-        pytest.param(1000, id="1,000 keys that sign", marks=pytest.mark.matrix),
-    ],
-)
 async def test_a_process_with_more_keys_than_a_receipt_has_room_for_is_several_instances(
-    stack: RunningStack, count: int
+    stack: RunningStack,
 ) -> None:
-    """All of them become ready at once, stay leased, and follow a rotation of each."""
-    settings = rekey.Settings.load(instance_settings(stack.layout, "orders", 2))
-    async with intruder(stack) as people:
-        names = [a_key("orders-many") for _ in range(count)]
-        for at in range(0, count, REGISTERED_AT_ONCE):
-            some = names[at : at + REGISTERED_AT_ONCE]
-            await asyncio.gather(*(people.registered(n, "token-signing", ("orders",)) for n in some))
-        async with rekey.connect(settings.model_copy(update={"total_s": LIMIT_S})) as keys:
-            began = time.monotonic()
-            signers = await asyncio.gather(*map(keys.signer, names))
-            ready_s = time.monotonic() - began
-            assert len(keys.instances) > 1
-            token = await signers[0].sign_jwt({"sub": "orders"})
-            await asyncio.gather(*(people.give(people.command(Rotate, "alice", name)) for name in names))
-            for name in names:
-                state = await people.until(name, _is_over, within_s=LIMIT_S)
-                assert state.versions[2].activated is not None
-                [said] = state.versions[2].activated.model.proved
-                assert said.instances, "it was live, and waited for"
-                assert set(said.instances) <= set(keys.instances)
-            rotated_s = time.monotonic() - began - ready_s
-            signers[0].verify_jwt(token)
-            assert await signers[-1].sign_jwt({"sub": "orders"})
-            assert {one.current for one in keys.status().values()} == {2}
-            sys.stdout.write(f"{count} keys, {len(keys.instances)} instances: ready in {ready_s:.1f} s, ")
-            sys.stdout.write(f"all rotated in {rotated_s:.1f} s\n")
+    await many_keys(stack, 13, "token-signing")
 
 
 async def _ticking(people: Intruder, key: str, cryptoperiod_s: int) -> None:
