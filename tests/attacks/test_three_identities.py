@@ -62,7 +62,7 @@ def test_each_identity_has_only_what_its_job_needs(stack: RunningStack) -> None:
     assert files(layout.enrolment) == certificate | {"settings.toml", "so-pin"}
     assert files(layout.backup) == certificate | {"settings.toml", "token.toml"}
     offline = {"backup-pin", "backup-so-pin"}  # of the token that no service has
-    assert files(layout.ceremony) == {"generator-so-pin", "report.json"} | offline
+    assert files(layout.ceremony) == {"generator-so-pin", "report.json", "settings.json"} | offline
     for name in ("rotation-scheduler", "revocation", "audit"):
         assert "pin" not in files(layout.service(name))
 

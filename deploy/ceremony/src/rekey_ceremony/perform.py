@@ -25,9 +25,27 @@ from rekey_hsm.kinds import KINDS
 def perform(plan: CeremonyPlan) -> CeremonyReport:
     """Initialise the tokens and give each its half of every key of the epoch; again is no change.
 
+    What was made is looked up again in processes that have not seen it: a token without room may say yes, show the key
+    to whoever made it, and keep half of it.
+
     Raises:
-        HsmError: a token refuses, the sides do not agree, or a half that was founded is gone.
+        HsmError: a token refuses or does not keep a half, the sides do not agree, or a half that was founded is gone.
     """
+    report = _perform(plan)
+    if any(key.made for key in report.keys):
+        lost = [key.label for key in planned(plan).keys if key.made]
+        if lost:
+            message = (
+                f"the tokens were expected to keep {', '.join(lost)}, found gone or damaged when opened again"
+            )
+            raise HsmError(
+                message,
+                hint="one may be full: make room where it keeps its objects, then run the ceremony again",
+            )
+    return report
+
+
+def _perform(plan: CeremonyPlan) -> CeremonyReport:
     with ExitStack() as stack:
         generator = made_side(stack, plan, "generator", plan.generator)
         distributor = made_side(stack, plan, "distributor", plan.distributor)

@@ -33,13 +33,14 @@ from rekey_hsm.templates import (
     P384_PARAMS,
     Template,
 )
-from rekey_hsm.token import WRONG_PIN, find_one, find_slot_token
+from rekey_hsm.token import WRONG_PIN, find_one, find_slot_token, storing
 
 T = TypeVar("T")
 TokenObject: TypeAlias = Object
 
 _HALF_BITS: Final = 256
 _LABEL_BYTES: Final = 32  # CK_TOKEN_INFO.label is padded with blanks (PKCS#11 v2.40 §3.2)
+_AGAIN: Final = "run the ceremony again: it goes on where it stopped"
 _BORN_SEALED: Final = {Attribute.ALWAYS_SENSITIVE: True, Attribute.NEVER_EXTRACTABLE: True}
 
 
@@ -65,6 +66,7 @@ class FoundingToken:
         self.session = session
         self.made = made
         self.serial = token.serial.decode()
+        self._label = token.label
         self._pair: tuple[Object, Object] | None = None
 
     @classmethod
@@ -142,17 +144,18 @@ class FoundingToken:
             HsmError: the token made it otherwise than the template says.
         """
         key_type = template[Attribute.KEY_TYPE]
-        half = agreement.shared.derive_key(
-            key_type if isinstance(key_type, KeyType) else KeyType.AES,
-            _HALF_BITS,
-            label=label,
-            store=True,
-            capabilities=keys.NO_DEFAULTS,
-            mechanism=self.profile.derivation,
-            mechanism_param=(bytes(16), agreement.context(label)),
-            template=dict(template),
-        )
-        return self.check_value(half, label, template)
+        with storing(self._label, label, _AGAIN):
+            half = agreement.shared.derive_key(
+                key_type if isinstance(key_type, KeyType) else KeyType.AES,
+                _HALF_BITS,
+                label=label,
+                store=True,
+                capabilities=keys.NO_DEFAULTS,
+                mechanism=self.profile.derivation,
+                mechanism_param=(bytes(16), agreement.context(label)),
+                template=dict(template),
+            )
+            return self.check_value(half, label, template)
 
     def check_value(self, half: Object, label: str, template: Template) -> str:
         """The check value of a half in hex, once the half has been read back.
@@ -180,7 +183,8 @@ class FoundingToken:
 
     def leave_note(self, label: str, value: bytes) -> None:
         """Write a data object."""
-        self.session.create_object({Attribute.LABEL: label, Attribute.VALUE: value, **CEREMONY_NOTE})
+        with storing(self._label, label, _AGAIN):
+            self.session.create_object({Attribute.LABEL: label, Attribute.VALUE: value, **CEREMONY_NOTE})
 
     def discard(self, label: str) -> None:
         """Destroy every object of that label: an interrupted ceremony left it, or its epoch is retired."""
@@ -217,7 +221,7 @@ def during_ceremony(operation: Callable[[], T]) -> T:
         return operation()
     except p11.PKCS11Error as error:
         message = f"the token answers {type(error).__name__}{error.args or ''} in the ceremony"
-        raise HsmError(message, hint="run the ceremony again: it goes on where it stopped") from error
+        raise HsmError(message, hint=_AGAIN) from error
 
 
 def _named(kind: ObjectClass, label: str) -> dict[Attribute, object]:
@@ -248,8 +252,8 @@ def _initialise(library: Library, module: Path, label: str, so_pin: Secret) -> N
         ctypes.c_ulong(empty[0].slot_id), pin, ctypes.c_ulong(len(pin)), padded
     )
     if code:
-        message = f"token {label} cannot be made: C_InitToken answers {code:#x}"
-        raise HsmError(message)
+        message = f"token {label}: expected that it is made, found that C_InitToken answers {code:#x}"
+        raise HsmError(message, hint=f"it may be full: make room where it keeps its objects, then {_AGAIN}")
 
 
 def _prove_officer(token: SlotToken, so_pin: Secret, new_user_pin: Secret | None) -> None:

@@ -25,7 +25,7 @@ from rekey_hsm.labels import transport_label
 from rekey_hsm.profile import Library, load_module
 from rekey_hsm.templates import TRANSPORT_KEY
 from rekey_hsm.thread import call_on_hsm_thread
-from rekey_hsm.token import WRONG_PIN, find_one, require_token
+from rekey_hsm.token import WRONG_PIN, find_one, require_token, storing
 
 MIN_TRANSPORT_BITS: Final = 3072  # 128 bits of security (NIST SP 800-57 part 1 Rev 5 §5.6.1.1)
 _EXPONENT: Final = 65537  # FIPS 186-5 §5.1
@@ -64,7 +64,7 @@ def enrol_transport_key(
         library, _ = load_module(str(module))
         session = _log_in(library, token_label, serial, so_pin)
         try:
-            return _enrol(session, dependent, public, hashlib.sha256(spki_der).hexdigest())
+            return _enrol(session, token_label, dependent, public, hashlib.sha256(spki_der).hexdigest())
         except p11.PKCS11Error as error:
             message = f"token {token_label}: {type(error).__name__} while enrolling {dependent}"
             raise HsmError(message) from error
@@ -103,12 +103,14 @@ def _log_in(library: Library, label: str, serial: str, so_pin: Secret) -> Sessio
         raise HsmError(message, hint="no service may be logged in in the same process") from error
 
 
-def _enrol(session: Session, dependent: str, public: RSAPublicKey, wanted: str) -> EnrolledKey:
+def _enrol(session: Session, token: str, dependent: str, public: RSAPublicKey, wanted: str) -> EnrolledKey:
     label = transport_label(dependent)
     held = find_one(session, {Attribute.LABEL: label, Attribute.TRUSTED: True}, label)
     changed = held is None
     if held is None:
-        held = _create(session, label, public)
+        with storing(token, label, "enrol again"):
+            held = _create(session, label, public)
+            read_back(held, TRANSPORT_KEY, label)
     read_back(held, TRANSPORT_KEY, label)
     found = hashlib.sha256(rsa_spki(held)).hexdigest()
     if found != wanted:

@@ -314,6 +314,23 @@ def find_one(session: Session, attributes: dict[Attribute, object], name: str) -
     return found[0] if found else None
 
 
+@contextlib.contextmanager
+def storing(token: str, what: str, again: str) -> Iterator[None]:
+    """Something is written into the token. Modules do not say that it is full in one way, so each failure may mean that.
+
+    ``again``: what to do once there is room.
+
+    Raises:
+        HsmError: the token does not keep it.
+    """
+    try:
+        yield
+    except p11.PKCS11Error as error:
+        message = f"token {token}: expected that it keeps {what}, found {_said(error)}"
+        hint = f"it may be full: make room where it keeps its objects, then {again}"
+        raise HsmError(message, hint=hint) from error
+
+
 def _said(error: p11.PKCS11Error) -> str:
     """What the module said: the name of its return value; its arguments hold no more than that."""
     return f"{type(error).__name__}{error.args or ''}"
