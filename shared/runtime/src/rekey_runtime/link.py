@@ -19,7 +19,8 @@ from rekey_core.errors import UnavailableError
 from rekey_runtime import wire
 from rekey_runtime.settings import ServiceSettings
 
-FLUSH_S: Final = 2
+FLUSH_S: Final = 5
+OVERLAP_S: Final = 0.25  # other nodes of a cluster hear of new subscriptions a moment later
 RECONNECT_S: Final[Any] = 0.25  # the client takes a float, FastStream's annotation says int
 OPEN_S: Final = 5  # the longest that a server may take to let a new certificate in
 QUIET_S: Final = 0.01  # between two looks at what was taken off a subscription
@@ -104,13 +105,14 @@ class Link:
             raise UnavailableError(f"bus {self._settings.bus_url}: {said}") from error
 
     async def start(self) -> None:
-        """Bind every subscription.
+        """Bind every subscription; the server knows them all when this returns.
 
         Raises:
             UnavailableError: the server went away meanwhile.
         """
         try:
             await self.broker.start()
+            await self.client.flush(timeout=FLUSH_S)
         except nats.errors.Error as error:
             raise UnavailableError(f"bus {self._settings.bus_url}: {error}") from error
 
@@ -132,6 +134,7 @@ class Link:
         """Leave to another connection of ours: what came here is answered here, what waits for an answer gets it."""
         served = [s for s in self.broker.subscribers if isinstance(s, CoreSubscriber)]
         try:
+            await asyncio.sleep(OVERLAP_S)
             with suppress(nats.errors.Error, TimeoutError):  # it is gone, and what was on it with it
                 async with asyncio.timeout(self._settings.drain_s):
                     await asyncio.gather(*(_answered(subscriber) for subscriber in served))
