@@ -32,13 +32,6 @@ IDENTITY: Final = (
         JUDGED,
     ),
     Mutant(
-        "certificates: the connection before ends with questions under way",
-        "shared/runtime/src/rekey_runtime/link.py",
-        "await subscriber.subscription.drain()",
-        "await subscriber.subscription.unsubscribe()",
-        ("tests/system/test_renewal.py",),
-    ),
-    Mutant(
         "signing keys: the new one signs before everybody can know it",
         "shared/runtime/src/rekey_runtime/identity.py",
         ">= settle_s]",
