@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rekey_core.authority import Stream
 from rekey_core.contracts import OPS
 from rekey_core.secret import Secret
@@ -25,6 +27,8 @@ from rekey_runtime.health import Check, Remark
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
 
+PATIENCE_S: Final = 1.0  # half of what a try of the SDK waits (``try_s``): the rest is for the answer
+
 
 async def compose(service: Service, settings: DistributorSettings) -> None:
     """Open the token, recall the emergencies, then answer. Raises HsmError for a token that was not founded."""
@@ -45,7 +49,7 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     service.consume("distributor-emergency", distributor.on_emergency)
     service.consume("distributor", distributor.on_fact)
     for op in OPS:  # each with a queue of its own: many signatures cannot keep a lease waiting
-        service.answer(f"req.{settings.env}.*.*.{op}", requests.on_request)
+        service.answer(f"req.{settings.env}.*.*.{op}", requests.on_request, patience_s=PATIENCE_S)
     service.every(settings.overhear_s, distributor.overhear)
     service.every(settings.sweep_s, distributor.sweep)
     service.every(settings.sweep_s, clock.ask)

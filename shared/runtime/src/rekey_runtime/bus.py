@@ -61,8 +61,8 @@ class Bus:
         self.metrics = Metrics(settings.service)
         self.at_work = AtWork()
         self._waves = Waves(self._store)
-        self.violations = 0
-        self.dropped = 0  # how often the bus refused us a right: 0 in a service that is founded well
+        self.violations = 0  # how often the bus refused us a right: 0 in a service that is founded well
+        self.dropped = 0  # requests that were not answered because others were before them
         self._link = Link(settings, tls(self.credentials, settings), self._on_error)
 
     async def connect(self) -> None:
@@ -364,17 +364,19 @@ class Bus:
         except nats.errors.Error as error:
             raise UnknownOutcomeError(f"{subject}: {error}") from error
 
+    def overloaded(self) -> None:
+        """A request is dropped: others are before it, and who asked asks again."""
+        self.dropped += 1
+        self.metrics.dropped()
+        if self.dropped & (self.dropped - 1) == 0:  # at 1, 2, 4, 8, …: overload must not fill the log as well
+            log.warning("overload: %d requests dropped so far", self.dropped, extra={"event": "overload"})
+
     async def _on_error(self, error: Exception) -> None:
         if "permissions violation" in str(error).lower():
             self.violations += 1
             self.metrics.violation()
             log.error("the bus refused a right: %s", error, extra={"event": "permissions-violation"})
         elif isinstance(error, nats.errors.SlowConsumerError):
-            self.dropped += 1
-            self.metrics.dropped()
-            if (
-                self.dropped & (self.dropped - 1) == 0
-            ):  # at 1, 2, 4, 8, …: overload must not fill the log as well
-                log.warning("overload: %d requests dropped so far", self.dropped, extra={"event": "overload"})
+            self.overloaded()
         else:
             log.warning("bus: %s", error, extra={"event": "bus-error"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import math
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -69,15 +70,18 @@ class Service:
         consumer = _consumer(self.settings, name)
         self._consuming.append(Consuming(self.bus, consumer, handler, self._fail, concurrency))
 
-    def answer(self, subject: str, handler: Answer, *, concurrency: int = 16) -> None:
+    def answer(
+        self, subject: str, handler: Answer, *, concurrency: int = 16, patience_s: float = math.inf
+    ) -> None:
         """Answer core requests on ``subject`` (queue group: the service) with what ``handler`` returns.
 
         ``handler(subject, data)`` maps its own errors to signed answers; what it raises is logged, told as an alarm
         (``request_alarms``) and not answered.
-        What waits is bounded (``max_waiting_requests``): under overload the newest are dropped and those that are
-        answered are answered in time, so that repeated questions cannot pile up for ever.
+        What waits is bounded in number (``max_waiting_requests``: the newest are dropped) and in time (``patience_s``:
+        whoever waited longer asks again), so that under overload those that are answered are answered in time.
         """
-        self._answering.append(Answering(self.bus, subject, handler, self._alarms, self._fail, concurrency))
+        answering = Answering(self.bus, subject, handler, self._alarms, self._fail, concurrency, patience_s)
+        self._answering.append(answering)
 
     def every(self, seconds: float, job: Job) -> None:
         """Run ``job`` again and again, ``seconds`` after it ended; its errors are logged."""

@@ -171,6 +171,7 @@ class Answering:
         alarms: RequestAlarms,
         fail: Callable[[FatalError], None],
         concurrency: int,
+        patience_s: float,
     ) -> None:
         self._bus = bus
         self._subject = subject
@@ -178,25 +179,48 @@ class Answering:
         self._handler = handler
         self._fail = fail
         self._concurrency = concurrency
+        self._patience_s = patience_s
+        self._turns = asyncio.Semaphore(concurrency)  # of the connections together
+        self._waiting = 0
 
     def bind(self) -> None:
         """Subscribe in the service's queue group.
 
         An answer goes back over the connection on which the question came: on no other one may we answer it.
         """
-        link = self._bus.link
+        link, most = self._bus.link, self._bus.settings.max_waiting_requests
 
         async def on_request(msg: NatsMessage) -> None:
-            await self._on_request(msg, link.client)
+            await self._in_turn(msg, link.client)
 
         subscriber = self._bus.broker.subscriber(
             self._subject,
             queue=self._bus.settings.service.value,
-            max_workers=self._concurrency,
-            pending_msgs_limit=self._bus.settings.max_waiting_requests,
+            max_workers=self._concurrency + most + 1,  # one to say no
+            pending_msgs_limit=most,
             no_reply=True,
         )
         subscriber(on_request)
+
+    async def _in_turn(self, msg: NatsMessage, client: Client) -> None:
+        """Answer it, but not when its turn comes so late that whoever asked is about to ask again.
+
+        Answers that nobody waits for any more would make the questions behind them late as well, all of them, for ever.
+        """
+        came = time.monotonic()
+        if self._waiting >= self._bus.settings.max_waiting_requests:
+            return self._bus.overloaded()
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            if time.monotonic() - came > self._patience_s:
+                return self._bus.overloaded()
+            return await self._on_request(msg, client)
+        finally:
+            self._turns.release()
 
     async def _on_request(self, msg: NatsMessage, client: Client) -> None:
         raw: Msg = msg.raw_message
