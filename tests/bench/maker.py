@@ -16,6 +16,7 @@ from rekey_hsm import GeneratorHsm, TokenSettings
 from rekey_hsm.thread import on_hsm_thread
 from rekey_runtime.bus import Bus
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.service import spare_what_stays
 from rekey_runtime.settings import ServiceSettings
 from tests.bench.creating import raw_versions, read_requests
 from tests.bench.system import EPOCH, RawHsm
@@ -35,6 +36,7 @@ async def main() -> None:
     raw = await on_hsm_thread(lambda: RawHsm(token))
     generator = Generator(bus, KeyLog(bus), hsm, EPOCH)
     requests: list[BusMessage] = []
+    spare_what_stays()  # as a service does before it takes the first message
     _say(ready=True)
     while task := await _task():
         if "read" in task:

@@ -211,7 +211,9 @@ class MemoryBus(Bus):
             start, batch = question["seq"], question["batch"]
             assert isinstance(start, int)
             assert isinstance(batch, int)
-            found = self.server.direct(stream, [str(question.get("next_by_subj", ">"))])
+            asked = str(question.get("next_by_subj", ">"))
+            self.server.call("read", asked)
+            found = self.server.direct(stream, [asked])
             return [message for message in found if message.sequence >= start][:batch]
         filters = question["multi_last"]
         assert isinstance(filters, list)

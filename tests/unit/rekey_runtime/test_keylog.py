@@ -117,6 +117,23 @@ async def test_after_a_conflict_only_what_is_newer_is_folded(scene: Scene) -> No
     assert after.versions[1].state is VersionState.ACTIVE
 
 
+async def test_what_is_said_last_is_not_read_back_and_whoever_decides_next_sees_it(scene: Scene) -> None:
+    keylog = await a_keylog(scene)
+    before = await keylog.state(KEY)
+    scene.server.once("after", CHECK, lambda: scene.server.once("read", ">", lambda: asked.append(True)))
+    asked: list[bool] = []
+    await keylog.settle(KEY, requested)
+    assert not asked, "what the bus acknowledged is stored"
+    seen: list[tuple[int, int | None]] = []
+
+    def decide(state: KeyState) -> None:
+        seen.append((state.last_sequence, state.in_motion()))
+
+    assert await keylog.decide(KEY, decide) is None
+    [stored] = scene.server.messages(Stream.LIFECYCLE, "evt.*.*.1.>")
+    assert seen == [(before.last_sequence, None), (stored.sequence, 1)], "the fold without it, then with it"
+
+
 async def test_a_fold_that_the_bus_does_not_have_any_more_is_thrown_away(scene: Scene) -> None:
     keylog = await a_keylog(scene)
     scene.server.forget(Stream.LIFECYCLE)

@@ -86,7 +86,7 @@ class Generator:
             return
         found = written or await self._backup(made)
         making.check_backup(found, made)
-        await self.keylog.decide(
+        await self.keylog.settle(
             key,
             lambda state: (
                 making.backed_up(found, made, state, datetime.now(UTC))

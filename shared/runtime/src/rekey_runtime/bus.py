@@ -13,7 +13,7 @@ import logging
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Final
 
@@ -31,6 +31,7 @@ from rekey_core.signing import SigningKey
 from rekey_core.tracecontext import Attribute
 from rekey_runtime import wire
 from rekey_runtime.about import event_of, names_in
+from rekey_runtime.answers import all_answers
 from rekey_runtime.at_work import AtWork
 from rekey_runtime.identity import read_credentials, read_signing_keys, tls
 from rekey_runtime.link import Link
@@ -287,23 +288,15 @@ class Bus:
         self, stream: Stream, question: Mapping[str, object], *, paged: bool = False
     ) -> list[BusMessage]:
         """All messages of one DIRECT.GET answer; complete, or an error. A page may leave some for the next one."""
-        found: list[BusMessage] = []
+        asked, wait_s = json.dumps(question).encode(), self.settings.request_timeout_s
         try:
             with self._link.use() as client:
-                inbox = client.new_inbox()
-                answers = await client.subscribe(inbox)
-                try:
-                    asked = json.dumps(question).encode()
-                    await client.publish(f"{wire.API}.DIRECT.GET.{stream}", asked, reply=inbox)
-                    wait_s = self.settings.request_timeout_s
-                    while wire.status(answer := await answers.next_msg(wait_s)) is None:
-                        found.append(wire.direct(answer))
-                finally:
-                    with suppress(nats.errors.Error):  # the connection went away, with the subscription
-                        await answers.unsubscribe()
+                found, end = await all_answers(
+                    client, f"{wire.API}.DIRECT.GET.{stream}", asked, wait_s=wait_s
+                )
         except nats.errors.Error as error:
             raise StaleReadError(f"read of {stream}: {str(error) or 'no end of the answer'}") from error
-        return wire.complete(stream, answer, found, paged=paged)
+        return wire.complete(stream, end, [wire.direct(message) for message in found], paged=paged)
 
     async def _leader(self, stream: Stream, question: Mapping[str, object]) -> BusMessage | None:
         answer = await self._ask(f"{wire.API}.STREAM.MSG.GET.{stream}", json.dumps(question).encode())

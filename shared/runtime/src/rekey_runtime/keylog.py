@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from rekey_core.authority import Stream
@@ -35,6 +35,8 @@ from rekey_runtime.waves import BatchItem
 
 TRIES: Final = 8  # of a read that is behind the leader; 3 % are on three nodes, for some milliseconds
 PAUSE_S: Final = 0.02
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
@@ -123,18 +125,28 @@ class KeyLog:
             UnavailableError: the stream is full or has no leader.
             UndecidableKeyError: this very fact was folded before, and is void.
         """
+        written = await self._write(state, fact)
+        if isinstance(written, Stored):
+            return written
+        subject = self._subject(fact)
+        stored = await self._stored(subject, at=written)
+        if stored is None:
+            raise StaleReadError(f"{subject}: stored, but the leader does not show it")
+        self._follow(state, stored)
+        return stored
+
+    async def _write(self, state: KeyState, fact: Fact) -> int | Stored[Fact]:
+        """Where a fact is stored now; the fact itself when an earlier try had stored it. Raises as ``append``."""
         if fact.checked != state.last_sequence or fact.key != state.key:
             raise ValueError(
                 f"fact of {fact.key} checked {fact.checked}, decided on {state.key} {state.last_sequence}"
             )
-        subjects = self._bus.subjects
-        subject = subjects.fact(fact.key, fact.version, fact.author, fact.EVENT, fact.id.hex)
-        check = subjects.check(fact.key)
+        subject, check = self._subject(fact), self._bus.subjects.check(fact.key)
         item = BatchItem(
             subject, self._bus.pack(fact), expected_last=state.last_sequence, check_subject=check
         )
         try:
-            sequence = await self._bus.publish_together(Stream.LIFECYCLE, item)
+            return await self._bus.publish_together(Stream.LIFECYCLE, item)
         except (ConflictError, UnknownOutcomeError) as error:
             if isinstance(error, UnknownOutcomeError) or await self._is_newest(state):
                 self.forget(fact.key)
@@ -146,11 +158,9 @@ class KeyLog:
                     raise UndecidableKeyError(f"{subject}: stands in the log without effect") from None
                 return stored
             raise
-        stored = await self._stored(subject, at=sequence)
-        if stored is None:
-            raise StaleReadError(f"{subject}: stored, but the leader does not show it")
-        self._follow(state, stored)
-        return stored
+
+    def _subject(self, fact: Fact) -> str:
+        return self._bus.subjects.fact(fact.key, fact.version, fact.author, fact.EVENT, fact.id.hex)
 
     async def decide(self, key: str, decide: Callable[[KeyState], Fact | None]) -> Stored[Fact] | None:
         """Fold, let ``decide`` say which fact should be next, append it; after a conflict all over again.
@@ -163,6 +173,21 @@ class KeyLog:
             StaleReadError: reads stayed behind the leader.
             UnknownOutcomeError: as ``append``; and whatever ``decide`` raises.
         """
+        return await self._decided(key, decide, self.append)
+
+    async def settle(self, key: str, decide: Callable[[KeyState], Fact | None]) -> None:
+        """As ``decide``, for the last that there is to say: what the bus acknowledged is not read back.
+
+        The kept fold stays behind by that fact. Whoever decides on it next is told by the check, as by anybody's fact.
+        """
+        await self._decided(key, decide, self._write)
+
+    async def _decided(
+        self,
+        key: str,
+        decide: Callable[[KeyState], Fact | None],
+        append: Callable[[KeyState, Fact], Awaitable[A]],
+    ) -> A | None:
         for attempt in range(TRIES):
             await asyncio.sleep(PAUSE_S * max(attempt - 1, 0))
             state = (None if attempt else self._cached(key)) or await self.state(key)
@@ -176,7 +201,7 @@ class KeyLog:
                 return None
             if fact is not None:
                 with suppress(ConflictError):
-                    return await self.append(state, fact)
+                    return await append(state, fact)
         raise ConflictError(f"key {key}: others were first {TRIES} times")
 
     def _follow(self, state: KeyState, stored: Stored[Fact]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import math
 import signal
@@ -138,6 +139,7 @@ class Service:
         await founded.watch()
         self._bind()
         await self.bus.start()
+        spare_what_stays()
         running = [asyncio.create_task(self._again(seconds, job)) for seconds, job in self._jobs]
         running += [asyncio.create_task(self._beside(job)) for job in self._background]
         watchdog = Watchdog(self.bus, self.health, founded, self._ready_when)
@@ -222,6 +224,12 @@ class Service:
         _say_fatal(error)
         self._fatal = self._fatal or error
         self._stopping.set()
+
+
+def spare_what_stays() -> None:
+    """Leave what was made until now out of every garbage collection to come: modules, models, settings."""
+    gc.collect()
+    gc.freeze()
 
 
 def _consumer(settings: ServiceSettings, name: str) -> Consumer:
