@@ -268,6 +268,13 @@ GUARDS: Final = (
         ("tests/unit/rekey_runtime/test_waves.py",),
     ),
     Mutant(
+        "answering: a question that was asked again long ago is answered",
+        "shared/runtime/src/rekey_runtime/subscriptions.py",
+        "if time.monotonic() - came > self._patience_s:",
+        "if self._patience_s < 0:",
+        ("tests/unit/rekey_runtime/test_answering.py",),
+    ),
+    Mutant(
         "sdk: an instance takes in more keys than its receipt has room for",
         "shared/client/src/rekey/member.py",
         "return not self._taken or sum(self._taken.values()) + size <= ROOM_BYTES",

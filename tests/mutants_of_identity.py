@@ -46,6 +46,27 @@ IDENTITY: Final = (
         ("tests/unit/rekey_runtime/test_identity.py",),
     ),
     Mutant(
+        "signing keys: what waited is stored under a key that was taken away meanwhile",
+        "shared/runtime/src/rekey_runtime/under_way.py",
+        "return signed_again(headers, data, key)",
+        "return headers",
+        ("tests/unit/rekey_runtime/test_under_way.py",),
+    ),
+    Mutant(
+        "signing keys: the old one is said to be left while something that it signed may still come",
+        "shared/runtime/src/rekey_runtime/identity.py",
+        "next((key for key in keys if not is_over(key)), signer)",
+        "signer",
+        ("tests/unit/rekey_runtime/test_under_way.py",),
+    ),
+    Mutant(
+        "signing keys: what nobody answered does not come any more",
+        "shared/runtime/src/rekey_runtime/under_way.py",
+        "self._late[name] = self._clock() + LATE_S",
+        "pass",
+        ("tests/unit/rekey_runtime/test_under_way.py",),
+    ),
+    Mutant(
         "enrolment: a signing key that was taken away comes back",
         "deploy/enrolment/src/rekey_enrolment/service_keys.py",
         "trust.keys_ever(other)",

@@ -35,6 +35,7 @@ from rekey_runtime.room import Room
 from rekey_runtime.settings import ServiceSettings
 from rekey_runtime.telemetry import Tracing
 from rekey_runtime.trust_store import TrustStore
+from rekey_runtime.under_way import UnderWay
 from rekey_runtime.waves import Waves
 
 MOST_SUBJECTS: Final = 1024  # in one answer to ``multi_last``; nats-server answers 413 above it
@@ -170,6 +171,7 @@ class MemoryBus(Bus):
         self.tracing = Tracing(TracerProvider(shutdown_on_exit=False))
         self.metrics = Metrics(settings.service)
         self.at_work = AtWork()
+        self.under_way = UnderWay()
         self._waves = Waves(self._store)
         self.violations = 0
         self.dropped = 0

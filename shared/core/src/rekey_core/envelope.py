@@ -150,6 +150,12 @@ def pack(model: Message, key: SigningKey, *, source: str) -> Packed:
     return Packed(headers, payload, signed)
 
 
+def signed_again(headers: Mapping[str, str], data: bytes, key: SigningKey) -> dict[str, str]:
+    """The headers of a packed message, under the signature of another key."""
+    signature = b64u_encode(key.sign(headers[TYPE_HEADER], data))
+    return {**headers, KEY_ID_HEADER: key.key_id, SIGNATURE_HEADER: signature}
+
+
 def signed_of(message: BusMessage) -> Signed:
     """The signature of a stream message in its embeddable form.
 

@@ -14,6 +14,7 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -41,6 +42,7 @@ from rekey_runtime.settings import ServiceSettings
 from rekey_runtime.span_export import provider
 from rekey_runtime.telemetry import Tracing
 from rekey_runtime.trust_store import TrustStore
+from rekey_runtime.under_way import UnderWay
 from rekey_runtime.waves import MAX_BATCH, BatchItem, Ready, Waves
 
 log = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class Bus:
         self.tracing = Tracing(provider(settings))
         self.metrics = Metrics(settings.service)
         self.at_work = AtWork()
+        self.under_way = UnderWay()
         self._waves = Waves(self._store)
         self.violations = 0  # how often the bus refused us a right: 0 in a service that is founded well
         self.dropped = 0  # requests that were not answered because others were before them
@@ -138,7 +141,7 @@ class Bus:
 
     def pack(self, model: Message) -> Packed:
         """Sign a model as this service."""
-        return pack(model, self.signer, source=self.source)
+        return pack(model, self.under_way.sign(self.signer), source=self.source)
 
     async def publish(
         self,
@@ -158,10 +161,9 @@ class Bus:
             UnavailableError: the stream is full.
             UnknownOutcomeError: no answer; it may be stored.
         """
-        headers = packed.headers | wire.conditions(stream, expected_last, check_subject)
+        ready = BatchItem(subject, packed, expected_last, check_subject)
         with self.metrics.append(stream), self._storing(stream, subject):
-            answer = await self._write(subject, packed.data, headers | self.tracing.headers())
-            return wire.acknowledged(answer, where=subject)
+            return await self._store([self._ready(stream, ready)])
 
     async def publish_batch(self, stream: Stream, items: Sequence[BatchItem]) -> int:
         """Store all or none; the sequence of the last. Raises as ``publish``."""
@@ -183,7 +185,13 @@ class Bus:
         return Ready(item.subject, item.packed.data, headers | self.tracing.headers(), check)
 
     async def _store(self, messages: Sequence[Ready]) -> int:
-        """One message as it is, several as an atomic batch."""
+        """One message as it is, several as an atomic batch; each under the key that signs now, however long it waited."""
+        key = self.signer
+        now = [replace(m, headers=self.under_way.of_now(m.headers, m.data, key)) for m in messages]
+        with self.under_way.sending(key):
+            return await self._sent(now)
+
+    async def _sent(self, messages: Sequence[Ready]) -> int:
         if len(messages) == 1:
             answer = await self._write(messages[0].subject, messages[0].data, dict(messages[0].headers))
             return wire.acknowledged(answer, where=messages[0].subject)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rekey_core.certificates import Credentials, judge
@@ -95,3 +95,10 @@ def in_order(
     settled = [key for key in named if named_for_s.get(key.key_id, 0.0) >= settle_s]
     signs = (settled or named[:1])[-1]
     return (signs, *(key for key in keys if key is not signs))
+
+
+def in_use(
+    keys: Sequence[SigningKey], signer: SigningKey, is_over: Callable[[SigningKey], bool]
+) -> SigningKey:
+    """The key to name to who takes old ones away: the oldest of which something is under way, else the one that signs."""
+    return next((key for key in keys if not is_over(key)), signer)

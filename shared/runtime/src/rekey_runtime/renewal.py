@@ -16,7 +16,7 @@ from rekey_core.errors import ConfigurationError, RekeyError, UnavailableError
 from rekey_runtime.bus import Bus
 from rekey_runtime.clock import boottime
 from rekey_runtime.health import Health, Remark
-from rekey_runtime.identity import in_order, read_credentials, read_signing_keys, tls
+from rekey_runtime.identity import in_order, in_use, read_credentials, read_signing_keys, tls
 
 LOOK_S: Final = 1.0  # between two looks at files and trust documents
 SETTLE_S: Final = (
@@ -119,5 +119,5 @@ class Renewal:
         self._health.identity = {
             "certificate": found.fingerprint,
             "not_after": found.not_after.isoformat(),
-            "signing_key": self._bus.signer.key_id,
+            "signing_key": in_use(self._keys, self._bus.signer, self._bus.under_way.is_over).key_id,
         }
