@@ -89,6 +89,13 @@ MUTANTS: Final = (
         ("tests/unit/rekey_audit/test_attesting.py",),
     ),
     Mutant(
+        "drills: a bundle of nothing counts, since nothing of it is missing",
+        f"{CORE}/drilled.py",
+        "    if not found.checked:",
+        "    if found.checked < 0:",
+        (f"{UNIT}/test_drilled.py",),
+    ),
+    Mutant(
         "drills: an attestation holds for as long as it says",
         f"{CORE}/drilled.py",
         "    if lifetime != ATTESTATION_LIFETIME:",
@@ -98,8 +105,8 @@ MUTANTS: Final = (
     Mutant(
         "drills: one that failed counts",
         f"{CORE}/contracts/attestations.py",
-        "return self.restored == self.checked and not self.failures and not self.more_failures",
-        "return self.restored == self.checked",
+        "return is_whole and not self.failures and not self.more_failures",
+        "return is_whole",
         (f"{UNIT}/test_drilled.py",),
     ),
     Mutant(

@@ -91,6 +91,12 @@ async def test_a_drill_is_recorded_once_and_known_after_a_new_start(scene: Scene
         pytest.param((), {"checked": 3, "restored": 3}, "state-refused", id="more than the log has"),
         pytest.param((), {"as_of": 1}, "state-refused", id="the log before there was a backup"),
         pytest.param(
+            (),
+            {"as_of": 0, "checked": 0, "restored": 0},
+            "state-refused",
+            id="an empty bundle, of which nothing is missing",
+        ),
+        pytest.param(
             (), {"expires_at": datetime.now(UTC)}, "policy", id="another lifetime than every attestation has"
         ),
         pytest.param((), {"as_of": 1000}, "unavailable", id="a log that audit has not read"),

@@ -72,6 +72,7 @@ def test_a_drill_that_failed_is_attested_as_well() -> None:
             {"failures": ("orders-db@9: it is destroyed, and its backup still stands",)}, id="one came back"
         ),
         pytest.param({"more_failures": 1}, id="more are wrong than are named"),
+        pytest.param({"checked": 0, "restored": 0}, id="nothing was there to come back"),
     ],
 )
 def test_what_is_not_all_right_is_not_passed(changes: dict[str, Any]) -> None:
@@ -202,20 +203,26 @@ def test_the_log_says_how_many_versions_a_drill_had_to_see_at_any_moment() -> No
     assert first is not None
     assert second is not None
     for as_of, count in (
-        (first.sequence - 1, 0),
         (first.sequence, 1),
         (second.sequence, 2),
         (state.last_sequence, 1),
     ):
         assert sum(is_backed_up(version, as_of) for version in state.versions.values()) == count
         check_count(attestation(as_of=as_of, checked=count, restored=count), [state])
-        for other in {count - 1, count + 1} - {-1}:
+        for other in {count - 1, count + 1} - {0}:
             with pytest.raises(StateRefusedError, match=f"checked {other} versions, .* backups of {count}"):
                 check_count(attestation(as_of=as_of, checked=other, restored=other), [state])
     assert [is_backed_up(version) for version in state.versions.values()] == [False, True]
 
 
 def test_a_bundle_from_which_a_key_was_left_out_is_found() -> None:
+    state = world(versions=2).state()
+    with pytest.raises(StateRefusedError, match="checked 1 versions"):
+        check_count(attestation(checked=1, restored=1, as_of=state.last_sequence), [state])
+
+
+def test_a_drill_of_nothing_proves_nothing_even_where_the_log_had_nothing() -> None:
     state = world(versions=1).state()
-    with pytest.raises(StateRefusedError, match="checked 0 versions"):
-        check_count(attestation(checked=0, restored=0, as_of=state.last_sequence), [state])
+    for as_of in (0, state.last_sequence):
+        with pytest.raises(StateRefusedError, match="checked no version"):
+            check_count(attestation(checked=0, restored=0, as_of=as_of), [state])

@@ -1,10 +1,9 @@
-"""What the program does, by its first word. Each action gives its exit code: 0 done, 1 something is wrong."""
+"""What the program does, by its first word. Each gives its exit code: 0 done, 1 something is wrong, 4 audit refuses."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import os
 import re
 import secrets
@@ -17,10 +16,11 @@ from pydantic import ValidationError
 
 from rekey_backup import bundle as bundles
 from rekey_backup import restore as restores
-from rekey_backup.attesting import recorded
+from rekey_backup.attesting import Given, recorded
 from rekey_backup.bus import backup_bus
 from rekey_backup.catalogue import Catalogue, catalogue
 from rekey_backup.drill import Drilled, Offline, drilled
+from rekey_backup.lines import write_whole
 from rekey_backup.opening import Document
 from rekey_backup.restore import offers
 from rekey_backup.returning import Returned, missing, returned
@@ -43,12 +43,13 @@ from rekey_core.drilled import attestation_id, attested
 from rekey_core.encoding import b64u_encode
 from rekey_core.errors import UsageRefusedError
 from rekey_core.officers import check_order, open_by_quorum, payload_of
-from rekey_core.restoring import ordered
+from rekey_core.restoring import order_id, ordered
 from rekey_core.secret import Secret
 from rekey_core.trust import Trust
 from rekey_hsm import TokenSettings as Login
 
 FAILED: Final = 1
+REFUSED: Final = 4
 ORDER_LIFETIME: Final = timedelta(hours=1)
 
 _CHALLENGE: Final = re.compile("[0-9a-f]{32}")
@@ -103,7 +104,7 @@ def order(options: Options) -> int:
         "expires_at": now + ORDER_LIFETIME,
     }
     document = _order(said if options.epoch is None else said | {"epoch": options.epoch})
-    options.order.write_bytes(payload_of(document))
+    write_whole(options.order, payload_of(document))
     expires, sign_with = document.expires_at.isoformat(), _sign_with(document, options.order)
     return _say(options, {"order": str(options.order), "expires_at": expires, "sign_with": sign_with}, ())
 
@@ -123,8 +124,8 @@ def drill(options: Options) -> int:
     )
     documents = [Document(key, file.read_bytes()) for key, file in options.document]
     ended = asyncio.run(drilled(offline, settings.env, listed.kept, options.sandbox, documents))
-    found = _attestation(settings.env, options.order, listed, ended, len(documents))
-    options.attestation.write_bytes(payload_of(found))
+    found = _attestation(settings.env, signed, listed, ended, len(documents))
+    write_whole(options.attestation, payload_of(found))
     problems = (*listed.problems, *ended.failed, *ended.closed)
     said = {
         "checked": found.checked,
@@ -144,7 +145,7 @@ def attest(options: Options) -> int:
         async with backup_bus(settings) as bus:
             return attested(signed, datetime.now(UTC), await bus.trust(settings.trust_genesis))
 
-    async def give() -> str:
+    async def give() -> Given:
         async with backup_bus(settings) as bus:
             return await recorded(bus, settings, signed)
 
@@ -153,12 +154,10 @@ def attest(options: Options) -> int:
         return _say(
             options, found.model_dump(mode="json", exclude={"type"}) | {"passed": found.is_passed}, ()
         )
-    problem = asyncio.run(give())
-    return _say(
-        options,
-        {"attestation": attestation_id(signed), "recorded": not problem},
-        (problem,) if problem else (),
-    )
+    given = asyncio.run(give())
+    said = {"attestation": attestation_id(signed), "recorded": not given.problem}
+    code = _say(options, said, (given.problem,) if given.problem else ())
+    return REFUSED if given.is_refused else code
 
 
 def check(options: Options) -> int:
@@ -235,12 +234,12 @@ def _login(settings: TokenSettings) -> Login:
 
 
 def _attestation(
-    env: str, ordered_by: Path, listed: Catalogue, ended: Drilled, documents: int
+    env: str, ordered_by: OfficersSigned, listed: Catalogue, ended: Drilled, documents: int
 ) -> DrillAttestation:
     now, problems = datetime.now(UTC), (*listed.problems, *ended.failed, *ended.closed)
     return DrillAttestation(
         env=env,
-        order=hashlib.sha256(ordered_by.read_bytes()).hexdigest(),
+        order=order_id(ordered_by),  # of what was verified: the file may be another one by now
         at=now,
         expires_at=now + ATTESTATION_LIFETIME,
         as_of=listed.as_of,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from rekey_backup.bus import BackupBus
 from rekey_backup.returning import PAUSE_S, TRIES
@@ -15,26 +16,42 @@ from rekey_core.names import Service
 from rekey_core.trust import Trust
 
 
-async def recorded(bus: BackupBus, settings: BusSettings, signed: OfficersSigned) -> str:
-    """Why audit does not record it; empty if it does, now or before.
+@dataclass(frozen=True)
+class Given:
+    """What became of an attestation: why it is not on record, empty if it is; whether that is audit's last word."""
+
+    problem: str = ""
+    is_refused: bool = False
+
+
+async def recorded(bus: BackupBus, settings: BusSettings, signed: OfficersSigned) -> Given:
+    """Give it to audit until that decides, or for as often as it may be tried.
 
     Raises:
         UnavailableError: the bus does not answer.
         TrustError: its trust documents do not chain to the genesis.
     """
-    trust, line = await bus.trust(settings.trust_genesis), ""
+    trust, given = await bus.trust(settings.trust_genesis), Given()
     offer = AttestationOffer(env=settings.env, signed=signed)
     for left in reversed(range(TRIES)):
         try:
             answer = opened(await bus.attest(offer), trust, offer)
         except (UnavailableError, MalformedError) as error:
-            line = str(error)
+            given = Given(str(error))
         else:
-            line = f"{answer.code}: {answer.message}" if answer.code else ""
+            given = became(answer)
             if not answer.retry:
-                return line
+                return given
         await asyncio.sleep(PAUSE_S if left else 0)
-    return line
+    return given
+
+
+def became(answer: AttestationAnswer) -> Given:
+    """What an answer comes to."""
+    if answer.code is None:
+        return Given()
+    hint = f"; {answer.hint}" if answer.hint else ""
+    return Given(f"{answer.code}: {answer.message}{hint}", is_refused=not answer.retry)
 
 
 def opened(data: bytes, trust: Trust, offer: AttestationOffer) -> AttestationAnswer:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel
-
-from rekey_backup.lines import read_lines
+from rekey_backup.lines import read_lines, write_lines
 from rekey_core.bundles import Bundle, End, Line, bundle_of, line_of, message_of
 
 __all__ = ["Bundle", "bundle_of", "read", "write", "write_log"]
@@ -15,19 +12,15 @@ __all__ = ["Bundle", "bundle_of", "read", "write", "write_log"]
 
 def write(path: Path, bundle: Bundle) -> None:
     """Write the file; an old one is replaced."""
-    _write(path, map(line_of, bundle.messages))
+    write_lines(path, map(line_of, bundle.messages))
 
 
 def write_log(path: Path, bundle: Bundle, challenge: str) -> None:
     """Write a log that is complete, with its end; an old one is replaced."""
     messages = bundle.messages
-    _write(path, (*map(line_of, messages), End(messages=len(messages), challenge=challenge)))
+    write_lines(path, (*map(line_of, messages), End(messages=len(messages), challenge=challenge)))
 
 
 def read(path: Path) -> Bundle:
     """Read the file. Raises as ``read_lines``."""
     return bundle_of(message_of(line) for line in read_lines(path, Line, "a message"))
-
-
-def _write(path: Path, lines: Iterable[BaseModel]) -> None:
-    path.write_text("".join(line.model_dump_json() + "\n" for line in lines))

@@ -1,7 +1,9 @@
-"""A file of messages, one on each line."""
+"""Files that somebody goes on with: whole or not there, whenever the program died; of messages, one on each line."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,3 +29,19 @@ def read_lines(path: Path, kind: type[M], what: str) -> list[M]:
     except ValidationError as error:
         message = f"{path.name}: expected {what} on each line, found something else"
         raise SchemaError(message) from error
+
+
+def write_lines(path: Path, models: Iterable[BaseModel]) -> None:
+    """Write the file, one model on each line; an old one is replaced at the end, or stays. Raises OSError."""
+    write_whole(path, "".join(model.model_dump_json() + "\n" for model in models).encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write the file; an old one is replaced at the end, or stays. Raises OSError: there is no such place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # the name that somebody gave
+        raise

@@ -8,13 +8,12 @@ version wrapped again is the same blob (RFC 5649 has no randomness), so a run th
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rekey_backup.catalogue import Kept
-from rekey_backup.lines import read_lines
+from rekey_backup.lines import read_lines, write_lines
 from rekey_backup.verify import backup_of, named
 from rekey_core.confirmation import record_mac_input
 from rekey_core.contracts import OfficersSigned, RestoreOffer
@@ -90,9 +89,7 @@ def _offer(item: Kept, out: Moved, epoch: int, order: OfficersSigned) -> Restore
 
 def write(path: Path, made: Sequence[RestoreOffer]) -> None:
     """Write the file that crosses to the bus, one offer per line; whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text("".join(offer.model_dump_json() + "\n" for offer in made))
-    temporary.replace(path)
+    write_lines(path, made)
 
 
 def read(path: Path) -> list[RestoreOffer]:

@@ -56,9 +56,9 @@ async def prove_backups(cast: Cast, old: bytes) -> None:
         said = await _drilled(cast, desk)
         attestation = (desk / "attestation").read_bytes()
         found = DrillAttestation.model_validate_json(attestation)
-        problem = await recorded(bus, settings, _signed(layout, attestation, _ATTESTED_BY))
-    if problem or not found.is_passed:
-        message = f"the drill was not recorded as passed: {problem or said}"
+        given = await recorded(bus, settings, _signed(layout, attestation, _ATTESTED_BY))
+    if given.problem or not found.is_passed:
+        message = f"the drill was not recorded as passed: {given.problem or said}"
         raise StoryError(message)
     async with cast.people.reading(AUDITOR) as reader:
         _tell(cast, found, await reader.session.ask(BackupAnswer))

@@ -142,8 +142,13 @@ def check_count(found: DrillAttestation, keys: Iterable[KeyState]) -> None:
     ``keys``: every key of the environment, folded at least up to ``found.as_of``.
 
     Raises:
-        StateRefusedError: it checked fewer, or more.
+        StateRefusedError: it checked fewer, or more, or none: whoever saw no backup has proved none.
     """
+    if not found.checked:
+        raise StateRefusedError(
+            f"the drill of {found.at} checked no version, so it proves nothing",
+            hint="export again and try the restore again: was the bundle read in full?",
+        )
     expected = sum(is_backed_up(version, found.as_of) for key in keys for version in key.versions.values())
     if found.checked != expected:
         raise StateRefusedError(

@@ -79,8 +79,9 @@ class DrillAttestation(OfficersDocument):
 
     @property
     def is_passed(self) -> bool:
-        """Whether everything came back and nothing was wrong."""
-        return self.restored == self.checked and not self.failures and not self.more_failures
+        """Whether everything came back, and it was something, and nothing was wrong."""
+        is_whole = 0 < self.checked == self.restored
+        return is_whole and not self.failures and not self.more_failures
 
 
 class OfficersSigned(Model):
