@@ -15,7 +15,7 @@ from rekey_runtime.keylog import KeyLog
 from rekey_runtime.service import Service
 
 AT_ONCE: Final = (
-    32  # requests in hand: what they store goes in one batch, and two replicas share the durable's 64
+    64  # requests in hand: what they store goes in one batch, and two replicas share the durable's 128
 )
 
 

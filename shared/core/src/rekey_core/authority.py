@@ -262,6 +262,7 @@ CONSUMERS: Final[tuple[Consumer, ...]] = (
         Stream.LIFECYCLE,
         "generator",
         ("evt.{env}.*.*.rotation-scheduler.rotation-requested.*",),
+        max_ack_pending=128,  # two replicas, each with 64 in hand
     ),
     Consumer(Identity.DISTRIBUTOR, Stream.LIFECYCLE, "distributor", ("evt.{env}.>",)),
     Consumer(

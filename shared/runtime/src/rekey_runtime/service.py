@@ -228,8 +228,7 @@ class Service:
 
 def spare_what_stays() -> None:
     """Leave what was made until now out of every garbage collection to come: modules, models, settings."""
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # no collection before it: it would find little, and lengthen the start
 
 
 def _consumer(settings: ServiceSettings, name: str) -> Consumer:
