@@ -74,4 +74,19 @@ MUTANTS: Final = (
         "",
         TOKENS,
     ),
+    Mutant(
+        "epochs: whoever made a key marks it as well",
+        "deploy/ceremony/src/rekey_ceremony/perform.py",
+        '    distributor.ask("keep_probe", label=label, probe=generator.ask("make_probe", label=label)["probe"])\n',
+        '    distributor.ask("keep_probe", label=label, probe=generator.ask("make_probe", label=label)["probe"])\n'
+        '    generator.ask("mark", label=label, check_value=value)\n',
+        ("tests/system/test_full_token.py",),
+    ),
+    Mutant(
+        "restores: a version comes under an epoch whose end has begun",
+        "services/generator/src/rekey_generator/restorations.py",
+        "        await self._store(offer, made)\n        await self._require_open(offer)",
+        "        await self._store(offer, made)",
+        ("tests/unit/rekey_generator/test_restorations.py",),
+    ),
 )

@@ -56,6 +56,8 @@ def test_a_full_token_has_what_it_had_and_takes_the_next_epoch_once_there_is_roo
     """The ceremony proves by use whatever it finds, and never makes again what was founded."""
     before = perform(ceremony_plan(tmp_path, "full")).keys
     assert "-2" in ceremony(tmp_path, 2, 900)
+    half_kept = perform(ceremony_plan(tmp_path, "full", epoch=2))
+    assert {key.made for key in half_kept.keys} == {True}, "what was not kept has no mark, and costs no epoch"
     after = perform(ceremony_plan(tmp_path, "full")).keys
     assert [(k.label, k.check_value) for k in after] == [(k.label, k.check_value) for k in before]
     assert {key.made for key in after} == {False}

@@ -80,7 +80,9 @@ async def test_an_epoch_begins_and_the_one_before_it_ends(working: Working) -> N
     assert len(close(plan, "", is_plan=True).destroyed) == len(KEKS)
     assert (await generator.make_secret(AES_KEK, AES, b"c")).blob, "a plan changes nothing"
 
+    assert not await generator.is_closed(ENV, 1)
     closed = close(plan, "nothing is to come under it")
+    assert [await generator.is_closed(ENV, epoch) for epoch in (1, 2)] == [True, False]
     assert closed.destroyed == tuple(f"generator's half of {label}" for label in KEKS)
     with pytest.raises(UnavailableError, match=f"{AES_KEK} is retired"):
         await generator.make_secret(AES_KEK, AES, b"c")

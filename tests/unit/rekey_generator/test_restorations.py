@@ -74,10 +74,17 @@ def an_offer(scene: Scene, *officers: str, **changes: Any) -> RestoreOffer:
     return RestoreOffer.model_validate(body | changes)
 
 
-async def offered(scene: Scene, offer: RestoreOffer, subject: str = OFFER) -> RestoreAnswer:
-    """What a generator that has just started answers."""
+async def offered(
+    scene: Scene, offer: RestoreOffer, subject: str = OFFER, *, closed: Callable[[], bool] = lambda: False
+) -> RestoreAnswer:
+    """What a generator that has just started answers. ``closed``: what its token says of the epoch of the offers."""
+
+    async def is_closed(epoch: int) -> bool:
+        return epoch == EPOCH and closed()
+
     bus = await scene.bus(Service.GENERATOR)
-    data, _ = await Restorations(bus, KeyLog(bus)).on_offer(subject, offer.model_dump_json().encode())
+    restorations = Restorations(bus, KeyLog(bus), is_closed)
+    data, _ = await restorations.on_offer(subject, offer.model_dump_json().encode())
     keys = scene.trust.service_keys(Service.GENERATOR)
     return open_signed(Signed.model_validate_json(data), (RestoreAnswer,), keys, where="answer")
 
@@ -102,6 +109,23 @@ def is_back(scene: Scene) -> bool:
 
 
 NOW: Final = datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param((True,), id="before anything is stored"),
+        pytest.param((False, True), id="while the record was stored"),
+    ],
+)
+async def test_nothing_is_restored_into_an_epoch_whose_end_has_begun(
+    scene: Scene, answers: tuple[bool, ...]
+) -> None:
+    told = iter(answers)
+    answer = await offered(scene, an_offer(scene), closed=lambda: next(told))
+    assert (answer.code, answer.retry) == ("state-refused", False)
+    assert answer.hint
+    assert "restored" not in scene.events(1)
 
 
 async def test_a_version_is_restored_once(scene: Scene) -> None:

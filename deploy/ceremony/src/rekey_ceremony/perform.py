@@ -1,8 +1,9 @@
 """The ceremony: one process per token; this one carries points, check values and probes between them.
 
 For each key, in this order: the generator's half, the distributor's half, equal check values, a probe wrapped
-by the one and opened by the other, the mark on the generator's token. A ceremony that dies anywhere is run
-again and makes anew what has no mark; what has one is never made again, since blobs may lie under it.
+by the one and opened by the other; then, by processes that find all of it on the tokens, the mark on the generator's. A
+ceremony that dies anywhere is run again and makes anew what is not proved; what is, is never made again, since blobs may
+lie under it.
 
 An epoch joins the older ones in the same way while both services work: none of them counts a key as there whose ceremony is
 not finished, and the mark on the record MAC key, the last of all, is what makes the generator wrap under the epoch.
@@ -12,7 +13,9 @@ Backup KEKs are made in the same way, between the generator's token, which may w
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final
 
 from rekey_ceremony.pipe import SideProcess
 from rekey_ceremony.plan import CeremonyPlan, CeremonyReport, FoundedKey
@@ -21,39 +24,76 @@ from rekey_core.errors import HsmError
 from rekey_hsm import backup_label
 from rekey_hsm.kinds import KINDS
 
+_AGAIN: Final = "run the ceremony again"
+
 
 def perform(plan: CeremonyPlan) -> CeremonyReport:
     """Initialise the tokens and give each its half of every key of the epoch; again is no change.
 
-    What was made is looked up again in processes that have not seen it: a token without room may say yes, show the key
-    to whoever made it, and keep half of it.
+    What was made is looked up again, and marked, by processes that have not seen it: a token without room may say yes, show
+    the key to whoever made it, and keep half of it. What such a token kept has no mark, so it is let go, and the ceremony
+    makes it anew once there is room.
 
     Raises:
         HsmError: a token refuses or does not keep a half, the sides do not agree, or a half that was founded is gone.
     """
-    report = _perform(plan)
-    if any(key.made for key in report.keys):
-        lost = [key.label for key in planned(plan).keys if key.made]
-        if lost:
-            message = (
-                f"the tokens were expected to keep {', '.join(lost)}, found gone or damaged when opened again"
-            )
-            raise HsmError(
-                message,
-                hint="one may be full: make room where it keeps its objects, then run the ceremony again",
-            )
+    made: list[str] = []
+    try:
+        report = _perform(plan, made)
+        if made:
+            _mark_kept(plan, made)
+    except HsmError:
+        _let_go(plan, made)
+        raise
     return report
 
 
-def _perform(plan: CeremonyPlan) -> CeremonyReport:
+def _perform(plan: CeremonyPlan, made: list[str]) -> CeremonyReport:
+    """``made``: takes the labels of what is made, before anything is."""
     with ExitStack() as stack:
         generator = made_side(stack, plan, "generator", plan.generator)
         distributor = made_side(stack, plan, "distributor", plan.distributor)
         backup = made_side(stack, plan, "backup", plan.backup) if plan.backup else None
-        keys = _found(generator.process, distributor.process, labels(plan.env, plan.epoch))
+        keys = _found(generator.process, distributor.process, labels(plan.env, plan.epoch), made)
         if backup is not None:
-            keys += _found(generator.process, backup.process, _backup_labels(plan))
+            keys += _found(generator.process, backup.process, _backup_labels(plan), made)
     return CeremonyReport(generator.report, distributor.report, keys, backup.report if backup else None)
+
+
+def _mark_kept(plan: CeremonyPlan, made: Sequence[str]) -> None:
+    with _sides(plan) as sides:
+        for label in made:
+            try:
+                found = "" if _kept(*sides(label), label) else "that it is gone"
+            except HsmError as error:
+                found = str(error)
+            if found:
+                message = f"the tokens were expected to keep {label}, found when opened again: {found}"
+                raise HsmError(
+                    message, hint=f"one may be full: make room where it keeps its objects, then {_AGAIN}"
+                )
+
+
+def _let_go(plan: CeremonyPlan, made: Sequence[str]) -> None:
+    """Destroy what this ceremony made and did not mark. Nothing can lie under it: a service counts what is marked."""
+    if made:
+        with _sides(plan) as sides:
+            for label in made:
+                generator, other = sides(label)
+                if not generator.ask("marked", label=label)["marked"]:
+                    for side in (generator, other):
+                        side.ask("let_go", label=label)
+
+
+@contextmanager
+def _sides(plan: CeremonyPlan) -> Iterator[Callable[[str], tuple[SideProcess, SideProcess]]]:
+    """Fresh processes; which two hold the halves of a label."""
+    with ExitStack() as stack:
+        generator = found_side(stack, plan, "generator", plan.generator).process
+        distributor = found_side(stack, plan, "distributor", plan.distributor).process
+        backup = found_side(stack, plan, "backup", plan.backup).process if plan.backup else distributor
+        kept_offline = _backup_labels(plan) if plan.backup else ()
+        yield lambda label: (generator, backup if label in kept_offline else distributor)
 
 
 def planned(plan: CeremonyPlan) -> CeremonyReport:
@@ -86,11 +126,12 @@ def _backup_labels(plan: CeremonyPlan) -> tuple[str, ...]:
 
 
 def _found(
-    generator: SideProcess, distributor: SideProcess, names: tuple[str, ...]
+    generator: SideProcess, distributor: SideProcess, names: tuple[str, ...], made: list[str]
 ) -> tuple[FoundedKey, ...]:
     kept = {label: _kept(generator, distributor, label) for label in names}
     if all(kept.values()):
         return tuple(FoundedKey(label, value, made=False) for label, value in kept.items())
+    made += [label for label, value in kept.items() if not value]
     _agree(generator, distributor)
     keys = tuple(
         FoundedKey(label, value or _make(generator, distributor, label), made=not value)
@@ -104,7 +145,7 @@ def _found(
 def _kept(generator: SideProcess, distributor: SideProcess, label: str) -> str:
     """The check value of a key that both tokens hold, proved and then marked; empty when it is to be made."""
     value, is_marked = held(generator, distributor, label)
-    if value and not is_marked:  # died between the proof and the mark
+    if value and not is_marked:  # proved, by this ceremony or by one that died then
         generator.ask("mark", label=label, check_value=value)
     return value
 
@@ -127,5 +168,4 @@ def _make(generator: SideProcess, distributor: SideProcess, label: str) -> str:
         raise HsmError(message)
     value = values.pop()
     distributor.ask("keep_probe", label=label, probe=generator.ask("make_probe", label=label)["probe"])
-    generator.ask("mark", label=label, check_value=value)
     return value

@@ -40,6 +40,8 @@ class Side:
             "make_probe": self.make_probe,
             "keep_probe": self.keep_probe,
             "mark": self.mark,
+            "marked": self.marked,
+            "let_go": self.let_go,
             "epochs": self.epochs,
             "retire": self.retire,
             "close": self.close,
@@ -93,8 +95,7 @@ class Side:
         if self._agreement is None:
             message = "the sides have not agreed yet"
             raise HsmError(message)
-        for stale in (label, probe_label(label), founded_label(label)):
-            self._token.discard(stale)
+        self.let_go(request)
         return {"check_value": self._token.leave_half(self._agreement, label, self._template(label))}
 
     def make_probe(self, request: Fields) -> Fields:
@@ -115,6 +116,19 @@ class Side:
     def mark(self, request: Fields) -> Fields:
         """Write down that both halves exist and were proved."""
         self._token.leave_note(founded_label(request["label"]), request["check_value"].encode())
+        return {}
+
+    def marked(self, request: Fields) -> Fields:
+        """Whether the key is marked as founded, or as retired."""
+        label = request["label"]
+        marks = (self._token.note(mark(label)) for mark in (founded_label, retired_label))
+        return {"marked": "" if all(mark is None for mark in marks) else "yes"}
+
+    def let_go(self, request: Fields) -> Fields:
+        """Destroy what an interrupted ceremony left of the key; whoever asks knows that nothing lies under it."""
+        label = request["label"]
+        for stale in (label, probe_label(label), founded_label(label)):
+            self._token.discard(stale)
         return {}
 
     def epochs(self, request: Fields) -> Fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from rekey_core.secret import Secret
@@ -28,7 +29,8 @@ async def compose(service: Service, settings: GeneratorSettings) -> None:
     generator = Generator(service.bus, keylog, hsm, settings.backup_epoch)
     destructions = Destructions(service.bus, keylog)
     service.consume("generator", generator.on_rotation_requested, concurrency=AT_ONCE)
-    service.answer(f"rst.{settings.env}.*.*", Restorations(service.bus, keylog).on_offer)
+    restorations = Restorations(service.bus, keylog, partial(hsm.is_closed, settings.env))
+    service.answer(f"rst.{settings.env}.*.*", restorations.on_offer)
     service.every(settings.tick_s, destructions.tick)
     service.every(settings.guard_s, destructions.guard)
     service.ready_when(Check.HSM, hsm.prove)

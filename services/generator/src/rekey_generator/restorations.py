@@ -10,6 +10,7 @@ open otherwise; the next offer of it finds the record and says it. A tombstone i
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -72,10 +73,11 @@ def wanted(state: KeyState, offer: RestoreOffer) -> Generated:
 
 @dataclass(frozen=True)
 class Restorations:
-    """Answers offers."""
+    """Answers offers. ``is_closed``: whether the token says that the end of a KEK epoch has begun."""
 
     bus: Bus
     keylog: KeyLog
+    is_closed: Callable[[int], Awaitable[bool]]
 
     async def on_offer(self, subject: str, data: bytes) -> tuple[bytes, dict[str, str]]:
         """Restore one version and say so, or say why not. Raises MalformedError leaves for what is no offer."""
@@ -99,13 +101,23 @@ class Restorations:
                 f"{offer.key}@{offer.version}: the order is for KEK epoch {order.epoch}, found {offer.epoch}"
             )
             raise AuthorityError(message)
+        await self._require_open(offer)
         made = wanted(await self.keylog.confirmed(offer.key), offer)
         await self._store(offer, made)
+        await self._require_open(offer)  # the log is read after the closing: what it must show is said before
         await self.keylog.decide(
             offer.key, lambda state: (wanted(state, offer), _restored(offer, state, now))[1]
         )
         names = {"key": offer.key, "version": offer.version, "epoch": offer.epoch}
         _log.warning("restored", extra={"event": "restored", **names})
+
+    async def _require_open(self, offer: RestoreOffer) -> None:
+        if await self.is_closed(offer.epoch):
+            message = (
+                f"{offer.key}@{offer.version}: KEK epoch {offer.epoch} is being retired, or is: what came "
+                "under it would be lost with it"
+            )
+            raise StateRefusedError(message, hint="found a fresh epoch, and order a restore into that one")
 
     async def _store(self, offer: RestoreOffer, made: Generated) -> None:
         subject = self.bus.subjects.material(offer.key, offer.version)

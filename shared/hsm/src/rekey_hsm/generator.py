@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from pkcs11.constants import ObjectClass
+
 from rekey_core.names import Algorithm
 from rekey_hsm import keys
 from rekey_hsm.halves import GENERATOR
 from rekey_hsm.kinds import BACKUP_PREFIX, KEK_PREFIX, Kind, kind_of, require_backup, require_kek
-from rekey_hsm.labels import MAC_PREFIX
+from rekey_hsm.labels import MAC_PREFIX, closed_label, record_mac_label
 from rekey_hsm.maker import Order, make_in_own_process, make_pair, wrap_under
 from rekey_hsm.selftest import prove_half, prove_locks, prove_wrap
 from rekey_hsm.thread import on_hsm_thread
@@ -57,6 +59,14 @@ class GeneratorHsm:
         if env not in self._epochs:
             self._epochs[env] = self._token.newest_epoch(f"{MAC_PREFIX}{env}-")
         return self._epochs[env]
+
+    async def is_closed(self, env: str, epoch: int) -> bool:
+        """Whether the end of a KEK epoch has begun: nothing may come under it any more, by a restore neither."""
+        label = closed_label(record_mac_label(env, epoch))
+        found = await self._do(
+            "looking for the end of an epoch", lambda: self._token.find(ObjectClass.DATA, label)
+        )
+        return found is not None
 
     async def make_secret(
         self, kek: str, algorithm: Algorithm, commitment_input: bytes, *, backup: str | None = None
