@@ -109,6 +109,13 @@ MUTANTS: Final = (
         (f"{UNIT}/test_adoption.py",),
     ),
     Mutant(
+        "activation rule: what was proved once is held whatever a responder stopped since",
+        f"{CORE}/adoption.py",
+        "(leased and version not in held.refused)",
+        "leased",
+        (f"{UNIT}/test_adoption.py",),
+    ),
+    Mutant(
         "activation rule: a receipt without the right value counts",
         f"{CORE}/adoption.py",
         "    except SignatureError:\n        return False",

@@ -282,6 +282,27 @@ GUARDS: Final = (
         ("tests/unit/rekey/test_member.py",),
     ),
     Mutant(
+        "sdk: a key that nobody was given keeps its lease",
+        "shared/client/src/rekey/members.py",
+        "if member is not None and member.workers[name].task is None:",
+        "if member is not None and name not in member.renewing.admitted:",
+        ("tests/unit/rekey/test_members.py",),
+    ),
+    Mutant(
+        "sdk: whoever gives up takes a key away from those who still wait for it",
+        "shared/client/src/rekey/members.py",
+        "if not self._asking[name]:",
+        "if self._asking[name] >= 0:",
+        ("tests/unit/rekey/test_members.py",),
+    ),
+    Mutant(
+        "sdk: an answer admits a key for which nobody waits any more",
+        "shared/client/src/rekey/renewing.py",
+        "joining.keys() & self._joining.keys()",
+        "joining",
+        ("tests/unit/rekey/test_members.py",),
+    ),
+    Mutant(
         "sdk: who is refused takes the leases of all others along",
         "shared/client/src/rekey/renewing.py",
         "            except RefusedError:\n                if not joining:\n                    raise\n",

@@ -247,8 +247,8 @@ async def test_each_key_of_an_instance_has_a_lease_and_only_what_is_counted_a_qu
     async with an_instance(stack) as keys:
         await keys.keyring(DATA)
         await keys.signer(TOKEN)
-        receipt = await keys._members[0].receipts.write()  # noqa: SLF001 - no application sees an answer
-        answer = await keys._members[0].requests.lease([DATA, TOKEN], receipt)  # noqa: SLF001 - as above
+        receipt = await keys._members.first.receipts.write()  # noqa: SLF001 - no application sees an answer
+        answer = await keys._members.first.requests.lease([DATA, TOKEN], receipt)  # noqa: SLF001 - as above
         assert {name: key.lease_s for name, key in answer.keys.items()} == {DATA: LEASE_S, TOKEN: LEASE_S}
         quota = answer.keys[DATA].quota
         assert quota is not None
@@ -285,10 +285,10 @@ async def test_a_version_gives_its_budget_and_not_one_message_more_then_encrypt_
 
 async def total_of(keys: rekey.Keys, version: int, messages: int) -> int:
     """Ask for so many messages in all; how many there are."""
-    receipt = await keys._members[0].receipts.write()  # noqa: SLF001 - no application asks for a number of messages
+    receipt = await keys._members.first.receipts.write()  # noqa: SLF001 - no application asks for a number of messages
     wanted = {DATA: Quota(version=version, messages=messages)}
-    async with keys._members[0].renewing.asking:  # noqa: SLF001 - as above
-        answer = await keys._members[0].requests.lease([DATA], receipt, wanted)  # noqa: SLF001 - as above
+    async with keys._members.first.renewing.asking:  # noqa: SLF001 - as above
+        answer = await keys._members.first.requests.lease([DATA], receipt, wanted)  # noqa: SLF001 - as above
     quota = answer.keys[DATA].quota
     assert quota is not None
     assert quota.version == version

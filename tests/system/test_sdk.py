@@ -230,7 +230,7 @@ async def test_a_rotation_does_not_wait_for_an_instance_that_closed_in_order(
 async def test_an_instance_that_left_gets_no_other_lease(stack: RunningStack, two: Two) -> None:
     async with rekey.connect(settings(stack, "billing", 2)) as other:
         await other.keyring(DATA)
-        requests, receipts = other._members[0].requests, other._members[0].receipts  # noqa: SLF001 - no application leaves and goes on
+        requests, receipts = other._members.first.requests, other._members.first.receipts  # noqa: SLF001 - no application leaves and goes on
         last = receipts.written
         assert last is not None
         for _ in range(2):  # saying it twice ends it once
@@ -320,7 +320,7 @@ async def transport(keys: rekey.Keys, name: str) -> str:
     """The AES transport key that a version comes under, as it is wrapped to the dependent's trusted key."""
     version = keys.status()[name].current
     assert version is not None
-    answer = await keys._members[0].requests.material(name, [version])  # noqa: SLF001 - the SDK has it and would not ask again
+    answer = await keys._members.first.requests.material(name, [version])  # noqa: SLF001 - the SDK has it and would not ask again
     assert answer.releases[0].transport is not None
     return answer.releases[0].transport
 
@@ -383,7 +383,7 @@ async def test_use_inside_the_hsm_needs_a_lease_for_that_key_and_the_operation_t
     version, token = ours.status()[root].current, ours.status()[TOKEN].current
     assert version is not None
     assert token is not None
-    sealed, requests = ours._members[0].sealed, ours._members[0].requests  # noqa: SLF001 - the SDK itself would not ask
+    sealed, requests = ours._members.first.sealed, ours._members.first.requests  # noqa: SLF001 - the SDK itself would not ask
     for attempt in (
         sealed.mac(root, version, b"data"),
         requests.sign(root, version, b"data"),
@@ -397,4 +397,4 @@ async def test_use_inside_the_hsm_needs_a_lease_for_that_key_and_the_operation_t
     async with rekey.connect(settings(stack, "billing", 2)) as other:
         await other.keyring(DATA)
         with pytest.raises(ExpiredError, match="no lease"):
-            await other._members[0].sealed.encrypt(root, version, b"data", AAD)  # noqa: SLF001 - as above
+            await other._members.first.sealed.encrypt(root, version, b"data", AAD)  # noqa: SLF001 - as above

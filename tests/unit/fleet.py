@@ -120,6 +120,7 @@ class Fleet:
         version: int = 2,
         protects: int | None = 1,
         stopped: tuple[int, ...] = (),
+        refused: tuple[int, ...] = (),
         key: str = KEY,
     ) -> Receipt:
         """The instance's receipt."""
@@ -135,7 +136,7 @@ class Fleet:
                     proofs={version: proof} if proof else {},
                     protects=protects,
                     stopped=stopped,
-                    refused=(),
+                    refused=refused,
                     as_of=1,
                 )
             },

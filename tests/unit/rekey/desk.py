@@ -122,7 +122,9 @@ class Desk(Connection):
             return self._refusal(request, error)
         match request:
             case MaterialRequest():
-                releases = tuple(self.world.released(version) for version in request.versions)
+                releases = tuple(
+                    self.world.released(version, key=request.key) for version in request.versions
+                )
                 return MaterialAnswer(**common, key=request.key, as_of=10, releases=releases)
             case LeaseRequest(leaving=True):
                 return LeaseAnswer(**common, keys={})

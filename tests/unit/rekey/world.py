@@ -220,10 +220,11 @@ class World:
         algorithm: Algorithm | None = None,
         *,
         under: bytes | None = None,
+        key: str = KEY,
     ) -> ReleasedVersion:
         """Wrapped to the RSA key; ``under``: under this AES key, which is wrapped to it."""
         release = Release.TRUSTED_RECIPIENT if under is None else Release.TRANSPORT_KEY
-        fact = self.generated(version, release=release, algorithm=algorithm)
+        fact = self.generated(version, key=key, release=release, algorithm=algorithm)
         plain = self.secrets[version].reveal() if secret is None else secret
         public = RSA_KEY.public_key()
         wrapped = public.encrypt(plain, OAEP) if under is None else aes_key_wrap_with_padding(under, plain)

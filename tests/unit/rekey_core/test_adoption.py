@@ -91,6 +91,15 @@ def test_a_version_in_a_signed_lease_was_proved_before() -> None:
     assert (f.proof().installed, f.proof().switched) == (True, False)
 
 
+def test_a_version_in_a_signed_lease_that_was_dropped_for_a_stop_since_is_not_held_any_more() -> None:
+    """Suspended and resumed within one lease: the version is in motion again, and its holder has it no more."""
+    f = Fleet(MOVING)
+    f.live("orders", ONE, leased=(1, 2))
+    f.says("orders", ONE, None, stopped=(2,), refused=(2,))
+    assert not f.proof().installed
+    assert f.adoption().missing("installed") == (f"orders/{ONE}",)
+
+
 UNPROVED: dict[str, Callable[[Fleet], object]] = {
     "a receipt without a proof": lambda f: f.says("orders", ONE, None),
     "a proof of another version": lambda f: f.says("orders", ONE, f.confirmation(ONE, 1), version=1),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -22,7 +20,8 @@ from rekey.identity import Identity
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
 from rekey.mac import Mac
-from rekey.member import Member, Shared, size_of
+from rekey.member import Shared
+from rekey.members import Members
 from rekey.remote import Remote
 from rekey.remote_keyring import RemoteKeyring
 from rekey.remote_mac import RemoteMac
@@ -34,18 +33,7 @@ from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import SecretVersion
 from rekey.worker import KeyWorker, Rotated
 from rekey_core import authority
-from rekey_core.authority import Stream, Subjects
-from rekey_core.errors import (
-    MalformedError,
-    NotInstalledError,
-    RekeyError,
-    RetryableError,
-    UnavailableError,
-)
-from rekey_core.readers import open_notice
 from rekey_core.uses import Surface, check_surface
-
-JOIN_POLL_S: Final = 0.1  # how often a key that is not ready yet is looked at again
 
 _OPEN: Final[weakref.WeakSet[Keys]] = weakref.WeakSet()
 _log = logging.getLogger(__name__)
@@ -98,11 +86,10 @@ class Keys:
         self._connection = Connection(_login(settings))
         seen = Seen.load(settings.state_dir)
         self._trust = TrustCache(self._connection, settings.env, settings.trust_genesis, seen, settings.try_s)
-        self._over: str | None = None  # why no key may be used here ever again
         self._background = Background(self._broken)
         self._on_rotated: list[Handler[Rotated]] = []
         self._on_stopped: list[Handler[Stopped]] = []
-        self._shared = Shared(
+        shared = Shared(
             settings=settings,
             connection=self._connection,
             trust=self._trust,
@@ -110,18 +97,17 @@ class Keys:
             rotated=lambda event: self._background.tell(self._on_rotated, event),
             stopped=lambda event: self._background.tell(self._on_stopped, event),
         )
-        self._members = [Member(identity, self._shared)]
-        self._member_of: dict[str, Member] = {}
+        self._members = Members(identity, shared, self._background)
 
     @property
     def instance(self) -> str:
         """This instance's id; of the first one, if the keys take several."""
-        return self._members[0].identity.instance
+        return self._members.instances[0]
 
     @property
     def instances(self) -> tuple[str, ...]:
         """The ids of all instances that this process is."""
-        return tuple(member.identity.instance for member in self._members)
+        return self._members.instances
 
     async def keyring(self, name: str) -> Keyring:
         """The key ``name`` for encrypt and decrypt here, installed, current and leased.
@@ -142,23 +128,23 @@ class Keys:
     async def signer(self, name: str) -> Signer:
         """The key ``name`` for signing inside the HSM. Raises as ``keyring``."""
         worker = await self._join(name, Surface.SIGNER)
-        requests, again = self._member_of[name].requests, self._look_again(worker)
+        requests, again = self._members.of(name).requests, self._look_again(worker)
         return Signer(worker.key, worker.key.lease, requests, self._settings.total_s, again)
 
     async def envelope(self, name: str) -> Envelope:
         """The key ``name`` for wrapping data keys inside the HSM. Raises as ``keyring``."""
         remote = await self._remote(name, Surface.ENVELOPE)
-        return Envelope(self._settings.env, remote, self._member_of[name].sealed)
+        return Envelope(self._settings.env, remote, self._members.of(name).sealed)
 
     async def remote_keyring(self, name: str) -> RemoteKeyring:
         """The key ``name`` for encrypt and decrypt inside the HSM. Raises as ``keyring``."""
         remote = await self._remote(name, Surface.REMOTE_KEYRING)
-        return RemoteKeyring(remote, self._member_of[name].sealed)
+        return RemoteKeyring(remote, self._members.of(name).sealed)
 
     async def remote_mac(self, name: str) -> RemoteMac:
         """The key ``name`` for MACs inside the HSM. Raises as ``keyring``."""
         remote = await self._remote(name, Surface.REMOTE_MAC)
-        return RemoteMac(remote, self._member_of[name].sealed)
+        return RemoteMac(remote, self._members.of(name).sealed)
 
     def on_rotated(self, handler: Handler[Rotated]) -> None:
         """Call this when a key protects with another version; a coroutine function is run as a task."""
@@ -170,18 +156,18 @@ class Keys:
 
     def status(self) -> Mapping[str, KeyStatus]:
         """Each key: current version, versions held and stopped, end of the lease, last problem."""
-        return {worker.key.name: self._status(worker.key) for worker in self._workers()}
+        return {worker.key.name: self._status(worker.key) for worker in self._members.workers()}
 
     async def open(self) -> None:
         """Connect and start the background work. ``connect`` calls it."""
         await self._connection.open(self._settings.total_s)
         await self._trust.refresh()
-        self._connection.on_reconnected(self._poke_all)
+        self._connection.on_reconnected(self._members.poke)
         for hears in authority.HEARS:
             if hears.listener is authority.Identity.APPLICATION:
                 subject = hears.subject.format(env=self._settings.env, self=self._settings.dependent)
                 await self._connection.hear(subject, self._heard)
-        self._background.start(self._members[0].renewing.for_ever())
+        self._members.start()
         self._background.start(renew_for_ever(self._connection, self._settings.total_s))
         _OPEN.add(self)
 
@@ -194,11 +180,11 @@ class Keys:
             Exception: the background work failed in a way that it must not; the first such failure.
         """
         self._end("the connection was closed")
-        for worker in self._workers():
+        for worker in self._members.workers():
             worker.key.close()
         try:
             await self._background.stop()
-            await asyncio.gather(*(member.leave() for member in self._members))
+            await self._members.leave()
         finally:
             await self._connection.close()
         if self._background.failures:
@@ -211,84 +197,20 @@ class Keys:
     def _look_again(self, worker: KeyWorker) -> Callable[[], None]:
         def look_again() -> None:
             worker.poke()
-            self._member_of[worker.key.name].renewing.hurry()
+            self._members.of(worker.key.name).renewing.hurry()
 
         return look_again
 
     async def _join(self, name: str, surface: Surface) -> KeyWorker:
-        member = self._member_of.get(name) or await self._take_in(name)
-        worker = member.workers[name]
-        deadline = time.monotonic() + self._settings.total_s
-        while True:
-            try:
-                await worker.reconcile()
-                _check_surface(worker.key, surface)
-                if name not in member.renewing.admitted or not worker.key.lease.is_valid:
-                    await member.renewing.once(worker.key)
-                if worker.key.is_ready:
-                    return self._joined(worker)
-                worker.key.problem = "it has no active version yet"
-            except (RetryableError, MalformedError, NotInstalledError) as error:
-                worker.key.problem = str(error)
-            except RekeyError:
-                self._forget(name)
-                raise
-            if time.monotonic() + JOIN_POLL_S >= deadline:
-                problem = worker.key.problem
-                self._forget(name)
-                raise UnavailableError(
-                    f"key {name} is not ready after {self._settings.total_s:g} s: {problem}",
-                    hint=f"rekey key show {name}; are the distributor and the rotation scheduler running?",
-                )
-            await asyncio.sleep(JOIN_POLL_S)
+        def check(key: KeyState) -> None:
+            if key.algorithm is not None and key.release is not None:
+                check_surface(key.name, key.algorithm, key.release, surface)
 
-    async def _take_in(self, name: str) -> Member:
-        """The instance that the key is of from now on: one that has room for it in its receipt."""
-        size = await self._size_of(name)
-        if name in self._member_of:  # somebody else asked for it meanwhile
-            return self._member_of[name]
-        member = next((one for one in self._members if one.has_room(size)), None) or self._another()
-        worker = member.add(name, size)
-        if self._over:
-            worker.key.lease.end(self._over)
-        self._member_of[name] = member
-        return member
-
-    async def _size_of(self, name: str) -> int:
-        settings = self._settings
-        subject = Subjects(settings.env).notice(settings.dependent, name)
-        try:
-            message = await self._connection.get(Stream.NOTICES, subject, settings.try_s)
-            notice = await self._trust.fresh(lambda trust: open_notice(message, trust)) if message else None
-        except RekeyError:  # whatever is wrong is told by the pass that follows
-            return size_of(None)
-        return size_of(notice.model if notice else None)
-
-    def _another(self) -> Member:
-        member = Member(Identity.start(self._settings, self._members[0].identity.transport), self._shared)
-        self._background.start(member.renewing.for_ever())
-        self._members.append(member)
-        return member
-
-    def _joined(self, worker: KeyWorker) -> KeyWorker:
-        if worker.task is None:
-            worker.task = self._background.start(worker.run())
-        return worker
-
-    def _forget(self, name: str) -> None:
-        """A key that was never admitted leaves nothing behind."""
-        member = self._member_of.get(name)
-        if member is not None and name not in member.renewing.admitted:
-            member.forget(name)
-            del self._member_of[name]
-
-    def _workers(self) -> list[KeyWorker]:
-        """Of all keys, by their names."""
-        return [member.workers[name] for name, member in sorted(self._member_of.items())]
+        return await self._members.join(name, check)
 
     def _status(self, key: KeyState) -> KeyStatus:
         current = key.view.current
-        admitted = self._member_of[key.name].renewing.admitted
+        admitted = self._members.of(key.name).renewing.admitted
         quota = current.quota if isinstance(current, SecretVersion) and current.is_counted else None
         return KeyStatus(
             key=key.name,
@@ -301,22 +223,13 @@ class Keys:
         )
 
     def _heard(self, subject: str) -> None:
-        name = subject.rpartition(".")[2]
-        member = self._member_of.get(name)
-        if member is not None:
-            member.workers[name].poke()
+        self._members.heard(subject.rpartition(".")[2])
 
     def _broken(self, failure: BaseException) -> None:
         self._end(f"the background work failed: {type(failure).__name__}: {failure}")
 
     def _end(self, why: str) -> None:
-        self._over = why
-        for worker in self._workers():
-            worker.key.lease.end(why)
-
-    def _poke_all(self) -> None:
-        for member in self._members:
-            member.poke()
+        self._members.end(why)
 
 
 def _forked() -> None:
@@ -326,11 +239,6 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
-
-
-def _check_surface(key: KeyState, surface: Surface) -> None:
-    if key.algorithm is not None and key.release is not None:
-        check_surface(key.name, key.algorithm, key.release, surface)
 
 
 def _login(settings: Settings) -> Login:

@@ -82,10 +82,10 @@ class Member:
         return worker
 
     def forget(self, name: str) -> None:
-        """A key that was never admitted leaves nothing behind."""
-        if name not in self.renewing.admitted:
-            self.workers.pop(name, None)
-            self._taken.pop(name, None)
+        """A key that nobody was given leaves nothing behind, its lease included."""
+        self.renewing.forget(name)
+        self.workers.pop(name, None)
+        self._taken.pop(name, None)
 
     def poke(self) -> None:
         """Look at every key again, soon."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 from rekey.grouped import Grouped
@@ -67,12 +68,29 @@ class Renewing:
 
         Keys that join at the same time are asked for together; if that is refused, each once more for itself.
         """
-        if joining is not None:
-            self._joining[joining.name] = joining
-        await self._everything.run()
-        if joining is not None and joining.name not in self.admitted:
+        if joining is None:
+            await self._everything.run()
+            return
+        with self._wanting(joining):
+            await self._everything.run()
+        if joining.name not in self.admitted:
             async with self.asking:
-                await self._admit({joining.name: joining})
+                with self._wanting(joining):
+                    await self._admit({joining.name: joining})
+
+    def forget(self, name: str) -> None:
+        """A key that nobody was given: it is in no request that is sent from now on, whatever one that is under way says."""
+        if self.admitted.pop(name, None) is not None:
+            self.hurry()  # until the next one everybody who waits for us waits for this key too
+
+    @contextmanager
+    def _wanting(self, joining: KeyState) -> Iterator[None]:
+        """Somebody waits for the key; once nobody does any more, no answer admits it."""
+        self._joining[joining.name] = joining
+        try:
+            yield
+        finally:
+            self._joining.pop(joining.name, None)
 
     async def for_ever(self) -> None:
         """Until cancelled."""
@@ -96,7 +114,7 @@ class Renewing:
 
     async def _renew(self) -> None:
         async with self.asking:
-            joining, self._joining = self._joining, {}
+            joining = dict(self._joining)
             try:
                 await self._admit(joining)
             except RefusedError:
@@ -108,7 +126,7 @@ class Renewing:
         keys = {**self.admitted, **joining}
         if keys:
             await self._lease(keys)
-            self.admitted = keys
+            self.admitted.update((name, joining[name]) for name in joining.keys() & self._joining.keys())
 
     async def _lease(self, keys: dict[str, KeyState]) -> None:
         proved = {name: frozenset(key.held) for name, key in keys.items()}

@@ -1,8 +1,9 @@
 """Who has proved what of a version: pure, from leases, receipts and deliveries that were verified when they were read.
 
 An instance is *live* for a key while it has a lease that names the key and that it did not end itself. It has ``installed``
-a version when only a holder could have written its receipt; it has ``switched`` when it has proved so again for that
-phase, signed that it protects with the version, and signed that it does not protect with any older one (DESIGN §5, §6).
+a version when only a holder could have written its receipt, and its lease says so for as long as it does not sign that it
+dropped the version for a stop; it has ``switched`` when it has proved so again for that phase, signed that it protects with
+the version, and signed that it does not protect with any older one (DESIGN §5, §6).
 """
 
 from __future__ import annotations
@@ -178,7 +179,8 @@ def _proof(
     older = {n for n in state.versions.in_state(VersionState.ACTIVE) if n != version}
     return replace(
         proof,
-        installed=leased or _proved(receipt, state, version, "installed", given),
+        installed=(leased and version not in held.refused)  # what it held once, until a responder stopped it
+        or _proved(receipt, state, version, "installed", given),
         switched=held.protects == version and _proved(receipt, state, version, "switched", given),
         stopped=held.protects not in older and (0 in held.stopped or older <= set(held.stopped)),
     )
