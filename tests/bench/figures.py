@@ -26,7 +26,8 @@ class Scale:
     decisions: int = 50  # in each half of a pair
     dependents: int = 50
     instances: int = 500  # of those dependents
-    noticed_keys: int = 20  # keys whose notices are written for every dependent; the is 1,000
+    noticed_keys: int = 20  # keys whose notices are written for every dependent in each half of a pair
+    told_keys: int = 1_000  # keys whose notices stand beside those of the one that rotates
 
 
 TINY: Final = Scale(
@@ -42,6 +43,7 @@ TINY: Final = Scale(
     dependents=3,
     instances=6,
     noticed_keys=1,
+    told_keys=8,
 )
 
 

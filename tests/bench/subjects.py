@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.bench import catching, creating, footprint, growth, instances, sdk, telling, waves
+from tests.bench import catching, creating, footprint, growth, instances, noticing, sdk, telling, waves
 from tests.bench.figures import Subject, Target
 
 SUBJECTS: Final = (
@@ -95,6 +95,14 @@ SUBJECTS: Final = (
         "pipelined writes of ready bytes",
         Target("told"),
         telling.notices,
+    ),
+    Subject(
+        "growth-notices",
+        8,
+        "50 dependents told of a rotation, 50,000 notices around",
+        "the same in an empty system",
+        Target("the same (≤ 1.25 x)", at_most=1.25),
+        noticing.many_notices,
     ),
     Subject(
         "idle-memory",

@@ -49,7 +49,7 @@ HEADERS: Final = {"ce-dssesignature": "x" * 86, "ce-dssekeyid": "x" * 32, "ce-ty
 
 def notices(place: Path, scale: Scale) -> Outcome:
     """Notices per second: every dependent of some keys is told of a new version; the raw half stores ready bytes."""
-    names = _dependents(scale)
+    names = dependents_of(scale)
     with running_bus(place, dependents=names) as bus:
         return asyncio.run(_notices(place, bus, names, scale))
 
@@ -70,8 +70,8 @@ async def _notices(place: Path, bus: RunningBus, names: Sequence[str], scale: Sc
             distributor = Distributor(connection, keylog, hsm, Records(connection, hsm), Emergencies())
             pairs = await interleaved_async(
                 scale.pairs,
-                lambda n: _told(distributor, keys[n * each : (n + 1) * each], len(names)),
-                lambda n: _raw_notices(client, n, each, names),
+                lambda n: told(distributor, keys[n * each : (n + 1) * each], len(names)),
+                lambda n: raw_notices(client, n, each, names),
             )
     finally:
         await client.close()
@@ -79,14 +79,16 @@ async def _notices(place: Path, bus: RunningBus, names: Sequence[str], scale: Sc
     return Outcome(pairs, "1/s", f"{each} keys x {len(names)} dependents, one key after the other")
 
 
-async def _told(distributor: Distributor, keys: Sequence[str], dependents: int) -> float:
+async def told(distributor: Distributor, keys: Sequence[str], dependents: int) -> float:
+    """Notices per second while every dependent is told of what is new of some keys."""
     began = time.perf_counter()
     for key in keys:
         await distributor.notice(await distributor.keylog.state(key))
     return len(keys) * dependents / (time.perf_counter() - began)
 
 
-async def _raw_notices(client: Client, pair: int, keys: int, dependents: Sequence[str]) -> float:
+async def raw_notices(client: Client, pair: int, keys: int, dependents: Sequence[str]) -> float:
+    """Ready bytes per second, as many at once as there are dependents."""
     subjects, body = Subjects(ENV), bytes(NOTICE_BYTES)
     began = time.perf_counter()
     for number in range(keys):
@@ -99,7 +101,7 @@ async def _raw_notices(client: Client, pair: int, keys: int, dependents: Sequenc
 
 def release(place: Path, scale: Scale) -> Outcome:
     """Milliseconds until one version is released to one instance of each of 50 dependents that ask at once."""
-    tokens, names = found_tokens(place), _dependents(scale)
+    tokens, names = found_tokens(place), dependents_of(scale)
     transport = rsa.generate_private_key(
         65537, RSA_BITS
     )  # one key under every name: what is measured is its use
@@ -201,5 +203,6 @@ def _request(bus: RunningBus, dependent: str, key: str) -> MaterialRequest:
     )
 
 
-def _dependents(scale: Scale) -> list[str]:
+def dependents_of(scale: Scale) -> list[str]:
+    """Their names."""
     return [f"dependent-{number}" for number in range(scale.dependents)]

@@ -26,6 +26,7 @@ PROMISED = {
     "growth-versions": (None, 1.25),
     "growth-instances": (None, 1.25),
     "notices": (None, None),
+    "growth-notices": (None, 1.25),
 }
 
 
