@@ -67,6 +67,22 @@ IDENTITY: Final = (
         ("tests/unit/rekey_runtime/test_under_way.py",),
     ),
     Mutant(
+        "certificates: what is on its way to the connection that ends is not waited for",
+        "shared/runtime/src/rekey_runtime/link.py",
+        "await subscriber.subscription.drain()  # type: ignore[no-untyped-call]",
+        "await subscriber.subscription.unsubscribe()",
+        ("tests/system/test_renewal.py::test_every_question_is_answered_while_the_certificate_is_replaced",),
+    ),
+    Mutant(
+        "certificates: a connection that was away when it was replaced comes back for ever",
+        "shared/runtime/src/rekey_runtime/link.py",
+        "if not self.client.is_closed:",
+        "if self.client.is_closed:",
+        (
+            "tests/system/test_renewal.py::test_a_certificate_that_expired_while_it_was_in_use_is_replaced_all_the_same",
+        ),
+    ),
+    Mutant(
         "enrolment: a signing key that was taken away comes back",
         "deploy/enrolment/src/rekey_enrolment/service_keys.py",
         "trust.keys_ever(other)",

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from rekey.connection import Connection
 from rekey.credentials import Login
 from rekey_core.authority import Identity, Stream, Subjects
 from rekey_core.envelope import BusMessage
-from rekey_core.errors import ConfigurationError
+from rekey_core.errors import ConfigurationError, UnavailableError
 from rekey_core.fold import KeyState
 from rekey_core.names import Service as Name
 from rekey_core.signing import SigningKey
 from rekey_runtime import renewal
 from rekey_runtime.health import Remark
+from rekey_runtime.identity import tls
 from rekey_runtime.keylog import KeyLog
+from rekey_runtime.link import Link
 from rekey_runtime.service import Service
 from tests.system.bus import RunningBus
 from tests.system.certificates import ENV, Authority, Certificate
@@ -74,6 +77,13 @@ def renewed(service: Service, before: str) -> Callable[[], bool]:
     return lambda: service.health.identity["certificate"] != before
 
 
+def cut(link: Link) -> None:
+    """End the connection, as a server does that ends."""
+    transport = link.client._transport  # noqa: SLF001 - nothing else of the client ends it so
+    assert transport is not None
+    transport.close()  # type: ignore[no-untyped-call]
+
+
 async def until(is_true: Callable[[], bool], what: str) -> None:
     """Wait for what must come."""
     end = asyncio.get_running_loop().time() + LIMIT_S
@@ -82,11 +92,18 @@ async def until(is_true: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    ("askers", "takes_s"),
+    [
+        pytest.param(8, 0.02, id="some are being answered"),
+        pytest.param(48, 0.0, id="many are on their way to the connection that ends"),
+    ],
+)
 async def test_every_question_is_answered_while_the_certificate_is_replaced(
-    environment: RunningBus, tmp_path: Path
+    environment: RunningBus, tmp_path: Path, askers: int, takes_s: float
 ) -> None:
     async def answer(_: str, data: bytes) -> tuple[bytes, dict[str, str]]:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(takes_s)
         return data, {}
 
     async def compose(service: Service) -> None:
@@ -106,7 +123,7 @@ async def test_every_question_is_answered_while_the_certificate_is_replaced(
                 answered += 1
 
         async with asyncio.TaskGroup() as group:
-            for number in range(8):
+            for number in range(askers):
                 group.create_task(asking(number))
             for _ in range(3):
                 before, link = service.health.identity["certificate"], service.bus.link
@@ -254,6 +271,53 @@ async def test_a_certificate_that_the_server_does_not_let_in_is_not_moved_to(
         assert service.bus.link is link
         subject = service.bus.subjects.trust(1)
         assert await service.bus.get(Stream.TRUST, subject) is not None, "the connection before works"
+
+
+async def test_a_certificate_that_expired_while_it_was_in_use_is_replaced_all_the_same(
+    environment: RunningBus, tmp_path: Path
+) -> None:
+    """The bus lets nobody come back with it, and the new one is taken although the bus tells us nothing over the old."""
+
+    async def compose(_: Service) -> None:
+        return
+
+    expired = environment.authority.identity(Identity.AUDIT, valid_for=timedelta(minutes=-1))
+    async with with_files_of_its_own(environment, Name.AUDIT, tmp_path, compose) as service:
+        await until(lambda: not service.health.findings, "readiness")
+        before, link = service.health.identity["certificate"], service.bus.link
+        link._tls.load_cert_chain(expired.cert, expired.key)  # noqa: SLF001 - what it comes back with
+        cut(link)
+        await until(lambda: not link.client.is_connected, "the end of the connection")
+        await link.client.publish("a.backlog", b"that it would keep until it is back")
+        with pytest.raises(UnavailableError):
+            await service.bus.trust.refresh()
+        replaced(service, *pair(environment.authority.identity(Identity.AUDIT)))
+        await until(renewed(service, before), "the new one")
+        await until(lambda: link.client.is_closed, "the connection before does not come back for ever")
+        await service.bus.trust.refresh()
+
+
+async def test_a_new_connection_that_fails_before_it_works_is_not_left_behind(
+    environment: RunningBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each look would leave one more that tries to come back, with subscriptions of its own."""
+    monkeypatch.setattr("rekey_runtime.link.FLUSH_S", 0.2)
+    expired = environment.authority.identity(Identity.AUDIT, valid_for=timedelta(minutes=-1))
+    async with environment.service_bus(Name.AUDIT) as bus:
+        before, made = bus.link, []
+
+        def ends() -> None:
+            made.append(bus.link)
+            bus.link._tls.load_cert_chain(expired.cert, expired.key)  # noqa: SLF001 - what it comes back with
+            cut(bus.link)
+
+        with pytest.raises(UnavailableError):
+            await bus.move(tls(bus.credentials, bus.settings), ends)
+        assert bus.link is before
+        await bus.trust.refresh()  # it works on
+        [new] = made
+        assert new is not before
+        assert new.client.is_closed
 
 
 async def test_a_dependent_does_not_notice_that_its_certificate_is_replaced(

@@ -103,7 +103,7 @@ class Bus:
             await link.start()
         except BaseException:
             self._link = before
-            await link.leave()
+            await link.retire()
             raise
         await before.retire()
 

@@ -141,6 +141,8 @@ class Link:
                     await self._idle.wait()
         finally:
             await self.leave()
+            if not self.client.is_closed:  # it was away, and would try to come back for ever
+                await self.client.close()
 
 
 async def _answered(subscriber: CoreSubscriber) -> None:

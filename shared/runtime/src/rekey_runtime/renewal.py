@@ -47,12 +47,12 @@ class Renewal:
             TrustError: an added trust document is not signed by a quorum.
             UnavailableError: the bus does not answer.
         """
+        self._say(
+            "certificate", await self._renewed()
+        )  # first: with one that expired the bus answers nothing
         await self._bus.trust.refresh()
         self._try("signing key", self._read_keys)
         self._sign()
-        problem = await self._renewed()
-        self._say("certificate", problem)
-        self._publish()
 
     def _read_keys(self) -> None:
         self._keys = read_signing_keys(self._bus.settings.signing_key)
