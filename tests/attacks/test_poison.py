@@ -47,6 +47,7 @@ async def attacker(stack: RunningStack) -> AsyncIterator[Intruder]:
         assert {name: stack.pid(name) for name in SERVICES} == before, "a service had to start again"
 
 
+@pytest.mark.matrix  # the longest lease lasts a minute; the rule itself is judged in rotation-scheduler's ``test_proofs.py``
 async def test_a_lease_that_does_not_verify_holds_a_rotation_back_for_one_lease_only(
     attacker: Intruder,
 ) -> None:

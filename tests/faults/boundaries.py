@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -133,7 +131,6 @@ class Killer:
         self._victim = victim
         self._key = key
         self._version = version
-        self._pid = stack.pid(victim)
         self.hit = False
         self.killed = threading.Event()
         self._ready = threading.Event()
@@ -175,9 +172,9 @@ class Killer:
         """The bus can only be asked before it dies: a hit then is as good as the last millisecond."""
         if self._victim == NATS:
             self.hit = not await self._is_passed(client)
-            os.kill(self._pid, signal.SIGKILL)
+            self._stack.kill(self._victim)
         else:
-            os.kill(self._pid, signal.SIGKILL)
+            self._stack.kill(self._victim)
             self.hit = not await self._is_passed(client)
         self.killed.set()
 

@@ -143,7 +143,7 @@ def test_replicas_may_come_go_and_die_in_every_phase(ended: Mapping[str, Ended],
 @pytest.mark.parametrize(
     ("facts", "count"),
     [
-        pytest.param(200, 12, id="200 of 12 keys"),
+        pytest.param(60, 5, id="60 of 5 keys"),
         pytest.param(10_000, 60, id="10,000 of 60 keys", marks=pytest.mark.matrix),
     ],
 )

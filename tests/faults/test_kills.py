@@ -115,6 +115,7 @@ def kill_at(stack: RunningStack, boundary: Boundary, victim: str) -> None:
             order(stack, DATA)
             assert killer.killed.wait(SETTLE_S), f"the rotation never came to: {boundary.name}"
         check(stack, DATA, version)
+        assert f"{victim} ended by SIGKILL; starts again in" in stack.screen.getvalue()
         verdict = "hit" if killer.hit else "too late"
         sys.stdout.write(f"try {attempt}: {victim} died when {boundary.name}: {verdict}\n")
         if killer.hit:

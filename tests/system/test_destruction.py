@@ -251,6 +251,7 @@ async def forged(watcher: Intruder, key: str, kind: type[Fact], cause: str, **sa
     return await watcher.append(kind.model_validate(common | said), kind.AUTHOR)
 
 
+@pytest.mark.matrix
 async def test_a_kek_epoch_ends_when_nothing_lies_under_it_and_nobody_notices(
     stack: RunningStack, watcher: Intruder, tmp_path: Path
 ) -> None:

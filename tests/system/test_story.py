@@ -35,6 +35,12 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return state, screen
 
 
+@pytest.fixture(scope="module")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another state directory, which whoever comes first founds: what is judged there ends before the story does."""
+    return tmp_path_factory.mktemp("founded")
+
+
 def test_the_story_from_nothing_has_no_failed_call(told: tuple[Path, str]) -> None:
     _, screen = told
 
@@ -97,8 +103,8 @@ def test_no_secret_is_on_the_screen_or_in_a_log(told: tuple[Path, str]) -> None:
         pytest.param(signal.SIGKILL, -9, id="kill -9 of the supervisor takes everything with it"),
     ],
 )
-def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    with start(tmp_path) as process:
+def test_nothing_is_left_behind(founded: Path, number: signal.Signals, code: int) -> None:
+    with start(founded) as process:
         await_line(process, "ready after")
         children = children_of(process.pid)
         assert len(children) >= 6, "bus and services"
@@ -112,12 +118,12 @@ def test_nothing_is_left_behind(tmp_path: Path, number: signal.Signals, code: in
     assert [pid for pid in children if is_alive(pid)] == []
 
 
-def test_a_second_supervisor_of_the_same_state_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
-    with start(tmp_path) as process:
+def test_a_second_supervisor_of_the_same_state_is_refused_and_the_first_goes_on(founded: Path) -> None:
+    with start(founded) as process:
         await_line(process, "rekey on this machine")
 
         second = subprocess.run(
-            [*COMMAND, "--fresh", "--state", str(tmp_path)],
+            [*COMMAND, "--fresh", "--state", str(founded)],
             capture_output=True,
             text=True,
             timeout=30,

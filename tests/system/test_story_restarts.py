@@ -1,4 +1,7 @@
-"""In one running stack: a process that is killed comes back, and no local call fails meanwhile."""
+"""In one running stack: a process that is killed comes back, and no local call fails meanwhile.
+
+An instance that is killed is in ``tests/faults/test_kills.py``: until its lease ends no rotation does.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         pytest.param("rotation-scheduler", id="the scheduler"),
         pytest.param("revocation", id="revocation"),
         pytest.param("audit", id="audit"),
-        pytest.param(INSTANCES[0], id="an instance"),
     ],
 )
 def test_a_killed_process_comes_back_and_the_screen_says_so(stack: RunningStack, name: str) -> None:

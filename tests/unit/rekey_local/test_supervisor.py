@@ -80,6 +80,26 @@ async def test_a_process_that_is_killed_starts_again_after_a_pause(kept: Kept) -
     assert kept.keeper.restarts == 1
 
 
+@pytest.mark.parametrize("kept", [READY], indirect=True)
+async def test_who_is_killed_by_its_keeper_did_not_fail_and_who_dies_otherwise_did(kept: Kept) -> None:
+    for is_by_keeper in (True, True, False):
+        await kept.keeper.ready(10)
+        pid = kept.keeper.pid
+        assert pid is not None
+        if is_by_keeper:
+            kept.keeper.kill()
+        else:
+            os.kill(pid, signal.SIGKILL)
+        while "starts again" not in await kept.words.get():
+            pass
+
+    await kept.keeper.ready(10)
+
+    assert [text for event, text in kept.said if event is Event.DIED] == [
+        f"ended by SIGKILL; starts again in {pause:g} s" for pause in (BACK_OFF_S[0], *BACK_OFF_S[:2])
+    ]
+
+
 @pytest.mark.parametrize("kept", ["raise SystemExit(70)"], indirect=True)
 async def test_a_process_that_cannot_start_is_tried_later_each_time(kept: Kept) -> None:
     said = [await kept.words.get() for _ in range(3)]

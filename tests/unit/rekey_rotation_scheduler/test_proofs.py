@@ -15,7 +15,7 @@ from rekey_core.contracts import Lease, LeasedKey
 from rekey_core.envelope import Stored
 from rekey_core.errors import StaleReadError, UnavailableError
 from rekey_core.names import Service
-from rekey_rotation_scheduler.proofs import adopted, on_the_clock_of_the_bus
+from rekey_rotation_scheduler.proofs import LONGEST, adopted, on_the_clock_of_the_bus
 from tests.fakes.scene import Scene
 from tests.unit.facts import world
 from tests.unit.fleet import KEY, ONE, Fleet, stored
@@ -97,11 +97,15 @@ async def test_a_read_that_misses_a_lease_decides_nothing(scene: Scene) -> None:
         await adopted(bus, scene.state(), 2)
 
 
-async def test_a_lease_that_does_not_verify_is_waited_for(scene: Scene) -> None:
+async def test_a_lease_that_does_not_verify_is_waited_for_as_long_as_any_lasts(scene: Scene) -> None:
     bus = await scene.bus(Service.ROTATION_SCHEDULER)
-    scene.server.store(Subjects(ENV).lease("orders", joins(scene)), b"garbage", {}, at=NOW)
+    name = Subjects(ENV).lease("orders", joins(scene))
+    now = await bus.time(Stream.LEASES)
+    scene.server.store(name, b"garbage", {}, at=now - LONGEST + timedelta(seconds=5))
     with pytest.raises(UnavailableError, match="a lease that does not verify"):
         await adopted(bus, scene.state(), 2)
+    scene.server.store(name, b"garbage", {}, at=now - LONGEST - timedelta(seconds=1))
+    assert (await adopted(bus, scene.state(), 2)).dependents["orders"] == ()
 
 
 async def test_what_instances_say_that_have_no_lease_of_the_key_is_not_read(scene: Scene) -> None:

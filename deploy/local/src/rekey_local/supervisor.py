@@ -49,6 +49,7 @@ class Keeper:
         self._ready = asyncio.Event()
         self._given_up = asyncio.Event()
         self._wavered = False
+        self._by_us = False  # what ended the running process says nothing about it
         self._why = ""  # the running process's last word
         self._task: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -88,8 +89,9 @@ class Keeper:
         raise NotReadyError(message, hint=f"read {self.plan.log}")
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Signal the process itself; the keeper then starts it again."""
+        """Signal the process itself; the keeper then starts it again, with the first pause: it did not fail."""
         self._ready.clear()
+        self._by_us = True
         if self._child is not None:
             self._child.send(number)
 
@@ -108,7 +110,7 @@ class Keeper:
     async def _keep(self) -> None:
         failures = 0
         while True:
-            started = time.monotonic()
+            started, self._by_us = time.monotonic(), False
             code = await self._run()
             self._ready.clear()
             if code == EXIT_PIN:
@@ -118,7 +120,7 @@ class Keeper:
                 self._say(self.plan.name, Event.GIVEN_UP, said)
                 self._given_up.set()
                 return
-            failures = 0 if time.monotonic() - started > STEADY_S else failures
+            failures = 0 if self._by_us or time.monotonic() - started > STEADY_S else failures
             pause = BACK_OFF_S[min(failures, len(BACK_OFF_S) - 1)]
             failures += 1
             self.restarts += 1
