@@ -83,6 +83,13 @@ MUTANTS: Final = (
         ("tests/system/test_full_token.py",),
     ),
     Mutant(
+        "epochs: an end is recorded while something lies under the epoch",
+        "services/audit/src/rekey_audit/attesting.py",
+        "            check_empty(found, states)",
+        "            check_empty(found, states) if found.epoch < 0 else None",
+        ("tests/unit/rekey_audit/test_attesting.py",),
+    ),
+    Mutant(
         "restores: a version comes under an epoch whose end has begun",
         "services/generator/src/rekey_generator/restorations.py",
         "        await self._store(offer, made)\n        await self._require_open(offer)",

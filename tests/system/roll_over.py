@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rekey_core.contracts import Destroy, Rotate
+from rekey_core.contracts import Destroy, EpochEnd, Rotate
 from rekey_core.fold import KeyState
 from rekey_local.settings import CEREMONY_FILE
 from tests.attacks.intruder import Intruder
+from tests.system.backup_desk import Desk
 from tests.system.stack import RunningStack
 
 Said = dict[str, Any]
@@ -54,9 +55,26 @@ class Ceremony:
         return file
 
     def retired(self, epoch: int, challenge: str) -> tuple[int, Said, str]:
-        """What came of it, with the log as it is now."""
-        log = str(self.log(challenge))
-        return self.run("retire", epoch, "--reason", "a roll-over", "--log", log)
+        """What came of it, with the log as it is now; in the file ``end`` what officers sign of it."""
+        log, end = str(self.log(challenge)), str(self.place / "end")
+        return self.run("retire", epoch, "--reason", "a roll-over", "--log", log, "--end", end)
+
+    def recorded(self, epoch: int) -> None:
+        """One officer is refused and two are on record; without the bus it is found so by what they signed and the log."""
+        desk = Desk(self.stack, self.place)
+        words = ("--about", "kek-end", f"--attestation={desk.file('end')}")
+        alone, both = (
+            desk.signed("end", *who, namespace=EpochEnd.NAMESPACE) for who in (("olga",), ("olga", "odile"))
+        )
+        assert desk.run("attest", *words, *alone, settings="settings.toml")[0] == 4
+        assert epoch not in {end["epoch"] for end in self.status(epoch)[1]["ended"]}
+        code, _, wrong = desk.run("attest", *words, *both, settings="settings.toml")
+        assert code == 0, wrong
+        [end] = [end for end in self.status(epoch)[1]["ended"] if end["epoch"] == epoch]
+        assert end["officers"] == ["odile", "olga"]
+        desk.export()
+        code, said, wrong = desk.run("check", f"--bundle={desk.file('bundle')}", *words, *both)
+        assert (code, said["valid"], said["epoch"]) == (0, True, epoch), wrong
 
     def status(self, epoch: int) -> tuple[int, Said]:
         """What an auditor is told that hangs under the epoch."""
@@ -132,4 +150,5 @@ async def rolled_over(watcher: Intruder, place: Path, keys: tuple[str, ...]) -> 
     assert ceremony.status(old)[0] == 0
     code, said, words = await asyncio.to_thread(ceremony.retired, old, challenge)
     assert (code, said["left"]) == (0, []), words
+    await asyncio.to_thread(ceremony.recorded, old)
     return int(new)

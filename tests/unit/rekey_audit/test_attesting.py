@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 
+from rekey_audit import keks
 from rekey_audit.handlers import Audit
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import (
     ATTESTATION_LIFETIME,
+    About,
     Alert,
     Ask,
     AttestationAnswer,
     AttestationOffer,
     Attested,
     BackupAnswer,
+    EpochEnd,
     OfficersSigned,
     Signed,
 )
@@ -59,8 +62,10 @@ def said(scene: Scene, *officers: str, **changes: Any) -> OfficersSigned:
     return signed(scene, attestation(**(body | changes)), *(officers or ("oliver", "odile")))
 
 
-async def offered(scene: Scene, audit: Audit, found: OfficersSigned) -> AttestationAnswer:
-    offer = AttestationOffer(env=ENV, signed=found).model_dump_json().encode()
+async def offered(
+    scene: Scene, audit: Audit, found: OfficersSigned, about: About = "attestation"
+) -> AttestationAnswer:
+    offer = AttestationOffer(env=ENV, about=about, signed=found).model_dump_json().encode()
     data, _ = await audit.attestations.on_offer(Subjects(ENV).attestation(attestation_id(found)), offer)
     keys = scene.trust.service_keys(Service.AUDIT)
     return open_signed(Signed.model_validate_json(data), (AttestationAnswer,), keys, where="answer")
@@ -110,6 +115,28 @@ async def test_what_is_not_so_is_not_recorded(
     assert (answer.code, answer.retry) == (code, code == "unavailable")
     assert scene.server.messages(Stream.REPORTS) == []
     assert audit.ledger.drills.newest is None
+
+
+@pytest.mark.parametrize(
+    ("officers", "epoch", "code"),
+    [
+        pytest.param(("oliver", "odile"), 9, None, id="two officers, of an epoch that nothing lies under"),
+        pytest.param(("oliver",), 9, "authority", id="one officer"),
+        pytest.param(("oliver", "odile"), 1, "state-refused", id="an epoch that the versions lie under"),
+    ],
+)
+async def test_the_end_of_an_epoch_is_recorded_where_the_log_agrees(
+    scene: Scene, officers: tuple[str, ...], epoch: int, code: str | None
+) -> None:
+    audit, now = await audit_of(scene), datetime.now(UTC)
+    said = {"env": ENV, "epoch": epoch, "challenge": "0" * 32, "as_of": 1, "reason": "roll-over", "at": now}
+    found = signed(scene, EpochEnd.model_validate(said), *officers)
+    answers = [await offered(scene, audit, found, "kek-end") for _ in range(2)]
+    assert [answer.code for answer in answers] == [code, code]
+    for one in (audit, await audit_of(scene)):
+        assert [end.epoch for end in keks.on_record(one.ledger.ended)] == ([] if code else [epoch])
+        assert one.ledger.drills.newest is None
+    assert (await offered(scene, audit, found)).code == "authority", "it is no drill"
 
 
 async def test_a_write_that_nobody_knows_of_is_found_by_the_next_try(scene: Scene) -> None:

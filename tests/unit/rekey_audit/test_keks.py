@@ -6,7 +6,7 @@ import pytest
 
 from rekey.cli.kek import exit_code, status_view
 from rekey_audit import keks
-from rekey_core.contracts import KekAnswer
+from rekey_core.contracts import EndedEpoch, KekAnswer
 from tests.unit.rekey_audit.a_log import ENV, START, Log
 from tests.unit.rekey_audit.test_questions import read
 
@@ -58,6 +58,10 @@ def test_the_command_line_says_what_hangs_and_ends_with_5_until_nothing_does() -
     answer = KekAnswer.model_validate(
         said | {"uses": keks.uses(states), "hanging": len(found), "names": names}
     )
+    ended = {"epoch": 1, "at": START, "log": 1, "officers": ("odile", "olga"), "reason": "roll-over"}
+    line = status_view(answer.model_copy(update={"ended": (EndedEpoch.model_validate(ended),)})).lines[4 - 1]
+    assert line.startswith("epoch 1 ended at 20")
+    assert line.endswith("as odile and olga attest (roll-over)")
     view = status_view(answer)
     assert view.lines[1:3] == (
         "application-data, AES-256-GCM, trusted-recipient: 2 under epoch 1",

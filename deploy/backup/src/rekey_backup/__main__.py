@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from rekey_backup.actions import ACTIONS, FAILED
 from rekey_backup.words import FORMATS
-from rekey_core.contracts import DrillOrder, RestoreOrder
+from rekey_core.contracts import About, DrillOrder, RestoreOrder
+from rekey_core.drilled import ATTESTATION
 from rekey_core.errors import ConfigurationError, RefusedError, RekeyError
 from rekey_core.names import is_token
 
@@ -103,6 +104,13 @@ def _parser(program: str, output: str) -> argparse.ArgumentParser:
                 metavar="PERSON=FILE",
                 help=f"ssh-keygen -Y sign -n {_SIGNED[name]} -f KEY FILE makes FILE.sig",
             )
+    for name in ("attest", "check"):
+        actions.choices[name].add_argument(
+            "--about",
+            choices=get_args(About),
+            default=ATTESTATION,
+            help="attestation: of a drill; kek-end: what rekey_ceremony retire --end wrote (namespace rekey-kek@v1)",
+        )
     actions.choices["log"].add_argument(
         "--challenge", required=True, help="what rekey_ceremony retire printed"
     )

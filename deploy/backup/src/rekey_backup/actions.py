@@ -41,7 +41,8 @@ from rekey_core.contracts import (
 )
 from rekey_core.drilled import attestation_id, attested
 from rekey_core.encoding import b64u_encode
-from rekey_core.errors import UsageRefusedError
+from rekey_core.ended import KEK_END, check_empty, ended
+from rekey_core.errors import StateRefusedError, UsageRefusedError
 from rekey_core.officers import check_order, open_by_quorum, payload_of
 from rekey_core.restoring import order_id, ordered
 from rekey_core.secret import Secret
@@ -141,16 +142,19 @@ def attest(options: Options) -> int:
     settings = load(options.settings, BusSettings)
     signed = _signed(options.attestation, options.officer_signature)
 
-    async def look() -> DrillAttestation:
+    async def look() -> Trust:
         async with backup_bus(settings) as bus:
-            return attested(signed, datetime.now(UTC), await bus.trust(settings.trust_genesis))
+            return await bus.trust(settings.trust_genesis)
 
     async def give() -> Given:
         async with backup_bus(settings) as bus:
-            return await recorded(bus, settings, signed)
+            return await recorded(bus, settings, signed, options.about)
 
     if options.plan:
-        found = asyncio.run(look())
+        trust, now = asyncio.run(look()), datetime.now(UTC)
+        if options.about == KEK_END:
+            return _say(options, ended(signed, now, trust).model_dump(mode="json", exclude={"type"}), ())
+        found = attested(signed, now, trust)
         return _say(
             options, found.model_dump(mode="json", exclude={"type"}) | {"passed": found.is_passed}, ()
         )
@@ -161,7 +165,9 @@ def attest(options: Options) -> int:
 
 
 def check(options: Options) -> int:
-    """Until when the officers' attestation holds."""
+    """Until when the officers' attestation holds; of the end of a KEK epoch, that the log in the bundle agrees."""
+    if options.about == KEK_END:
+        return _check_end(options)
     settings, trust, _ = _offline(options)
     found = open_by_quorum(_signed(options.attestation, options.officer_signature), DrillAttestation, trust)
     is_valid = found.is_passed and datetime.now(UTC) < found.expires_at
@@ -170,6 +176,19 @@ def check(options: Options) -> int:
         () if is_valid else (f"the last drill of {settings.env} {how} at {found.at}: try a restore again",)
     )
     return _say(options, found.model_dump(mode="json", exclude={"type"}) | {"valid": is_valid}, words)
+
+
+def _check_end(options: Options) -> int:
+    """The end of a KEK epoch, replayed offline: a quorum said it, and nothing in the log lies under the epoch."""
+    settings, found = load(options.settings, TokenSettings), bundles.read(options.bundle)
+    trust = found.verified_trust(settings.trust_genesis, settings.env)
+    end = ended(_signed(options.attestation, options.officer_signature), datetime.now(UTC), trust)
+    read_up_to = max((message.sequence for message in found.facts), default=0)
+    if read_up_to < end.as_of:
+        message = f"the bundle has the log up to {read_up_to}, the end of epoch {end.epoch} is about it up to {end.as_of}"
+        raise StateRefusedError(message, hint="rekey backup export ...")
+    check_empty(end, found.states(trust))
+    return _say(options, end.model_dump(mode="json", exclude={"type"}) | {"valid": True}, ())
 
 
 def restore(options: Options) -> int:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from rekey_backup.bus import BackupBus
 from rekey_backup.returning import PAUSE_S, TRIES
 from rekey_backup.settings import BusSettings
-from rekey_core.contracts import AttestationAnswer, AttestationOffer, OfficersSigned, Signed
-from rekey_core.drilled import attestation_id
+from rekey_core.contracts import About, AttestationAnswer, AttestationOffer, OfficersSigned, Signed
+from rekey_core.drilled import ATTESTATION, attestation_id
 from rekey_core.envelope import open_signed, read_signed
 from rekey_core.errors import MalformedError, ReplayedError, UnavailableError
 from rekey_core.names import Service
@@ -24,7 +24,9 @@ class Given:
     is_refused: bool = False
 
 
-async def recorded(bus: BackupBus, settings: BusSettings, signed: OfficersSigned) -> Given:
+async def recorded(
+    bus: BackupBus, settings: BusSettings, signed: OfficersSigned, about: About = ATTESTATION
+) -> Given:
     """Give it to audit until that decides, or for as often as it may be tried.
 
     Raises:
@@ -32,7 +34,7 @@ async def recorded(bus: BackupBus, settings: BusSettings, signed: OfficersSigned
         TrustError: its trust documents do not chain to the genesis.
     """
     trust, given = await bus.trust(settings.trust_genesis), Given()
-    offer = AttestationOffer(env=settings.env, signed=signed)
+    offer = AttestationOffer(env=settings.env, about=about, signed=signed)
     for left in reversed(range(TRIES)):
         try:
             answer = opened(await bus.attest(offer), trust, offer)

@@ -12,12 +12,15 @@ from typing import Final
 
 from rekey_ceremony.log import read_log
 from rekey_ceremony.perform import perform, planned
-from rekey_ceremony.retire import close, retire
+from rekey_ceremony.retire import close, end_of, retire
 from rekey_ceremony.settings import read_plan, read_settings
 from rekey_core.errors import ConfigurationError, RefusedError, RekeyError
+from rekey_core.officers import payload_of
 
 _FAILED: Final = 1
 _REFUSED: Final = 4
+_SIGN: Final = "ssh-keygen -Y sign -n {} -f KEY {}"
+_GIVE: Final = "then rekey backup attest --about kek-end"
 
 
 def main(arguments: list[str]) -> int:
@@ -51,7 +54,14 @@ def _retire(options: argparse.Namespace) -> dict[str, object]:
             "the ceremony's settings name no trust_genesis, which the log is verified from"
         )
     log = read_log(options.log, genesis, plan.env)
-    return dataclasses.asdict(retire(plan, log, options.reason, is_plan=options.plan))
+    done = retire(plan, log, options.reason, is_plan=options.plan)
+    if options.end is not None and not options.plan:
+        document = end_of(plan, done, log, options.reason)
+        options.end.write_bytes(payload_of(document))
+        return dataclasses.asdict(done) | {
+            "next": f"{_SIGN.format(document.NAMESPACE, options.end)}, two officers; {_GIVE}"
+        }
+    return dataclasses.asdict(done)
 
 
 _ACTIONS: Final[Mapping[str, Callable[[argparse.Namespace], dict[str, object]]]] = {
@@ -73,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--plan", action="store_true", help="say what would be done; nothing is changed")
     ending.add_argument("--reason", required=True, help="why; it stays on the tokens")
     ending.add_argument("--log", type=Path, help="as rekey_backup log wrote it; first without, then with it")
+    ending.add_argument(
+        "--end", type=Path, help="where to write what two officers sign about the end, with --log"
+    )
     return parser
 
 

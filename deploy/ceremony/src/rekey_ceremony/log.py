@@ -22,6 +22,11 @@ class CompleteLog:
     states: tuple[KeyState, ...]
     challenge: str
 
+    @property
+    def as_of(self) -> int:
+        """The sequence of the newest fact."""
+        return max((state.last_sequence for state in self.states), default=0)
+
 
 def read_log(path: Path, genesis: str, env: str) -> CompleteLog:
     """Read and verify the file.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import Final
 
 from rekey_ceremony.log import CompleteLog
@@ -20,6 +21,7 @@ from rekey_ceremony.pipe import SideProcess
 from rekey_ceremony.plan import CeremonyPlan, Retirement
 from rekey_ceremony.sides import found_side, held, kek_labels, labels
 from rekey_core.census import hanging
+from rekey_core.contracts import EpochEnd
 from rekey_core.errors import NotFoundError, StateRefusedError
 from rekey_core.fold import KeyState
 from rekey_hsm import record_mac_label
@@ -65,6 +67,25 @@ def retire(plan: CeremonyPlan, log: CompleteLog, reason: str, *, is_plan: bool =
         for label in labels(plan.env, plan.epoch):
             distributor.ask("retire", label=label, reason=reason)
         return Retirement(plan.epoch, challenge, going, _left(plan, generator, distributor))
+
+
+def end_of(plan: CeremonyPlan, done: Retirement, log: CompleteLog, reason: str) -> EpochEnd:
+    """What two trust officers sign, so that audit has it on record: the epoch has ended.
+
+    Raises:
+        StateRefusedError: a half is there.
+    """
+    if done.left:
+        message = f"epoch {plan.epoch} has not ended: {', '.join(done.left)}"
+        raise StateRefusedError(message, hint="the same command without --plan")
+    return EpochEnd(
+        env=plan.env,
+        epoch=plan.epoch,
+        challenge=done.challenge,
+        as_of=log.as_of,
+        reason=reason,
+        at=datetime.now(UTC),
+    )
 
 
 def check_log(log: CompleteLog, challenge: str, epoch: int) -> None:

@@ -150,6 +150,7 @@ class Answers:
             uses=uses,
             hanging=len(found),
             names=tuple(keks.named(lies) for lies in islice(seen, keks.MAX_NAMES)),
+            ended=keks.on_record(self.ledger.ended),
         )
 
     async def _backup(self, question: _Question) -> BackupAnswer:

@@ -22,8 +22,9 @@ from rekey_audit.ledger import Judged, Ledger, place
 from rekey_audit.recalling import VERSION, Recalling
 from rekey_core.authority import Stream
 from rekey_core.contracts import Alert, KeySummary, Refusal
-from rekey_core.drilled import ATTESTATION, is_drill, open_drill
+from rekey_core.drilled import ATTESTATION, is_drill, is_record, open_drill
 from rekey_core.encoding import parse_json_strict, sha256_hex
+from rekey_core.ended import KEK_END, open_end
 from rekey_core.envelope import BusMessage, Stored, sign
 from rekey_core.errors import ConflictError, MalformedError, SchemaError, UnavailableError
 from rekey_core.readers import open_report
@@ -103,9 +104,12 @@ class Audit:
         await self.say_alarms()
 
     async def on_report(self, message: BusMessage) -> None:
-        """A refusal or an alert of a service, or a drill on record. Raises MalformedError for a report that is none."""
+        """A refusal or an alert of a service, or what officers attest. Raises MalformedError for a report that is none."""
         if is_drill(message.subject):
             self.ledger.drilled(open_drill(message, await self.bus.trust.refresh()))
+            return
+        if is_record(message.subject, KEK_END):
+            self.ledger.epoch_ended(open_end(message, await self.bus.trust.refresh()))
             return
         stored = await self.bus.trust.fresh(lambda trust: open_report(message, trust))
         report = stored.model

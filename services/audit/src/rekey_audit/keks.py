@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from rekey_core.census import Hanging, hanging
-from rekey_core.contracts import HangingVersion, KekUse
+from rekey_core.contracts import EndedEpoch, HangingVersion, KekUse
+from rekey_core.ended import Ended
 from rekey_core.fold import KeyState
 
+MAX_ENDED: Final = 50  # epochs in an answer, with a reason of 500 characters each
 MAX_NAMES: Final = 500  # of versions that hang somewhere; one has at most some 300 bytes
 
 
@@ -39,6 +41,16 @@ def left(states: Iterable[KeyState], epoch: int | None, newest_epoch: int | None
     if epoch is not None:
         return [lies for lies in versions if lies.is_under(epoch)]
     return [lies for lies in versions if lies.epoch is not None and lies.epoch < (newest_epoch or 0)]
+
+
+def on_record(ended: Mapping[int, Ended]) -> tuple[EndedEpoch, ...]:
+    """The epochs that have ended, the newest first."""
+    return tuple(
+        EndedEpoch(
+            epoch=n, at=end.found.at, log=end.found.as_of, officers=end.officers, reason=end.found.reason
+        )
+        for n, end in sorted(ended.items(), reverse=True)[:MAX_ENDED]
+    )
 
 
 def named(lies: Hanging) -> HangingVersion:

@@ -15,6 +15,7 @@ from rekey_audit.drills import Drills, newer
 from rekey_audit.entries import delivered_entry, fact_entry, void_entry
 from rekey_core.contracts import Alert, Delivered, Fact, HistoryEntry, KeySummary, Refusal
 from rekey_core.drilled import Drill
+from rekey_core.ended import Ended
 from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
 from rekey_core.errors import CheckSequenceError, IllegalTransitionError, MalformedError, ReplayedError
 from rekey_core.fold import KeyState, fold
@@ -61,6 +62,7 @@ class Ledger:
     refusals: OrderedDict[str, Refusal | Alert] = field(default_factory=OrderedDict)
     alerts: deque[Stored[Alert]] = field(default_factory=lambda: deque(maxlen=MAX_ALERTS))
     drills: Drills = field(default_factory=Drills)
+    ended: dict[int, Ended] = field(default_factory=dict)  # KEK epochs on record as ended
     unread: int = (
         0  # keys not in ``keys`` may have messages up to here that this ledger did not read; 0: it read all
     )
@@ -101,6 +103,10 @@ class Ledger:
     def drilled(self, drill: Drill) -> None:
         """Remember a drill; the latest counts."""
         self.drills = replace(self.drills, newest=newer(self.drills.newest, drill))
+
+    def epoch_ended(self, end: Ended) -> None:
+        """Remember that a KEK epoch has ended; the first record of it counts."""
+        self.ended.setdefault(end.found.epoch, end)
 
     def recall(self, applied: int, summaries: Mapping[str, KeySummary]) -> None:
         """Begin at ``applied`` instead of at nothing. Only for a ledger that has read nothing yet."""

@@ -24,6 +24,7 @@ class Hanging:
     epoch: int | None
     state: VersionState
     command: str  # what people type next so that it hangs there no longer
+    since: int = 0  # sequence at which the log asked for it
 
     @property
     def name(self) -> str:
@@ -41,7 +42,8 @@ def hanging(state: KeyState) -> Iterator[Hanging]:
         if version.destroyed is None:
             lies = version.wrapped
             epoch = lies.epoch if lies else None
-            yield Hanging(state.key, number, epoch, version.state, next_command(state, version))
+            command, since = next_command(state, version), version.requested.sequence
+            yield Hanging(state.key, number, epoch, version.state, command, since)
 
 
 def next_command(state: KeyState, version: VersionFacts) -> str:

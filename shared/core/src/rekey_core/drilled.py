@@ -14,6 +14,7 @@ from typing import Final
 from rekey_core.authority import Subjects
 from rekey_core.contracts import (
     ATTESTATION_LIFETIME,
+    About,
     AttestationOffer,
     Attested,
     DrillAttestation,
@@ -35,7 +36,7 @@ from rekey_core.officers import open_by_quorum
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
 
-ATTESTATION: Final = "attestation"  # the kind of report
+ATTESTATION: Final[About] = "attestation"  # the kind of report
 CLOCK_SKEW: Final = timedelta(
     seconds=60
 )  # as far as the offline clock may be ahead of the log's (commands.CLOCK_SKEW_S)
@@ -103,30 +104,53 @@ def open_drill(message: BusMessage, trust: Trust) -> Drill:
     Raises:
         MalformedError: nothing that audit recorded there, or no quorum of that moment said so.
     """
+    record = open_record(message, ATTESTATION, trust)
+    try:
+        found = attested(record.signed, message.stored_at, trust)
+    except RefusedError as error:
+        raise SchemaError(f"{message.subject}: {error}") from error
+    return Drill(found, officers_of(record.signed), message.sequence)
+
+
+def open_record(message: BusMessage, about: About, trust: Trust) -> Attested:
+    """What audit has recorded about a drill, or another thing that officers attest; whether they did is still to be judged.
+
+    Raises:
+        MalformedError: nothing that audit recorded there.
+    """
     where = message.subject
-    stored = unpack(message, (Attested,), trust.at(message.stored_at).service_keys(Service.AUDIT))
-    record = stored.model
+    record = unpack(message, (Attested,), trust.at(message.stored_at).service_keys(Service.AUDIT)).model
     if (record.env, record.author) != (trust.env, Service.AUDIT):
         raise ForeignEnvironmentError(
             f"{where}: expected audit of {trust.env}, found {record.author} of {record.env}"
         )
-    expect(where, drill_subject(trust.env, record.signed), what=ATTESTATION)
-    try:
-        found = attested(record.signed, message.stored_at, trust)
-    except RefusedError as error:
-        raise SchemaError(f"{where}: {error}") from error
-    officers = tuple(sorted({signature.person for signature in record.signed.signatures}))
-    return Drill(found, officers, stored.sequence)
+    expect(where, record_subject(trust.env, about, record.signed), what=about)
+    return record
+
+
+def officers_of(signed: OfficersSigned) -> tuple[str, ...]:
+    """Who signed, by name."""
+    return tuple(sorted({signature.person for signature in signed.signatures}))
+
+
+def record_subject(env: str, about: About, signed: OfficersSigned) -> str:
+    """Where the record of what officers attest stands in ``REPORTS``."""
+    return Subjects(env).report(Service.AUDIT, about, attestation_id(signed)[:16])
 
 
 def drill_subject(env: str, signed: OfficersSigned) -> str:
     """Where the record of a drill stands in ``REPORTS``."""
-    return Subjects(env).report(Service.AUDIT, ATTESTATION, attestation_id(signed)[:16])
+    return record_subject(env, ATTESTATION, signed)
+
+
+def is_record(subject: str, about: About) -> bool:
+    """Whether records of that kind stand on such a subject."""
+    return subject.split(".")[3:4] == [about]
 
 
 def is_drill(subject: str) -> bool:
     """Whether records of drills stand on such a subject."""
-    return subject.split(".")[3:4] == [ATTESTATION]
+    return is_record(subject, ATTESTATION)
 
 
 def is_backed_up(version: VersionFacts, as_of: int | None = None) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 
 from rekey.cli.errors import Exit
 from rekey.cli.output import View, text
-from rekey_core.contracts import KekAnswer, KekUse
+from rekey_core.contracts import EndedEpoch, KekAnswer, KekUse
 
 TRIES: Final = 10  # audit may have to read every key first; what it has read it keeps
 
@@ -16,7 +16,7 @@ def status_view(answer: KekAnswer) -> View:
     data = answer.model_dump(mode="json", exclude={"type", "env", "person", "nonce"})
     cells = tuple((n.key, text(n.version), n.state, text(n.epoch), n.command) for n in answer.names)
     columns = ("key", "version", "state", "epoch", "next") if cells else ()
-    return View(data, columns, cells, (*map(_use, answer.uses), _sum(answer)))
+    return View(data, columns, cells, (*map(_use, answer.uses), *map(_end, answer.ended), _sum(answer)))
 
 
 def exit_code(answer: KekAnswer) -> int:
@@ -27,6 +27,12 @@ def exit_code(answer: KekAnswer) -> int:
 def _use(use: KekUse) -> str:
     under = f"epoch {use.epoch}" if use.epoch else "any epoch, not said to be generated yet"
     return f"{use.key_class}, {use.algorithm.value}, {use.release.value}: {use.versions} under {under}"
+
+
+def _end(end: EndedEpoch) -> str:
+    who = " and ".join(end.officers)
+    when = f"{end.at:%Y-%m-%d %H:%M:%SZ}"
+    return f"epoch {end.epoch} ended at {when}: its halves are destroyed, as {who} attest ({end.reason})"
 
 
 def _sum(answer: KekAnswer) -> str:

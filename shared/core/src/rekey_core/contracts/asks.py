@@ -239,10 +239,21 @@ class HangingVersion(Model):
     command: str
 
 
+class EndedEpoch(Model):
+    """A KEK epoch whose halves are destroyed, as officers attest; ``log``: the newest fact of the log that they went by."""
+
+    epoch: Epoch
+    at: Time
+    log: Sequence
+    officers: tuple[PersonName, ...]
+    reason: str
+
+
 class KekAnswer(AskAnswer):
     """What lies under which KEK, and what hangs under the epoch asked for, or under those before the newest.
 
-    ``uses`` and ``hanging`` count the whole environment. ``names`` are the first of those in the person's scope.
+    ``uses`` and ``hanging`` count the whole environment. ``names`` are the first of those in the person's scope. ``ended``:
+    the epochs that are on record as ended, the newest ones.
     """
 
     VERB: ClassVar[str] = "kek"
@@ -253,6 +264,7 @@ class KekAnswer(AskAnswer):
     uses: tuple[KekUse, ...]
     hanging: int
     names: tuple[HangingVersion, ...]
+    ended: tuple[EndedEpoch, ...] = ()
 
 
 class DrillSummary(Model):

@@ -1,4 +1,4 @@
-"""What trust officers sign about backups: the order for a drill or a restore, and how a drill ended."""
+"""What trust officers sign: the order for a drill or a restore, how a drill ended, and that a KEK epoch has."""
 
 from __future__ import annotations
 
@@ -84,6 +84,18 @@ class DrillAttestation(OfficersDocument):
         return is_whole and not self.failures and not self.more_failures
 
 
+class EpochEnd(OfficersDocument):
+    """A KEK epoch ended: no token has a half of it, after a log that was read when it was closed showed nothing under it."""
+
+    NAMESPACE: ClassVar[str] = "rekey-kek@v1"
+    type: Literal["rekey.kek.end.v1"] = "rekey.kek.end.v1"
+    epoch: Epoch
+    challenge: Nonce  # the word that the log was asked for with
+    as_of: Sequence  # of the newest fact in that log
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    at: Time
+
+
 class OfficersSigned(Model):
     """One of these as signed: canonical JSON, and the signatures of trust officers."""
 
@@ -91,12 +103,16 @@ class OfficersSigned(Model):
     signatures: tuple[OfficerSignature, ...]
 
 
+About = Literal["attestation", "kek-end"]  # which document it is; the kind of report that keeps it
+
+
 class AttestationOffer(Message):
-    """A drill's attestation, given to audit by the backup identity; the officers' signatures are its authority."""
+    """What officers attest, given to audit by the backup identity; the officers' signatures are its authority."""
 
     TYPE: ClassVar[str] = "rekey.attestation.offer.v1"
     type: Literal["rekey.attestation.offer.v1"] = "rekey.attestation.offer.v1"
     env: Environment
+    about: About = "attestation"
     signed: OfficersSigned
 
 
@@ -114,7 +130,7 @@ class AttestationAnswer(Message):
 
 
 class Attested(Message):
-    """Audit's record of a drill: it has verified the quorum, and counted the same versions in its own log."""
+    """Audit's record of a drill, or of the end of a KEK epoch: it has verified the quorum, and its own log agrees."""
 
     TYPE: ClassVar[str] = "rekey.report.attestation.v1"
     type: Literal["rekey.report.attestation.v1"] = "rekey.report.attestation.v1"
