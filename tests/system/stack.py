@@ -34,8 +34,11 @@ from rekey_local.stack import BUS, Stack, instance_names
 from rekey_local.story import Story
 from rekey_local.supervisor import Keeper
 from rekey_local.tally import Tally
+from tests.system.readers import Readers
 
 LIMIT_S: Final = 90.0
+POLL_S: Final = 0.05
+A_LITTLE: Final = ("--local-per-s", "40", "--remote-per-s", "5")  # calls of each of the four instances
 NATS: Final = BUS
 INSTANCES: Final = instance_names()
 KEY_NAMES: Final = tuple(key.name for key in KEYS)
@@ -46,7 +49,7 @@ T = TypeVar("T")
 class RunningStack:
     """A stack that is up. Names of processes: ``nats-server``, the services, ``orders-1`` and so on."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, load: tuple[str, ...]) -> None:
         self.layout = Layout(directory)
         self.screen = io.StringIO()
         environments = Environments(None)
@@ -54,9 +57,10 @@ class RunningStack:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stack")
         self._thread.start()
-        self._stack = Stack(self.layout, environments, screen)
+        self._stack = Stack(self.layout, environments, screen, load)
         self._people = People(self.layout, environments)
         self._story = Story(Cast(self._stack, self._people, screen))
+        self._readers = Readers(self._people)
 
     def up(self) -> None:
         """Found and start bus and services."""
@@ -73,6 +77,7 @@ class RunningStack:
     def down(self) -> None:
         """Stop everything."""
         try:
+            self._wait(self._readers.leave())
             self._wait(self._stack.down())
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -134,39 +139,25 @@ class RunningStack:
 
     def show(self, key: str, person: str = OWNER) -> KeySummary:
         """A key as it is."""
-
-        async def read() -> KeySummary:
-            async with self._people.reading(person) as reader:
-                return await reader.show(key)
-
-        return self._wait(read())
+        return self._wait(self._readers.read(person, lambda reader: reader.show(key)))
 
     def history(self, key: str, person: str = OWNER) -> History:
         """A key's facts."""
-
-        async def read() -> History:
-            async with self._people.reading(person) as reader:
-                return await reader.history(key)
-
-        return self._wait(read())
+        return self._wait(self._readers.read(person, lambda reader: reader.history(key)))
 
     def adoption(self, key: str, version: int | None = None, person: str = OWNER) -> AdoptionAnswer:
         """Who has proved what of a version, and who is waited for."""
-
-        async def read() -> AdoptionAnswer:
-            async with self._people.reading(person) as reader:
-                return await reader.session.ask(AdoptionAnswer, key, version=version)
-
-        return self._wait(read())
+        return self._wait(
+            self._readers.read(
+                person, lambda reader: reader.session.ask(AdoptionAnswer, key, version=version)
+            )
+        )
 
     def keks(self, epoch: int, person: str = AUDITOR) -> KekAnswer:
         """What lies under which KEK, and what hangs under an epoch."""
-
-        async def read() -> KekAnswer:
-            async with self._people.reading(person) as reader:
-                return await reader.session.ask(KekAnswer, epoch=epoch)
-
-        return self._wait(read())
+        return self._wait(
+            self._readers.read(person, lambda reader: reader.session.ask(KekAnswer, epoch=epoch))
+        )
 
     def rotate(self, key: str, *, wait_s: float = 60.0) -> Outcome:
         """Rotate a key as its owner and wait until everybody follows."""
@@ -177,7 +168,7 @@ class RunningStack:
         end = time.monotonic() + limit_s
         while not is_true():
             assert time.monotonic() < end, f"{what} did not come within {limit_s} s\n{self.screen.getvalue()}"
-            time.sleep(0.02)
+            time.sleep(POLL_S)
 
     def log(self, name: str) -> str:
         """What a process has written."""
@@ -199,10 +190,10 @@ class RunningStack:
 
 @contextlib.contextmanager
 def running_stack(
-    directory: Path, *, registered: bool = True, instances: bool = True
+    directory: Path, *, registered: bool = True, instances: bool = True, load: tuple[str, ...] = A_LITTLE
 ) -> Iterator[RunningStack]:
     """Bus and services; the story's keys; the story's dependents."""
-    stack = RunningStack(directory)
+    stack = RunningStack(directory, load)
     try:
         stack.up()
         if registered:

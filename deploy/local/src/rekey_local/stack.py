@@ -39,8 +39,12 @@ def instance_names() -> tuple[str, ...]:
 class Stack:
     """The processes by name. Start it with ``up``; end it with ``down``, which must run whatever happened."""
 
-    def __init__(self, layout: Layout, environments: Environments, screen: Screen) -> None:
+    def __init__(
+        self, layout: Layout, environments: Environments, screen: Screen, load: tuple[str, ...] = ()
+    ) -> None:
+        """``load``: what the instances' program is told of its rates beside its defaults."""
         self.layout = layout
+        self._load = load
         self.tally = Tally()
         self._environments = environments
         self._screen = screen
@@ -157,6 +161,7 @@ class Stack:
             *("--settings", str(instance_settings(self.layout, dependent, number))),
             *("--name", name),
             *("--exchange", str(self.layout.exchange)),
+            *self._load,
         )
         return ChildPlan(name, command, self._log(name))
 

@@ -34,7 +34,7 @@ LOCAL_PER_S: Final = 200
 REMOTE_PER_S: Final = 20
 TICK_S: Final = 0.05
 REPORT_S: Final = 0.5
-EXCHANGE_S: Final = 0.1
+EXCHANGE_S: Final = 0.5
 FINISH_S: Final = 2.0
 TOKEN_LIFETIME_S: Final = 300
 FRESH_S: Final = 60.0  # tokens that a peer left longer ago than this may have expired
@@ -159,10 +159,19 @@ class Corpus:
         self.foreign = frozenset(_bytes(others, "ciphertexts")).union(*(left["tokens"] for left in others))
 
 
+@dataclass(frozen=True)
+class Rates:
+    """Calls per second."""
+
+    local: int = LOCAL_PER_S
+    remote: int = REMOTE_PER_S
+
+
 class Worker:
     """The load of one instance."""
 
-    def __init__(self, surfaces: Surfaces, corpus: Corpus, report: Report) -> None:
+    def __init__(self, surfaces: Surfaces, corpus: Corpus, report: Report, rates: Rates) -> None:
+        self._rates = rates
         self._box = surfaces.box
         self._macs = surfaces.macs
         self._signer = surfaces.signer
@@ -176,7 +185,7 @@ class Worker:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(every(TICK_S, self._local))
-            group.create_task(every(1 / REMOTE_PER_S, self._remote))
+            group.create_task(every(1 / self._rates.remote, self._remote))
             group.create_task(every(EXCHANGE_S, self._corpus.exchange))
 
     async def finish(self) -> None:
@@ -187,7 +196,7 @@ class Worker:
                 task.cancel()
 
     def _local(self) -> None:
-        for _ in range(round(LOCAL_PER_S * TICK_S)):
+        for _ in range(round(self._rates.local * TICK_S)):
             self._random.choice(
                 (
                     self._encrypt,
@@ -316,7 +325,7 @@ def write(event: str, **fields: object) -> None:
     sys.stdout.flush()
 
 
-async def serve(settings: Path, name: str, exchange: Path) -> None:
+async def serve(settings: Path, name: str, exchange: Path, rates: Rates) -> None:
     """Connect, work until SIGTERM or SIGINT, close."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -325,7 +334,7 @@ async def serve(settings: Path, name: str, exchange: Path) -> None:
     async with rekey.connect(rekey.Settings.load(settings)) as keys:
         keys.on_rotated(lambda event: on_rotated(event, corpus))
         keys.on_stopped(lambda event: on_stopped(event, report))
-        worker = Worker(await surfaces(keys), corpus, report)
+        worker = Worker(await surfaces(keys), corpus, report, rates)
         write("ready")
         began = time.monotonic()
         await until(stop, worker.run(), every(REPORT_S, lambda: tell(keys, report, began)))
@@ -382,8 +391,11 @@ def main() -> None:
     parser.add_argument("--settings", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--exchange", type=Path, required=True)
+    parser.add_argument("--local-per-s", type=int, default=LOCAL_PER_S)
+    parser.add_argument("--remote-per-s", type=int, default=REMOTE_PER_S)
     options = parser.parse_args()
-    asyncio.run(serve(options.settings, options.name, options.exchange))
+    rates = Rates(options.local_per_s, options.remote_per_s)
+    asyncio.run(serve(options.settings, options.name, options.exchange, rates))
 
 
 if __name__ == "__main__":
