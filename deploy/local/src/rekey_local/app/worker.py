@@ -197,17 +197,8 @@ class Worker:
 
     def _local(self) -> None:
         for _ in range(round(self._rates.local * TICK_S)):
-            self._random.choice(
-                (
-                    self._encrypt,
-                    self._encrypt,
-                    self._decrypt,
-                    self._decrypt,
-                    self._verify,
-                    self._mac,
-                    self._check,
-                )
-            )()
+            twice = (self._encrypt, self._decrypt) * 2
+            self._random.choice((*twice, self._verify, self._mac, self._check))()
 
     def _remote(self) -> None:
         task = asyncio.create_task(self._random.choice((self._sign, self._sign, self._seal, self._open))())
