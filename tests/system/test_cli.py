@@ -286,11 +286,25 @@ def another(people: People) -> dict[str, object]:
     return {"ssh_key": key}
 
 
+def in_the_way(people: People) -> dict[str, object]:
+    """A file where the directory should be."""
+    file = people.bus.directory / "people" / "alice" / "file"
+    file.touch()
+    return {"state_dir": file}
+
+
 BROKEN = [
     pytest.param(
         lambda _: {"bus_url": f"tls://127.0.0.1:{free_port()}"}, 7, "bus", "is the bus running", id="no bus"
     ),
-    pytest.param(lambda _: {"trust_genesis": "0" * 64}, 8, "trust", "genesis", id="another genesis"),
+    pytest.param(lambda _: {"bus_url": ""}, 2, "configuration", "expected tls://host:port", id="no URL"),
+    pytest.param(
+        lambda _: {"trust_genesis": "0" * 64}, 8, "trust", "take trust_genesis from", id="another genesis"
+    ),
+    pytest.param(
+        lambda _: {"env": "prod"}, 2, "bus", "env and person in the context", id="another one's env"
+    ),
+    pytest.param(in_the_way, 2, "configuration", "name another directory", id="nothing can be kept"),
     pytest.param(expired, 1, "certificate", "issue a new one", id="an expired certificate"),
     pytest.param(lambda _: {"tls_cert": "none"}, 2, "certificate", "No such file", id="no certificate"),
     pytest.param(lambda _: {"ssh_key": "none"}, 2, "ssh_key", "No such file", id="no key"),

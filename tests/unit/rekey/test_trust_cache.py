@@ -1,4 +1,4 @@
-"""Many keys of an instance meet a new signer at the same moment: each looks for a newer trust document, one adds it."""
+"""Who is who, as it is read and remembered: one of many adds a new document, and a full disk ends nobody's work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rekey_core.authority import Stream
 from rekey_core.contracts import SignedTrust
 from rekey_core.encoding import b64u_encode
 from rekey_core.envelope import BusMessage
-from rekey_core.errors import WrongAuthorError
+from rekey_core.errors import ConfigurationError, WrongAuthorError
 from rekey_core.names import Service
 from rekey_core.signing import SigningKey
 from rekey_core.trust import Trust, issue
@@ -54,3 +54,38 @@ async def test_a_new_document_is_added_once_however_many_look_for_it(tmp_path: P
 
     found = await asyncio.gather(*(cache.fresh(signed_by_the_new_one) for _ in range(at_once)))
     assert found == [2] * at_once
+
+
+async def test_who_cannot_write_down_what_it_saw_does_not_begin(tmp_path: Path) -> None:
+    world = World()
+    bus = Documents(issue(world.document(), ()))
+    (tmp_path / "file").touch()
+    cache = TrustCache(bus, ENV, world.trust.digest, Seen(tmp_path / "file" / "seen.json"), 1.0)
+    for _ in range(2):  # a second try is no way round
+        with pytest.raises(ConfigurationError, match=r"state_dir .*/file: File exists") as refused:
+            await cache.refresh()
+        assert "state_dir" in (refused.value.hint or "")
+    with pytest.raises(ConfigurationError, match=r"state_dir .*/file: Not a directory"):
+        Seen.load(tmp_path / "file")
+
+
+async def test_who_has_begun_goes_on_and_writes_down_later_what_a_full_disk_did_not_take(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, full, room = World(), tmp_path / "file" / "seen.json", tmp_path / "seen.json"
+    bus = Documents(issue(world.document(), ()))
+    seen = Seen.load(tmp_path)
+    cache = TrustCache(bus, ENV, world.trust.digest, seen, 1.0)
+    await cache.refresh()
+    (tmp_path / "file").touch()
+    seen.path = full
+    bus.documents.append(world.next_trust("oliver", "olga", services=world.document().services))
+    assert (await cache.refresh()).n == 2
+    await seen.note_as_of("orders-db", 7)
+    said = [record for record in caplog.records if getattr(record, "event", "") == "state-not-saved"]
+    assert len(said) == 2
+    assert "File exists" in said[0].getMessage()
+    assert (Seen.load(tmp_path).trust_n, Seen.load(tmp_path).as_of) == (1, {})
+    seen.path = room
+    await seen.note_as_of("orders-db", 7)  # nothing new: what is missing is written all the same
+    assert (Seen.load(tmp_path).trust_n, Seen.load(tmp_path).as_of) == (2, {"orders-db": 7})

@@ -346,6 +346,17 @@ async def test_a_damaged_memory_is_not_taken_for_none(tmp_path: Path) -> None:
         Instance(W, tmp_path, KEY)
 
 
+async def test_a_full_disk_keeps_no_instance_from_following_a_rotation(me: Instance, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    me.seen.path = tmp_path / "file" / "seen.json"
+    tell(me, W.notice((1,), 1))
+    await me.worker.reconcile()
+    tell(me, W.notice((1, 2), 2, as_of=13), sequence=2)
+    await me.worker.reconcile()
+    assert (current(me), me.key.problem) == (2, None)
+    assert me.desk.receipts[-1].keys[KEY].protects == 2
+
+
 async def test_the_secret_is_dropped_with_the_stopped_version(me: Instance) -> None:
     tell(me, W.notice((1,), 1))
     await me.worker.reconcile()

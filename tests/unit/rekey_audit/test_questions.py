@@ -82,6 +82,21 @@ def test_a_summary_says_state_and_time() -> None:
     assert summary.rotates_by == activated.stored_at + timedelta(days=90)
 
 
+def test_of_a_key_with_many_versions_the_one_that_is_named_is_shown_however_old() -> None:
+    """Old versions are those that are destroyed, and whose destruction is cancelled."""
+    log = Log()
+    log.registered()
+    log.generated()
+    log.activated()
+    for number in (2, 3):
+        log.requested(number)
+        log.generated(number)
+        log.activated(number)
+    state = read(log).keys[KEY].state
+    for named, shown in ((None, [2, 3]), (1, [1, 2, 3]), (3, [2, 3]), (9, [2, 3])):
+        assert [v.version for v in questions.summary(state, 2, named).versions] == shown
+
+
 def test_a_history_that_is_too_long_keeps_the_newest() -> None:
     log = Log()
     log.registered()

@@ -130,6 +130,34 @@ def test_what_audit_says(said: HealthAnswer, levels: str, words: str) -> None:
     assert [line for line in lines if words in line.what]
 
 
+def _alarm(subject: str) -> RecentAlarm:
+    return ALARM.model_copy(update={"subject": subject})
+
+
+@pytest.mark.parametrize(
+    ("alarms", "count", "fix"),
+    [
+        pytest.param(
+            (ALARM,), 1, "rekey key history k shows what is VOID", id="a fact: its key's history shows it"
+        ),
+        pytest.param(
+            (ALARM, _alarm("cmd.rotate.dev.k.1")), 2, "audit's log (event alarm) says why", id="a command"
+        ),
+        pytest.param(
+            (_alarm("$JS.EVENT.ADVISORY.X"),), 1, "audit's log (event alarm) says why", id="the server's word"
+        ),
+        pytest.param((_alarm("evt.dev"),), 1, "audit's log (event alarm) says why", id="no key in it"),
+        pytest.param((), 3, "ask an auditor", id="others' alone"),
+    ],
+)
+def test_an_alarm_leads_to_where_more_is_said_about_it(
+    alarms: tuple[RecentAlarm, ...], count: int, fix: str
+) -> None:
+    line = checkup.audits(answer(alarms=alarms, count=count))[-1]
+    assert fix in (line.fix or "")
+    assert not alarms or alarms[-1].subject in (line.fix or "")
+
+
 @pytest.mark.parametrize(
     ("status", "body", "levels", "words"),
     [

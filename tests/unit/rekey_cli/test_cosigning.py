@@ -72,6 +72,13 @@ def test_one_writes_another_signs_both_count(desk: Desk, capsys: pytest.CaptureF
     assert desk.together("alice", "body.sig").reason == "stuck"
 
 
+def test_the_hint_of_a_second_signature_without_a_terminal_names_what_sign_takes(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert desk.run("rita", "sign HERE/body") == 2
+    assert "--plan" not in capsys.readouterr().err
+
+
 def test_ssh_keygen_signs_as_well(desk: Desk) -> None:
     desk.context("rita")
     command = ["ssh-keygen", "-Y", "sign", "-q", "-n", COMMAND_NAMESPACE, "-f", "rita", "body"]

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from rekey.cli import errors as cli_errors
-from rekey.cli.errors import EXITS, AnsweredError, Exit, exit_of
+from rekey.cli.errors import EXITS, AnsweredError, Exit, exit_of, hint_of
 from rekey_core import errors as core_errors
 from rekey_core.errors import RekeyError
 
@@ -26,6 +26,12 @@ def leaves() -> list[type[RekeyError]]:
 @pytest.mark.parametrize("error", leaves(), ids=lambda error: f"{error.__name__} has a row")
 def test_every_error_has_an_exit_code(error: type[RekeyError]) -> None:
     assert error("x").code in EXITS
+
+
+@pytest.mark.parametrize("error", leaves(), ids=lambda error: f"{error.__name__} has a next step")
+def test_every_error_says_what_to_do_next(error: type[RekeyError]) -> None:
+    assert "rekey " in hint_of(error("x"))
+    assert hint_of(error("x", hint="its own word")) == "its own word"
 
 
 CODES = [

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from rekey.cli import plans, views
+from rekey.cli.errors import UsageError
 from rekey.cli.target import Target
 from rekey_core.commands import read_command
 from rekey_core.contracts import (
@@ -80,7 +81,7 @@ STOPS = [
     pytest.param(
         "suspend",
         Target(KEY, 1),
-        "version 1 (deactivated) stops until",
+        "version 1 (deactivated) stops and nothing lifts that yet",
         "version 2 (active) goes on",
         id="one",
     ),
@@ -165,7 +166,7 @@ def test_a_plan_refuses_what_the_service_would_refuse(
 
 def test_a_stop_of_a_whole_key_names_what_is_not_stopped_yet() -> None:
     plan = plans.plan_stop("suspend", Target(KEY), with_states(2, "suspended", "active"), ADOPTION)
-    assert plan.changes[0] == "version 2 (active) stops until a responder resumes it"
+    assert plan.changes[0] == "version 2 (active) stops and nothing lifts that yet"
 
 
 DESTROY = Target(KEY, 1)
@@ -184,6 +185,61 @@ def test_a_destruction_says_who_holds_it_until_when_it_can_be_cancelled_and_what
         "copies in the storage and backups of the bus are not claimed",
     ):
         assert part in said
+
+
+LIVE = ("ab" * 16, "ac" * 16)
+
+
+def waited_for() -> AdoptionAnswer:
+    """Two instances of orders."""
+    two = tuple(INSTANCE.model_copy(update={"instance": instance}) for instance in LIVE)
+    dependents = (ADOPTION.dependents[0], DependentAdoption(dependent="orders", instances=two))
+    return ADOPTION.model_copy(update={"dependents": dependents})
+
+
+def test_an_instance_is_named_by_the_digits_that_tables_show() -> None:
+    shown = plans.instance_of(Target(KEY, 2), waited_for(), "orders", LIVE[1][: views.SHORT_ID])
+    assert shown == LIVE[1]
+
+
+@pytest.mark.parametrize(
+    ("dependent", "digits"),
+    [
+        pytest.param("orders", "a", id="two begin so"),
+        pytest.param("orders", "ff", id="none begins so"),
+        pytest.param("orders", "", id="nothing"),
+        pytest.param("billing", "ab", id="another dependent's"),
+        pytest.param("nobody", "ab", id="a dependent that there is not"),
+    ],
+)
+def test_digits_that_name_no_instance_are_refused_with_those_that_there_are(
+    dependent: str, digits: str
+) -> None:
+    with pytest.raises(UsageError, match=f"of {dependent}, found '{digits}'; there are:") as refused:
+        plans.instance_of(Target(KEY, 2), waited_for(), dependent, digits)
+    assert refused.value.hint == f"rekey adoption {KEY}@2"
+
+
+@pytest.mark.parametrize(
+    ("state", "key", "counts"),
+    [
+        pytest.param("deactivated", "pending", True, id="it is scheduled"),
+        pytest.param("destroyed", "as it is", True, id="it is destroyed"),
+        pytest.param("destroyed-compromised", "as it is", True, id="it is destroyed, and was compromised"),
+        pytest.param("deactivated", "as it is", False, id="it was cancelled"),
+    ],
+)
+def test_a_body_that_was_sent_before_counts_unless_it_was_cancelled(
+    state: str, key: str, *, counts: bool
+) -> None:
+    summary = pending() if key == "pending" else SUMMARY
+    adoption = ADOPTION.model_copy(update={"version": 1, "state": state})
+    if counts:
+        plans.check_scheduled(DESTROY, summary, adoption)
+        return
+    with pytest.raises(RekeyError, match="was cancelled since; nothing is scheduled") as refused:
+        plans.check_scheduled(DESTROY, summary, adoption)
+    assert refused.value.code == "already-done"
 
 
 def test_a_cancellation_says_what_is_kept() -> None:

@@ -174,7 +174,7 @@ class Answers:
         found = (await self._adopted(record, target))[0] if target is not None else None
         return ShowAnswer(
             **self._common(question, ShowAnswer),
-            key=questions.summary(record.state),
+            key=questions.summary(record.state, named=question.ask.version),
             waiting=waiting(record.state, found) if found is not None else None,
         )
 

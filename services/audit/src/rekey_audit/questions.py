@@ -137,12 +137,14 @@ def _listed(ledger: Ledger, name: str) -> KeySummary:
     return summary(record.state, PAGE_VERSIONS) if record else ledger.recalled[name]
 
 
-def summary(state: KeyState, newest: int = MAX_VERSIONS) -> KeySummary:
-    """The key as it is, with its newest versions."""
+def summary(state: KeyState, newest: int = MAX_VERSIONS, named: int | None = None) -> KeySummary:
+    """The key as it is, with its newest versions and the one that was named, however old it is."""
     if state.registered is None:
         text = f"{state.key} is not registered"
         raise ValueError(text)
     registered = state.registered.model
+    versions = tuple(_versions(state))
+    older = tuple(version for version in versions[:-newest] if version.version == named)
     return KeySummary(
         key=state.key,
         owner=registered.owner,
@@ -153,7 +155,7 @@ def summary(state: KeyState, newest: int = MAX_VERSIONS) -> KeySummary:
         dependents=tuple(sorted(state.grants)),
         current=state.current,
         rotates_by=state.rotates_by(),
-        versions=tuple(_versions(state))[-newest:],
+        versions=older + versions[-newest:],
         counts=dict(Counter(version.state.value for version in state.versions.values())),
         as_of=state.last_sequence,
     )

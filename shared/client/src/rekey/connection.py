@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rekey.cancellation import cancellable
-from rekey.credentials import Login, read_credentials, tls
+from rekey.credentials import Login, read_credentials, servers, tls
 from rekey.spans import trace_headers
 from rekey_core.authority import Stream
 from rekey_core.certificates import Certificate, Credentials, judge
@@ -75,7 +75,7 @@ class Connection:
         """Log in.
 
         Raises:
-            ConfigurationError: the certificate files cannot be used.
+            ConfigurationError: the certificate files, or the URL of the bus, cannot be used.
             UnavailableError: no server, or it does not know the certificate.
         """
         credentials = read_credentials(self._login)
@@ -110,10 +110,11 @@ class Connection:
         return certificate
 
     async def _connect(self, client: Client, context: ssl.SSLContext, within_s: float) -> None:
+        nodes = servers(self._login.bus_url)
         try:
             async with asyncio.timeout(within_s):
                 await client.connect(
-                    self._login.bus_url.split(","),
+                    nodes,
                     name=f"rekey-{self._login.name}",
                     tls=context,
                     tls_hostname=self._login.server_name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,25 @@ class Login:
     name: str
 
 
+def servers(bus_url: str) -> list[str]:
+    """The nodes that a bus URL names.
+
+    Raises:
+        ConfigurationError: it names none; says what was expected and found.
+    """
+    nodes = bus_url.split(",")
+    for node in nodes:
+        try:
+            parts = urllib.parse.urlsplit(node)
+            is_one = parts.scheme == "tls" and parts.hostname is not None and parts.port != 0
+        except ValueError:  # a port that is none
+            is_one = False
+        if not is_one:
+            text = f"bus_url: expected tls://host:port, found {node!r}"
+            raise ConfigurationError(text, hint="correct bus_url; several nodes are separated by commas")
+    return nodes
+
+
 def read_credentials(login: Login) -> Credentials:
     """Certificate, key and CAs as the files hold them now.
 
@@ -32,7 +52,8 @@ def read_credentials(login: Login) -> Credentials:
     try:
         cert, key, ca = (file.read_bytes() for file in (login.tls_cert, login.tls_key, login.tls_ca))
     except OSError as error:
-        raise ConfigurationError(f"certificate of {login.name}: {error}") from error
+        text = f"certificate of {login.name}: {error.filename}: {error.strerror}"
+        raise ConfigurationError(text, hint="correct tls_cert, tls_key and tls_ca") from error
     return Credentials(cert, Secret(key), ca)
 
 

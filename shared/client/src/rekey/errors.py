@@ -85,7 +85,7 @@ class VersionStoppedError(RefusedError):
 
 
 class VersionSuspendedError(VersionStoppedError):
-    """Stopped until it is resumed."""
+    """Stopped by a responder; nothing lifts that yet."""
 
 
 class VersionCompromisedError(VersionStoppedError):

@@ -10,7 +10,7 @@ import json
 import logging
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -108,9 +108,13 @@ class SpanFile(RotatingFileHandler):
     """Appends each span to a file as one JSON line; the file and its one predecessor have ``FILE_BYTES`` each at most."""
 
     def __init__(self, path: Path, service: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # then no span can be written, which ends nobody's work
+            path.parent.mkdir(parents=True, exist_ok=True)
         super().__init__(path, maxBytes=FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8", delay=True)
         self._service = service
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """A span that cannot be written is lost; nothing is said on the application's standard error."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,22 +18,29 @@ from rekey.connection import Connection
 from rekey.grouped import Grouped
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import SignedTrust
-from rekey_core.errors import AuthorityError, SignatureError, TrustError, WrongAuthorError
+from rekey_core.errors import AuthorityError, ConfigurationError, SignatureError, TrustError, WrongAuthorError
 from rekey_core.trust import Trust
 
 T = TypeVar("T")
 _FILE: Final = "seen.json"
 GROUP_WAIT_S: Final = 0.005  # how long the first of several keys waits for the others
+_HINT: Final = "make room there and let only its owner write, or name another directory as state_dir"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
 class Seen:
-    """The newest trust document and the newest state of each key that this state directory has met."""
+    """The newest trust document and the newest state of each key that this state directory has met.
+
+    What the directory does not take is known all the same for as long as the process runs, and written with the next news.
+    """
 
     path: Path
     trust_n: int = 0
     trust_digest: str = ""
     as_of: dict[str, int] = field(default_factory=dict)
+    is_saved: bool = True
     _saving: Grouped[None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -44,32 +52,50 @@ class Seen:
 
         Raises:
             TrustError: the file is damaged.
+            ConfigurationError: it cannot be read.
         """
         path = state_dir / _FILE
-        if not path.exists():
-            return cls(path)
         try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls(path)
+        except OSError as error:
+            raise ConfigurationError(f"state_dir {state_dir}: {error.strerror}", hint=_HINT) from error
+        except UnicodeDecodeError as error:
+            raise TrustError(f"{path} is damaged", hint="find out why before removing it") from error
+        try:
+            raw = json.loads(text)
             as_of = {str(key): int(sequence) for key, sequence in raw["as_of"].items()}
             return cls(path, int(raw["trust_n"]), str(raw["trust_digest"]), as_of)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TrustError(f"{path} is damaged", hint="find out why before removing it") from error
 
     def save(self) -> None:
-        """Write it so that a crash leaves the old or the new file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Write it so that a crash leaves the old or the new file.
+
+        Raises:
+            ConfigurationError: the directory does not take it.
+        """
         temporary = self.path.with_suffix(f".{os.getpid()}.new")  # several processes may share the directory
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"trust_n": self.trust_n, "trust_digest": self.trust_digest, "as_of": self.as_of}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        said = {"trust_n": self.trust_n, "trust_digest": self.trust_digest, "as_of": self.as_of}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump(said, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            self.is_saved = False
+            raise ConfigurationError(f"state_dir {self.path.parent}: {error.strerror}", hint=_HINT) from error
+        self.is_saved = True
 
     def note_trust(self, trust: Trust) -> None:
         """Remember a document.
 
         Raises:
             TrustError: it is older than, or another one than, the one seen before.
+            ConfigurationError: it could not be written down; it is remembered all the same.
         """
         if trust.n < self.trust_n:
             raise TrustError(
@@ -79,18 +105,31 @@ class Seen:
         if trust.n == self.trust_n and trust.digest != self.trust_digest:
             raise TrustError(f"trust document {trust.n} is not the one seen before")
         if trust.n > self.trust_n:
-            self.trust_n, self.trust_digest = trust.n, trust.digest
+            self.trust_n, self.trust_digest, self.is_saved = trust.n, trust.digest, False
+        if not self.is_saved:
             self.save()
 
     async def note_as_of(self, key: str, sequence: int) -> None:
-        """Remember how far the key was seen; keys that come within GROUP_WAIT_S share one write."""
+        """Remember how far the key was seen, and write that down where it can be written.
+
+        Keys that come within GROUP_WAIT_S share one write. Who protects data goes on when a disk is full.
+        """
         if sequence > self.as_of.get(key, 0):
-            self.as_of[key] = sequence
-            await self._saving.run()
+            self.as_of[key], self.is_saved = sequence, False
+        if not self.is_saved:
+            try:
+                await self._saving.run()
+            except ConfigurationError as error:
+                not_saved(error)
 
     async def _save_soon(self) -> None:
         await asyncio.sleep(GROUP_WAIT_S)
         self.save()
+
+
+def not_saved(error: ConfigurationError) -> None:
+    """Say that what was seen is known to this process alone."""
+    _log.warning("what was seen is not written down: %s", error, extra={"event": "state-not-saved"})
 
 
 class TrustCache:
@@ -122,6 +161,7 @@ class TrustCache:
         Raises:
             TrustError: the documents do not chain from the pinned genesis, or are older than what was seen before.
             UnavailableError: the bus does not answer.
+            ConfigurationError: whoever begins cannot write down what it saw; who has begun goes on and says so in the log.
         """
         async with self._refreshing:  # two at once would both add the same document
             trust = self._trust
@@ -131,7 +171,12 @@ class TrustCache:
                 trust = Trust.from_chain(first, genesis=self._genesis, env=self._env)
             for signed, stored_at in added:
                 trust = trust.extended(signed, since=stored_at)
-            self._seen.note_trust(trust)
+            try:
+                self._seen.note_trust(trust)
+            except ConfigurationError as error:
+                if self._trust is None:
+                    raise
+                not_saved(error)
             self._trust = trust
             return trust
 

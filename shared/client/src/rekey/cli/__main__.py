@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from rekey.cli.app import app
-from rekey.cli.errors import Exit, exit_of
+from rekey.cli.errors import Exit, exit_of, hint_of
 from rekey.cli.output import tell
 from rekey_core.errors import RekeyError
 
@@ -22,7 +22,7 @@ def run(arguments: Sequence[str]) -> Exit:
         tell(f"rekey: {error}", "hint: rekey --help, or --help after a command")
         return Exit.USAGE
     except RekeyError as error:
-        tell(f"rekey: {error.code}: {error}", *([f"hint: {error.hint}"] if error.hint else []))
+        tell(f"rekey: {error.code}: {error}", f"hint: {hint_of(error)}")
         return exit_of(error)
     except KeyboardInterrupt:
         tell("rekey: interrupted; a command that was accepted goes on")

@@ -308,7 +308,9 @@ async def suspend(
     yes: Annotated[bool, Parameter(negative="")] = False,
     common: Mutating = Mutating(),
 ) -> None:
-    """Stop a version, or every version of a key, until it is resumed. Every instance refuses it at once.
+    """Stop a version, or every version of a key. Every instance refuses it at once; nothing lifts that yet.
+
+    What is under it stays unreadable; ``rekey key rotate`` puts another version in its place.
 
     Args:
         target: a key, or one version of it.

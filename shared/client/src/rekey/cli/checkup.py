@@ -177,7 +177,17 @@ def _alarms(answer: HealthAnswer) -> Line:
     shown = [f"{a.at:%H:%M:%SZ} {a.author} {a.code} at {a.stream} {a.sequence}" for a in answer.alarms]
     newest = "; ".join(shown[-SHOWN_ALARMS:]) or "outside of your scope"
     text = f"alarms: {answer.alarms_last_day} in the last day: {newest}"
-    return warn(text, "find out who wrote there; rekey key history KEY shows it as VOID")
+    return warn(
+        text, _look_at(answer.alarms[-1].subject) if answer.alarms else "ask an auditor of those keys"
+    )
+
+
+def _look_at(subject: str) -> str:
+    """Where more is said about the newest alarm: a fact's key shows it, anything else stands in audit's log."""
+    kind, _, rest = subject.partition(".")
+    key = rest.split(".")[1] if kind == "evt" and rest.count(".") else None
+    where = f"rekey key history {key} shows what is VOID" if key else "audit's log (event alarm) says why"
+    return f"find out who wrote {subject}; {where}"
 
 
 def readiness(service: str, url: str, status: int, body: Mapping[str, object]) -> list[Line]:

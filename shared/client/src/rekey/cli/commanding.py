@@ -40,6 +40,8 @@ from rekey_core.contracts import (
 from rekey_core.errors import RefusedError, UnavailableError
 from rekey_core.policy import destruction_delay_s
 
+INSTANCE_DIGITS: Final = 32
+
 _STOPS: Final[dict[str, type[Suspend | Revoke]]] = {"suspend": Suspend, "revoke": Revoke}
 
 
@@ -134,6 +136,9 @@ async def waive(session: Session, order: Order, dependent: str, instance: str | 
     if order.plan:
         shown, adoption = await _known(session, target.key)
         return plan_view(plans.plan_waive(target, shown, adoption, (dependent, instance)))
+    if instance is not None and len(instance) < INSTANCE_DIGITS:  # as tables show it
+        adoption = await session.ask(AdoptionAnswer, target.key, version=target.version)
+        instance = plans.instance_of(target, adoption, dependent, instance)
     command = build(
         Waive,
         session.context,
@@ -176,6 +181,9 @@ async def destroy(session: Session, order: Order, papers: Papers, **fields: Any)
         return plan_view(plans.plan_destroy(target, shown, adoption, delay_s, datetime.now(UTC)))
     command, accepted = await _together(session, papers, Destroy, target, **fields)
     decided = await _decided(session, accepted)
+    if accepted.sequence is None and decided is not None:  # what came of it then may be over
+        shown, adoption = await _known(session, target.key, version=target.version)
+        plans.check_scheduled(target, shown, adoption)
     if order.wait_s is not None:
         hint = f"rekey key show {target.key} says from when on; rekey adoption {target} who has it still"
         waited = waiting.destroyed(session, target.key, target.version)
@@ -276,7 +284,7 @@ def _result(command: Command, accepted: Accepted, decided: CommandAnswer | None,
 async def _known(
     session: Session, key: str, tries: int = 3, version: int | None = None
 ) -> tuple[KeySummary, AdoptionAnswer]:
-    shown = await session.ask(ShowAnswer, key, tries=tries)
+    shown = await session.ask(ShowAnswer, key, version=version, tries=tries)
     return shown.key, await session.ask(AdoptionAnswer, key, version=version, tries=tries)
 
 

@@ -13,7 +13,9 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def need_yes(verb: str, *, yes: bool) -> None:
+def need_yes(
+    verb: str, *, yes: bool, hint: str = "--plan shows what would happen and changes nothing"
+) -> None:
     """Without a terminal only ``--yes`` will do.
 
     Raises:
@@ -21,7 +23,7 @@ def need_yes(verb: str, *, yes: bool) -> None:
     """
     if not yes and not is_interactive():
         text = f"{verb}: expected --yes, because there is no terminal to ask at"
-        raise NotConfirmedError(text, hint="--plan shows what would happen and changes nothing")
+        raise NotConfirmedError(text, hint=hint)
 
 
 def typed(verb: str, target: Target) -> None:

@@ -123,7 +123,7 @@ def sign_body(path: Path, context: Context, *, yes: bool) -> View:
     if command.author == context.person:
         text = f"{path}: {context.person} is its author and does not count as second"
         raise UsageError(text, hint="have another person sign it")
-    need_yes("sign", yes=yes)
+    need_yes("sign", yes=yes, hint="read what it says at a terminal first, or give --yes")
     tell(said(command), f"reason: {command.reason}", f"valid until {when(command.expires_at)}")
     if not yes and is_interactive():
         typed("sign", Target(command.key, getattr(command, "version", 0)))

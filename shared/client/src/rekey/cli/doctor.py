@@ -22,7 +22,7 @@ from rekey.cli import checkup
 from rekey.cli.checkup import Line, fail, ok
 from rekey.cli.context import Context
 from rekey.cli.drills import backup_line
-from rekey.cli.errors import Exit, exit_of
+from rekey.cli.errors import Exit, exit_of, hint_of
 from rekey.cli.session import Session, connected
 from rekey_core.contracts import BackupAnswer, HealthAnswer
 from rekey_core.errors import RekeyError
@@ -127,9 +127,7 @@ async def _backups(session: Session) -> Line:
 
 
 def _failed(what: str, error: RekeyError, fix: str | None = None) -> Line:
-    return fail(
-        f"{what}: {error}", fix or error.hint or f"rekey --help; the error is {error.code}", exit_of(error)
-    )
+    return fail(f"{what}: {error}", fix or hint_of(error), exit_of(error))
 
 
 def _service(service: str, url: str) -> list[Line]:

@@ -100,6 +100,22 @@ EXITS: Final[Mapping[str, Exit]] = {
 }
 
 
+_NEXT: Final[Mapping[Exit, str]] = {
+    Exit.USAGE: "rekey doctor looks at every file that the context names; --help after a command says what it takes",
+    Exit.NOT_FOUND: "rekey key ls shows what there is",
+    Exit.DENIED: "rekey doctor shows your roles and scopes",
+    Exit.PRECONDITION: "rekey key show KEY says how things are",
+    Exit.UNREACHABLE: "rekey doctor says which part does not answer",
+    Exit.VERIFICATION: "believe nothing of it; rekey doctor says whether bus and trust are those of this environment",
+    Exit.FAILURE: "rekey doctor says what does not work",
+}
+
+
+def hint_of(error: RekeyError) -> str:
+    """What to do next: the error's own word, else what helps with errors of its exit code."""
+    return error.hint or _NEXT.get(exit_of(error), _NEXT[Exit.FAILURE])
+
+
 def exit_of(error: RekeyError) -> Exit:
     """The exit code of an error; a code that this version does not know is a failure."""
     return EXITS.get(error.code, Exit.FAILURE)

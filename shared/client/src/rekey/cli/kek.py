@@ -37,5 +37,7 @@ def _end(end: EndedEpoch) -> str:
 
 def _sum(answer: KekAnswer) -> str:
     where = f"epoch {answer.epoch}" if answer.epoch else f"the epochs before {answer.newest or 'the first'}"
+    if answer.epoch and answer.epoch > (answer.newest or 0):
+        where += ", under which nothing ever lay"
     more = answer.hanging - len(answer.names)
     return f"{answer.hanging} hang under {where}" + (f", {more} of them not shown" if more else "")

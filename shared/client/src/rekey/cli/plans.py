@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from rekey.cli.errors import AnsweredError
+from rekey.cli.errors import AnsweredError, UsageError
 from rekey.cli.output import when
 from rekey.cli.target import Target
 from rekey_core.contracts import AdoptionAnswer, KeySummary, Register, VersionSummary, Waiting
@@ -126,7 +126,7 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
         states[target.version] = VersionState(adoption.state)
     stopped = check_stop(key.key, verb, target.version, states)
     names = ", ".join(f"version {number} ({states[number]})" for number in stopped)
-    until = "until a responder resumes it" if verb == "suspend" else "for good: it is compromised"
+    until = "and nothing lifts that yet" if verb == "suspend" else "for good: it is compromised"
     current = key.current is not None and target.version in (0, key.current)
     return Plan(
         verb=verb,
@@ -167,6 +167,35 @@ def plan_waive(
         text = f"{target}: {name.rstrip('/')} is not waited for; missing: {', '.join(missing)}"
         raise AnsweredError("state-refused", text, hint=f"rekey adoption {target}")
     return _pass_over("waive", target, key, adoption, named)
+
+
+def instance_of(target: Target, adoption: AdoptionAnswer, dependent: str, digits: str) -> str:
+    """The instance whose id begins with these digits, as tables show them.
+
+    Raises:
+        UsageError: none of the dependent's live instances is it, or several are.
+    """
+    known = [i.instance for d in adoption.dependents if d.dependent == dependent for i in d.instances]
+    found = [instance for instance in known if digits and instance.startswith(digits)]
+    if len(found) != 1:
+        text = f"--instance: expected the id of one live instance of {dependent}, found {digits[:32]!r}"
+        raise UsageError(f"{text}; there are: {', '.join(known) or 'none'}", hint=f"rekey adoption {target}")
+    return found[0]
+
+
+def check_scheduled(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> None:
+    """What both people signed was sent before: whether it still counts.
+
+    Raises:
+        AnsweredError: it was cancelled since.
+    """
+    scheduled = any(v.version == target.version and v.destruction for v in key.versions)
+    if scheduled or adoption.state in ("destroyed", "destroyed-compromised"):
+        return
+    text = (
+        f"{target}: this body was sent before, and its destruction was cancelled since; nothing is scheduled"
+    )
+    raise AnsweredError("already-done", text, hint=f"rekey key history {target.key}; --out writes a new body")
 
 
 def _waiting(target: Target, adoption: AdoptionAnswer) -> Waiting:

@@ -19,7 +19,7 @@ from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import command_id
 from rekey_core.contracts import Ask, AskAnswer, AskRefused, Command, Signed, SignedCommand
 from rekey_core.envelope import open_signed, read_signed
-from rekey_core.errors import ReplayedError, SchemaError, UnavailableError, UnknownOutcomeError
+from rekey_core.errors import ReplayedError, SchemaError, TrustError, UnavailableError, UnknownOutcomeError
 from rekey_core.names import Service
 from rekey_core.tracecontext import Attribute, Attributes
 from rekey_core.trust import Trust
@@ -149,6 +149,7 @@ async def connected(context: Context) -> AsyncIterator[Session]:
         UnavailableError: the bus does not answer.
         ConfigurationError: the certificate or its key cannot be used.
         TrustError: the trust documents do not chain to the genesis, or are older than seen before.
+        ConfigurationError: ``state_dir`` does not take what was seen.
     """
     login = Login(
         context.bus_url,
@@ -163,8 +164,21 @@ async def connected(context: Context) -> AsyncIterator[Session]:
     try:
         seen = Seen.load(context.state_dir)
         trust = TrustCache(connection, context.env, context.trust_genesis, seen, PUBLISH_S)
-        await trust.refresh()
+        await _read_trust(trust, context)
         with written_to(context.trace_file, "rekey"):
             yield Session(context, connection, trust)
     finally:
         await connection.close()
+
+
+async def _read_trust(trust: TrustCache, context: Context) -> None:
+    """Raises as ``TrustCache.refresh``, with what to look at in the context."""
+    try:
+        await trust.refresh()
+    except UnavailableError as error:
+        text = f"no answer about trust documents of {context.env} to {context.person}: {error}"
+        hint = "env and person in the context must be those of tls_cert; if they are, try again: the bus may be starting"
+        raise UnavailableError(text, hint=hint) from error
+    except TrustError as error:
+        hint = "take trust_genesis from whoever runs the environment, by another way; if it is right, leave this bus"
+        raise TrustError(str(error), hint=error.hint or hint) from error

@@ -48,7 +48,8 @@ def keys_view(keys: Sequence[KeySummary]) -> View:
 def key_view(key: KeySummary, waiting: Waiting | None = None) -> View:
     """``key show``."""
     data = key.model_dump(mode="json") | {"waiting": waiting.model_dump(mode="json") if waiting else None}
-    head = {name: value for name, value in data.items() if name != "versions"} | {"waiting": _for(waiting)}
+    readable = {"waiting": _for(waiting), "counts": _counts(key), "rotates_by": when(key.rotates_by)}
+    head = {name: value for name, value in data.items() if name != "versions"} | readable
     cells = tuple(
         (text(v.version), v.state, when(v.since), text(v.key_id), when(v.destruction)) for v in key.versions
     )

@@ -25,7 +25,8 @@ Epoch = Annotated[int, Field(ge=1)]  # of KEKs
 class Ask(Model):
     """A question; ``key``, ``version`` and ``command`` as the verb needs them.
 
-    ``ls`` answers one page: the keys that come after ``key``. ``adoption`` is of ``version``, if one is named. ``kek`` is of
+    ``ls`` answers one page: the keys that come after ``key``. ``adoption`` is of ``version``, if one is named, and
+    ``show`` has that one beside the newest. ``kek`` is of
     ``epoch``, else of every epoch before the newest.
     """
 

@@ -52,7 +52,7 @@ class Rotate(Command):
 
 
 class Suspend(Command):
-    """A responder stops a version (0: all of the key's) until it is resumed."""
+    """A responder stops a version (0: all of the key's); nothing lifts that yet."""
 
     VERB: ClassVar[str] = "suspend"
     type: Literal["rekey.command.suspend.v1"] = "rekey.command.suspend.v1"
