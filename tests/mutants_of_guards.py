@@ -337,4 +337,18 @@ GUARDS: Final = (
         "        return _Held(state, state.versions_to_hold())",
         (LEASING,),
     ),
+    Mutant(
+        "durables: messages that are in hand are asked for again",
+        "shared/runtime/src/rekey_runtime/pulling.py",
+        "free = self._hands - self._in_hand",
+        "free = self._hands",
+        ("tests/unit/rekey_runtime/test_pulling.py",),
+    ),
+    Mutant(
+        "durables: a connection that is there again is not asked at once",
+        "shared/runtime/src/rekey_runtime/pulling.py",
+        "        self._coming = 0\n        self._look.set()\n\n    async def work",
+        "        self._look.set()\n\n    async def work",
+        ("tests/unit/rekey_runtime/test_pulling.py",),
+    ),
 )

@@ -27,7 +27,7 @@ from rekey_runtime.service import Service
 from tests.system.bus import RunningBus, running_bus, wait_until
 from tests.system.certificates import ENV
 from tests.system.test_bus import a_key, a_register, alert_subject, an_alert, registered
-from tests.system.test_bus_service import command, running
+from tests.system.test_bus_service import command, running, settled
 from tests.system.test_leases import take_all
 
 
@@ -66,6 +66,46 @@ async def test_a_service_goes_on_after_the_server_was_killed(
         fresh.nodes[0].start()
         await command(fresh, after)
         await ready_having({before, after})
+
+
+async def consumer_info(bus: RunningBus, consumer: str) -> dict[str, int]:
+    """What the bus says of a consumer of commands."""
+    client = await bus.connect(Identity.PROVISIONER)
+    info: dict[str, int] = json.loads(
+        (await client.request(f"JSC.API.CONSUMER.INFO.COMMANDS.{consumer}", b"")).data
+    )
+    await client.close()
+    return info
+
+
+async def test_a_durable_is_asked_for_as_many_messages_as_hands_are_free(fresh: RunningBus) -> None:
+    prefix, free, full, taken = f"key-{uuid.uuid4().hex[:12]}", asyncio.Event(), asyncio.Event(), 0
+
+    async def handler(message: BusMessage) -> None:
+        nonlocal taken
+        if message.subject.split(".")[3].startswith(prefix):
+            taken += 1
+            if taken == 3:
+                full.set()
+            await free.wait()
+
+    async def compose(service: Service) -> None:
+        service.consume("rotation-scheduler", handler, concurrency=3)
+
+    async with running(fresh, Name.ROTATION_SCHEDULER, compose):
+        await settled(fresh, "rotation-scheduler")
+        assert (await consumer_info(fresh, "rotation-scheduler"))["num_waiting"] == 1, "one question"
+        for number in range(5):
+            await command(fresh, f"{prefix}-{number}")
+        await asyncio.wait_for(full.wait(), 10)
+        info = await consumer_info(fresh, "rotation-scheduler")
+        found = info["num_ack_pending"], info["num_pending"], info["num_waiting"]
+        assert found == (3, 2, 0), (
+            "what no hand is free for stays with the bus, where another replica gets it"
+        )
+        free.set()
+        await settled(fresh, "rotation-scheduler")
+    assert taken == 5
 
 
 async def test_a_write_without_an_answer_has_an_unknown_outcome(fresh: RunningBus) -> None:

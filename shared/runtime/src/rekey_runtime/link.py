@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from faststream.nats import NatsBroker, NatsMessage
 from faststream.nats.security import NatsSecurity
 from faststream.nats.subscriber.usecases.core_subscriber import ConcurrentCoreSubscriber, CoreSubscriber
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from rekey_core.errors import UnavailableError
 from rekey_runtime import wire
@@ -41,6 +42,9 @@ class Link:
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._jobs: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._running: list[asyncio.Task[None]] = []
+        self._on_return: list[Callable[[], None]] = []
         self.broker = NatsBroker(
             settings.bus_url.split(","),
             security=NatsSecurity(ssl_context=tls, tls_hostname=settings.server_name),
@@ -51,7 +55,11 @@ class Link:
             reconnect_time_wait=RECONNECT_S,
             graceful_timeout=settings.drain_s,
             error_cb=on_error,
-            decoder=_as_it_came,
+            reconnected_cb=self._returned,
+            parser=_as_it_came,
+            decoder=_whole,
+            apply_types=False,  # handlers take the message as it came: there is nothing to inject or to convert
+            serializer=None,
             logger=None,
         )
 
@@ -72,6 +80,11 @@ class Link:
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
+
+    def beside(self, job: Callable[[], Coroutine[Any, Any, None]], on_return: Callable[[], None]) -> None:
+        """Run ``job`` from ``start`` until the connection is left; ``on_return`` each time that it is there again."""
+        self._jobs.append(job)
+        self._on_return.append(on_return)
 
     async def open(self) -> None:
         """Log in.
@@ -113,14 +126,25 @@ class Link:
         try:
             await self.broker.start()
             await self.client.flush(timeout=FLUSH_S)
+            self._running = [asyncio.create_task(job()) for job in self._jobs]
         except nats.errors.Error as error:
             raise UnavailableError(f"bus {self._settings.bus_url}: {error}") from error
+
+    async def _returned(self) -> None:
+        for heard in self._on_return:
+            heard()
+
+    async def _end_jobs(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     async def leave(self) -> None:
         """Finish what is being handled and close.
 
         Not by the client's drain: it waits for every message that a pull left behind, which nobody takes any more.
         """
+        await self._end_jobs()
         if not self.broker.config.connection_state:
             return
         await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
@@ -132,6 +156,7 @@ class Link:
 
     async def retire(self) -> None:
         """Leave to another connection of ours: what came here is answered here, what waits for an answer gets it."""
+        await self._end_jobs()
         served = [s for s in self.broker.subscribers if isinstance(s, CoreSubscriber)]
         try:
             await asyncio.sleep(OVERLAP_S)
@@ -168,6 +193,11 @@ async def _heard(_: Exception) -> None:
     """What the server says against a certificate is raised as well."""
 
 
-async def _as_it_came(message: NatsMessage) -> bytes:
-    """The body, not decoded: FastStream would read it by its content type, and what is no JSON would never reach us."""
-    return message.body
+async def _as_it_came(message: Msg) -> NatsMessage:
+    """The message, not parsed: FastStream would take its identity from headers, and mark it as not to be acknowledged."""
+    return NatsMessage(raw_message=message, body=message.data)
+
+
+async def _whole(message: NatsMessage) -> NatsMessage:
+    """The message, not decoded: FastStream would read it by its content type, and what is no JSON would never reach us."""
+    return message

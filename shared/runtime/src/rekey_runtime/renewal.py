@@ -105,6 +105,7 @@ class Renewal:
         self._problems[what] = str(error)
         if str(error) == before:
             return
+        self._health.remark(Remark.IDENTITY_REFUSED, holds=True)  # who reads the line finds it at /readyz
         settings = self._bus.settings
         files = f"{settings.tls_cert}, {settings.tls_key}" if what == "certificate" else settings.signing_key
         hint = f"; {error.hint}" if error.hint else ""

@@ -12,7 +12,7 @@ from typing import Final
 
 import nats.errors
 from faststream import AckPolicy
-from faststream.nats import JStream, NatsMessage, PullSub
+from faststream.nats import NatsMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from opentelemetry.trace import SpanKind
@@ -25,6 +25,7 @@ from rekey_runtime import wire
 from rekey_runtime.about import OTHER, event_of, handling, names_in, note_code
 from rekey_runtime.bus import Bus
 from rekey_runtime.metrics import DONE
+from rekey_runtime.pulling import Pulling
 from rekey_runtime.reports import publish_alert, publish_refusal
 from rekey_runtime.request_alarms import RequestAlarms
 
@@ -51,30 +52,36 @@ class Consuming:
         self._concurrency = concurrency
 
     def bind(self) -> None:
-        """Subscribe with what the provisioner made; nothing is created here.
+        """Ask for the messages of what the provisioner made; nothing is created here."""
+        hands = min(self._concurrency, self.consumer.max_ack_pending)
+        link = self._bus.link
+        pulling = Pulling(lambda: link.client, self.consumer, hands, self._bus.settings.fetch_wait_s)
 
-        Each pull asks for one message: a larger batch of nats-py is handed over only when it is full or its time is
-        over, which would make every message wait. Several pulls of the same durable work at the same time instead.
-        """
-        for _ in range(min(self._concurrency, self.consumer.max_ack_pending)):
-            self._pull()
+        async def on_message(msg: NatsMessage) -> None:
+            raw: Msg = msg.raw_message
+            if raw.reply:
+                with pulling.taken():
+                    await self._on_message(raw)
+            else:  # what cannot be acknowledged is no message: the bus says something of a question of ours
+                pulling.told(wire.status(raw))
 
-    def _pull(self) -> None:
-        settings = self._bus.settings
         subscriber = self._bus.broker.subscriber(
-            self.consumer.name,  # FastStream wants a subject; the durable's own filters decide
-            durable=self.consumer.name,
-            stream=JStream(
-                self.consumer.stream.value, declare=False
-            ),  # a plain string would declare (notes §0.4)
-            pull_sub=PullSub(batch_size=1, timeout=settings.fetch_wait_s),
+            pulling.inbox,
+            max_workers=hands + 1,  # one for what the bus says about questions
             ack_policy=AckPolicy.MANUAL,  # the default drops a message on any exception (notes §0.3)
-            inbox_prefix=f"_INBOX_{settings.service}.".encode(),  # the broker's is ignored here (notes §0.5)
+            no_reply=True,
         )
-        subscriber(self._on_message)
+        subscriber(on_message)
+        link.beside(lambda: self._asking(pulling), pulling.back)
 
-    async def _on_message(self, msg: NatsMessage) -> None:
-        raw: Msg = msg.raw_message
+    async def _asking(self, pulling: Pulling) -> None:
+        try:
+            await pulling.work()
+        except Exception as error:  # nobody would ask for messages any more
+            log.exception("asking for messages failed", extra={"event": "unexpected"})
+            self._fail(FatalError(type(error).__name__))
+
+    async def _on_message(self, raw: Msg) -> None:
         message = wire.delivered(raw)
         alive = asyncio.create_task(self._keep_alive(raw))
         event, began = event_of(message.subject), time.perf_counter()
@@ -198,6 +205,7 @@ class Answering:
             queue=self._bus.settings.service.value,
             max_workers=self._concurrency + most + 1,  # one to say no
             pending_msgs_limit=most,
+            ack_policy=AckPolicy.MANUAL,  # or FastStream's acknowledgement would be the answer
             no_reply=True,
         )
         subscriber(on_request)
