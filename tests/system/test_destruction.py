@@ -52,6 +52,7 @@ from tests.system.destroying import (
     until_refused,
 )
 from tests.system.fresh_tokens import found_tokens, lose_tokens
+from tests.system.postgres import Administrator
 from tests.system.roll_over import rolled_over
 from tests.system.stack import RunningStack, running_stack
 from tests.system.test_emergency_lane import an_instance
@@ -138,12 +139,14 @@ async def test_a_destruction_is_cancelled_by_somebody_who_sees_it(
 
 
 async def test_what_a_killed_generator_leaves_on_either_side_of_the_tombstone_ends_the_same_and_for_good(
-    stack: RunningStack, watcher: Intruder
+    stack: RunningStack, watcher: Intruder, tmp_path: Path
 ) -> None:
     at, after, _ = keys = a_key(), a_key(), a_key()
     for key in keys:
         await watcher.registered(key)
         await rotated(watcher, key)
+    rows, older = Administrator(stack.layout, stack.plan), tmp_path / "older.dump"
+    await asyncio.to_thread(rows.dump, older)
     record, command = await record_of(watcher, after), by_two(watcher, after)
     for key in keys:
         await give(watcher, key, command if key == after else by_two(watcher, key))
@@ -170,6 +173,7 @@ async def test_what_a_killed_generator_leaves_on_either_side_of_the_tombstone_en
     assert done is not None
     assert done.model.tombstone == place  # the one that was there: adopted, not written again
     stack.ready("generator")
+    await asyncio.to_thread(rows.restore, older)  # in which every version is there
     await never_back(watcher, after, record, command)
 
 
@@ -184,7 +188,7 @@ async def buried(watcher: Intruder, key: str) -> int:
 
 
 async def never_back(watcher: Intruder, key: str, record: BusMessage, command: SignedCommand) -> None:
-    """Not by the old record, nor by a second generated, nor by the command again, nor by services that start anew."""
+    """Not by the old record, a second generated, the command again, or services that start anew on an old database."""
     stack = watcher.stack
     with pytest.raises(ConflictError):
         await give(watcher, key, command)

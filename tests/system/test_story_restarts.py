@@ -5,12 +5,16 @@ An instance that is killed is in ``tests/faults/test_kills.py``: until its lease
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from rekey_core.names import Service
 from rekey_local.errors import NotReadyError
 from rekey_local.stack import DATABASE
+from tests.system.identities import fetch
 from tests.system.stack import INSTANCES, NATS, RunningStack, running_stack
 
 
@@ -40,6 +44,36 @@ def test_a_killed_process_comes_back_and_the_screen_says_so(stack: RunningStack,
 
     assert f"{name} ended by SIGKILL; starts again in" in stack.screen.getvalue()
     assert stack.tally.totals().failed_local == 0, stack.tally.failures()
+
+
+def says(stack: RunningStack, service: Service, *remarks: str) -> bool:
+    """Whether a service that is ready says this of itself and nothing else."""
+    status, body = fetch(f"{stack.plan.http_urls[service]}/readyz")
+    assert status == 200, body
+    return bool(json.loads(body)["remarks"] == list(remarks))
+
+
+def test_a_database_that_is_away_is_said_everywhere_and_keeps_nobody_from_working(
+    stack: RunningStack,
+) -> None:
+    with_rows = (Service.AUDIT, Service.ROTATION_SCHEDULER)
+    stack.hold(DATABASE)
+    try:
+        for service in with_rows:
+            stack.until(partial(says, stack, service, "database-away"), what=f"{service}'s word")
+            metrics = fetch(f"{stack.plan.http_urls[service]}/metrics")[1]
+            assert 'rekey_remark{remark="database-away"} 1.0' in metrics
+        lines = [
+            line for line in stack.ask("adam", "doctor") if "its database does not answer" in line["what"]
+        ]
+        assert [line["what"].partition(":")[0] for line in lines] == ["rotation-scheduler", "audit"]
+        assert {line["level"] for line in lines} == {"warn"}
+        assert all(line["fix"].startswith("start the database") for line in lines)
+        assert stack.rotate("webhook-mac").code == 0
+    finally:
+        stack.release(DATABASE)
+    for service in with_rows:
+        stack.until(partial(says, stack, service), what=f"{service}'s database")
 
 
 def test_a_process_that_is_held_stays_down_until_it_is_released(stack: RunningStack) -> None:

@@ -10,12 +10,14 @@ from rekey_core.authority import Stream
     ("stream", "reason", "everyday"),
     [
         pytest.param("RECEIPTS", REPLACED, True, id="a receipt that a newer one replaced"),
+        pytest.param("QUOTAS", REPLACED, True, id="a ledger of messages that a newer one replaced"),
+        pytest.param("QUOTAS", "", False, id="a ledger that a service gave up"),
         pytest.param("RECEIPTS", "", False, id="a receipt that a service gave up"),
         pytest.param("RECEIPTS", None, False, id="a receipt that was delivered too often"),
         *(
             pytest.param(str(stream), REPLACED, False, id=f"a message of {stream} that went away")
             for stream in Stream
-            if stream is not Stream.RECEIPTS
+            if stream not in {Stream.RECEIPTS, Stream.QUOTAS}
         ),
     ],
 )

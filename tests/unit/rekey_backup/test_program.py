@@ -72,6 +72,26 @@ def test_wrong_words_are_answered_with_what_is_wrong(
     assert (out, sorted(place.iterdir())) == ("", before), "nothing was done"
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        pytest.param("none", "none: No such file", id="a file that is not there"),
+        pytest.param("bytes", "can't decode", id="bytes"),
+        pytest.param("lines", "Invalid", id="no TOML"),
+        pytest.param("empty", "empty: env: field required", id="another file's"),
+    ],
+)
+def test_settings_that_are_none_are_named_by_their_field_and_never_by_a_value(
+    place: Path, capsys: pytest.CaptureFixture[str], settings: str, said: str
+) -> None:
+    (place / "empty").write_text('bus_url = "tls://a-name-of-ours:1"')
+    assert main(["verify", "--settings", str(place / settings), "--bundle", str(place / "empty")]) == 1
+    err = capsys.readouterr().err
+    assert said in err
+    assert "a-name-of-ours" not in err
+    assert "token.toml" in err, "the next step"
+
+
 def test_a_signature_that_is_none_is_refused_by_its_file(place: Path) -> None:
     with pytest.raises(UsageRefusedError, match=r"bytes: expected the signature that ssh-keygen"):
         actions._signature("oliver", place / "bytes")  # noqa: SLF001 - a bundle with officers would be needed

@@ -171,6 +171,13 @@ def test_an_alarm_leads_to_where_more_is_said_about_it(
         ),
         pytest.param(
             200,
+            {"remarks": ["database-away"]},
+            "ok warn",
+            "its database does not answer; it goes on without",
+            id="ready, and without its database",
+        ),
+        pytest.param(
+            200,
             {"remarks": ["certificate-expires"]},
             "ok warn",
             "its certificate expires soon",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from rekey.cli.__main__ import run
+from rekey.cli.app import app
 from rekey.cli.context import load_context
 from rekey.cli.errors import UsageError
 from rekey.cli.signing import place_of
@@ -52,6 +54,21 @@ def test_usage_is_exit_2(
     assert said.out == ""
     assert words in said.err
     assert "hint: " in said.err
+
+
+BY_HAND = (Path(__file__).parents[3] / "README.md").read_text().split("\n## By hand")[1].split("\n## ")[0]
+README = [line.strip() for line in BY_HAND.splitlines() if line.startswith("    rekey ")]
+
+
+@pytest.mark.parametrize("line", README)
+def test_a_line_of_the_readme_is_one_that_can_be_typed(line: str) -> None:
+    """Every word of it is read; nobody is asked anything."""
+    app.parse_args(shlex.split(line, comments=True)[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_readme_shows_what_people_need_by_hand() -> None:
+    shown = {" ".join(shlex.split(line)[1:3]) for line in README}
+    assert {"key register", "key rotate", "key destroy", "key destroy-cancel", "sign BODY"} <= shown
 
 
 VERBS = ("register", "rotate", "suspend", "revoke", "force", "destroy", "destroy-cancel")

@@ -89,6 +89,18 @@ def test_readiness_is_a_series_and_so_is_each_part() -> None:
     assert b'rekey_check_failing{check="work"} 0.0' in text
 
 
+def test_a_remark_is_a_series_and_no_part_of_readiness() -> None:
+    metrics, health = Metrics(Service.AUDIT), Health("audit", stale_s=60)
+    health.looked()
+    health.database(is_away=True)
+    text = metrics.text(health)
+    assert b'rekey_remark{remark="database-away"} 1.0' in text
+    assert b'rekey_remark{remark="software-keys"} 0.0' in text
+    assert b'rekey_ready{service="audit"} 1.0' in text
+    health.database(is_away=False)
+    assert b'rekey_remark{remark="database-away"} 0.0' in metrics.text(health)
+
+
 def test_the_codes_are_those_of_the_tree_of_errors() -> None:
     assert {"conflict", "not-in-scope", "hsm", "unavailable", "check-sequence"} <= codes()
     assert "unavailable" in LABELS["code"]

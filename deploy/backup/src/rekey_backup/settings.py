@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -41,6 +41,8 @@ class TokenSettings(BaseModel):
     so_pin_file: Path
 
 
+_HINT: Final = "what needs the bus takes settings.toml, what needs the offline token token.toml (deploy/backup/README.md)"
+
 S = TypeVar("S", BusSettings, TokenSettings)
 
 
@@ -48,10 +50,15 @@ def load(path: Path, kind: type[S]) -> S:
     """Read the TOML file.
 
     Raises:
-        ConfigurationError: it is not there, not TOML, or not these settings.
+        ConfigurationError: it is not there, not TOML, or not these settings; names the field, never a value.
     """
     try:
         return kind.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        message = f"{path}: {error}"
-        raise ConfigurationError(message) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        message = f"settings {path}: {getattr(error, 'strerror', None) or error}"
+        raise ConfigurationError(message, hint=_HINT) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = f"settings {path}: {field}: {first['msg'].lower()}"
+        raise ConfigurationError(message, hint=_HINT) from error

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import Digest, Environment
+
+_HINT: Final = (
+    "expected the TOML file of enrolment, as deploy/up writes it: .rekey/stack/enrolment/settings.toml"
+)
 
 
 class EnrolmentSettings(BaseModel):
@@ -33,10 +38,15 @@ def load_settings(path: Path) -> EnrolmentSettings:
     """Read the TOML file.
 
     Raises:
-        ConfigurationError: it is not there, not TOML, or not these settings.
+        ConfigurationError: it is not there, not TOML, or not these settings; names the field, never a value.
     """
     try:
         return EnrolmentSettings.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError, ValidationError) as error:
-        message = f"{path}: {error}"
-        raise ConfigurationError(message) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        message = f"settings {path}: {getattr(error, 'strerror', None) or error}"
+        raise ConfigurationError(message, hint=_HINT) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        message = f"settings {path}: {field}: {first['msg'].lower()}"
+        raise ConfigurationError(message, hint=_HINT) from error

@@ -109,7 +109,10 @@ class Story:
             words = "; ".join(f"{name}: {text}" for name, text in tally.failures().items())
             counts = f"{totals.failed} of {totals.all_calls} calls failed ({totals.failed_local} local)"
             message = f"{counts}: {words}"
-            raise StoryError(message)
+            logs = self._cast.stack.layout.logs
+            raise StoryError(
+                message, hint=f"read {logs}; where other work takes all processors, run it again"
+            )
         idle = [kind for kind, count in totals.calls.items() if count.done == 0]
         if idle:
             message = f"no call of {', '.join(idle)} was made"

@@ -16,6 +16,8 @@ async def compose(service: Service, settings: SchedulerSettings) -> None:
     """Look at every key once, those that move first, then at what moves."""
     keylog = KeyLog(service.bus)
     projector = _projector(service.bus, settings, keylog)
+    if projector is not None:
+        projector.on_away = service.health.database
     scheduler = Scheduler(service.bus, keylog, projector)
     await scheduler.recall()
     if projector is not None:

@@ -1,7 +1,7 @@
 """What is wrong with a service and since when; ``/livez`` and ``/readyz`` say it.
 
-Ready means: my consumers are bound and progressing, my HSM key works, my database answers, nothing I do is stuck
-(DESIGN §4); never just an open socket.
+Ready means: my consumers are bound and progressing, my HSM key works, nothing I do is stuck (DESIGN §4); never just an
+open socket. All work is done without the database, so one that is away is a remark (decision 0080).
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ class Check(enum.StrEnum):
     CONSUMERS = "consumers"
     WORK = "work"
     HSM = "hsm"
-    DATABASE = "database"
     ALARMS = "alarms"
     WATCHDOG = "watchdog"
 
@@ -34,6 +33,7 @@ class Remark(enum.StrEnum):
     """What does not make a service unready, and what everybody should know."""
 
     SOFTWARE_KEYS = "software-keys"
+    DATABASE_AWAY = "database-away"  # rows are read from the log again when it is back; a start takes longer
     CERTIFICATE_EXPIRES = "certificate-expires"  # soon, or it has
     IDENTITY_REFUSED = "identity-refused"  # its files were replaced by something that cannot be used
 
@@ -79,6 +79,10 @@ class Health:
     def remark(self, remark: Remark, *, holds: bool) -> None:
         """Say it, or no longer."""
         (self.remarks.add if holds else self.remarks.discard)(remark)
+
+    def database(self, is_away: bool) -> None:  # noqa: FBT001 - how a projector says it
+        """Say that the database is away, or no longer."""
+        self.remark(Remark.DATABASE_AWAY, holds=is_away)
 
     def looked(self) -> None:
         """The watchdog has been everywhere."""

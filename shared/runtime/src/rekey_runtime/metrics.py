@@ -20,7 +20,7 @@ from rekey_core.authority import CONSUMERS, Stream
 from rekey_core.errors import RekeyError, Verdict, codes
 from rekey_core.names import Service
 from rekey_runtime.about import EVENTS, OTHER
-from rekey_runtime.health import Check, Health
+from rekey_runtime.health import Check, Health, Remark
 from rekey_runtime.http_server import Response
 
 DONE: Final = "done"  # the code of what went well
@@ -38,6 +38,7 @@ LABELS: Final = {
     "stream": frozenset(stream.value for stream in Stream),
     "code": frozenset({DONE, *ALARMS, *codes()}),
     "check": frozenset(check.value for check in Check),
+    "remark": frozenset(remark.value for remark in Remark),
 }
 
 
@@ -50,6 +51,7 @@ class Metrics:
         self._ready = self._gauge("rekey_ready", "1: the service is ready", "service")
         self._ready_of = _closed(service.value, "service")
         self._failing = self._gauge("rekey_check_failing", "1: this part of readiness does not work", "check")
+        self._remarks = self._gauge("rekey_remark", "1: it is ready and somebody should know this", "remark")
         self._messages = self._counter(
             "rekey_messages", "messages of durable consumers, by what became of them",
             "consumer", "event", "verdict", "code",
@@ -137,6 +139,8 @@ class Metrics:
         self._ready.labels(self._ready_of).set(not failing)
         for check in Check:
             self._failing.labels(check.value).set(check in failing)
+        for remark in Remark:
+            self._remarks.labels(remark.value).set(remark in health.remarks)
         return generate_latest(self.registry)
 
     def response(self, health: Health) -> Response:

@@ -56,6 +56,7 @@ class Projector:
         self._at: Applied | None = None  # none: the database has to be asked
         self._bell = asyncio.Event()
         self._is_away = False
+        self.on_away: Callable[[bool], None] = lambda _: None  # told when the database goes away or is back
 
     async def recall(self) -> tuple[Applied, list[Row]] | None:
         """What the database remembers of this very log; None while it is away. Raises StaleReadError, ConfigurationError."""
@@ -100,8 +101,10 @@ class Projector:
                 await self.catch_up()
                 self._tell(None)
                 failures = 0
-                with suppress(TimeoutError):
+                try:
                     await asyncio.wait_for(self._bell.wait(), IDLE_S)
+                except TimeoutError:
+                    self._at = None  # nothing to write: ask whether it is still there
             except RetryableError as error:  # the database, or the bus, whose absence everybody else reports
                 self._at = None
                 if isinstance(error, DatabaseAwayError):
@@ -138,6 +141,7 @@ class Projector:
         if (error is not None) is self._is_away:
             return
         self._is_away = error is not None
+        self.on_away(self._is_away)
         if error is not None:
             _log.warning("%s", error, extra={"event": "database-away"})
         say("database-away" if error else "database-back", service=self._bus.settings.service.value)

@@ -28,6 +28,10 @@ _REMARKS: Final[Mapping[str, tuple[str, str]]] = {  # what a service says at /re
         "its keys are in software (SoftHSM): whoever reads the token's files has them",
         "development only; use an HSM for anything else",
     ),
+    "database-away": (
+        "its database does not answer; it goes on without, and a start takes longer",
+        "start the database, or correct the URL in the service's settings; its log names the error (database-away)",
+    ),
     "certificate-expires": (
         "its certificate expires soon, or has",
         "have the environment's CA issue a new one and put it in place: the service takes it over while it runs",
