@@ -6,6 +6,7 @@ and not one local call of an application failed. Remote calls are retried by the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
@@ -86,7 +87,8 @@ def settled(stack: RunningStack, key: str, version: int) -> bool:
 
 def order(stack: RunningStack, key: str) -> None:
     """Ask for a rotation; an answer that got lost with the bus is no failure, the log tells."""
-    stack.rekey("alice", "key", "rotate", key, "--reason", "fault test")
+    with contextlib.suppress(RekeyError, TimeoutError):
+        stack.order(key)
 
 
 def check(stack: RunningStack, key: str, version: int) -> None:

@@ -21,6 +21,8 @@ from typing import Any, Final, TypeVar
 
 from rich.console import Console
 
+from rekey.cli.commanding import Order, rotate
+from rekey.cli.target import Target
 from rekey_core.contracts import AdoptionAnswer, KekAnswer, KeySummary
 from rekey_local.cast import AUDITOR, KEYS, OWNER, Cast
 from rekey_local.child import ChildPlan
@@ -37,7 +39,8 @@ from rekey_local.tally import Tally
 from tests.system.readers import Readers
 
 LIMIT_S: Final = 90.0
-POLL_S: Final = 0.05
+SHORTEST_PAUSE_S: Final = 0.02
+LONGEST_PAUSE_S: Final = 0.25
 A_LITTLE: Final = ("--local-per-s", "40", "--remote-per-s", "5")  # calls of each of the four instances
 NATS: Final = BUS
 INSTANCES: Final = instance_names()
@@ -163,12 +166,19 @@ class RunningStack:
         """Rotate a key as its owner and wait until everybody follows."""
         return self.rekey(OWNER, "key", "rotate", key, "--reason", "test", "--wait", str(wait_s))
 
+    def order(self, key: str) -> None:
+        """Order a rotation through the command line's library. Raises as the command: the log may have taken it."""
+        order = Order(Target(key), "test", plan=False, wait_s=None)
+        self._wait(self._readers.read(OWNER, lambda reader: rotate(reader.session, order)))
+
     def until(self, is_true: Callable[[], bool], limit_s: float = LIMIT_S, what: str = "it") -> None:
         """Wait until something holds."""
         end = time.monotonic() + limit_s
+        pause_s = SHORTEST_PAUSE_S
         while not is_true():
             assert time.monotonic() < end, f"{what} did not come within {limit_s} s\n{self.screen.getvalue()}"
-            time.sleep(POLL_S)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.3, LONGEST_PAUSE_S)  # looking costs those who are looked at
 
     def log(self, name: str) -> str:
         """What a process has written."""
