@@ -325,7 +325,7 @@ async def test_a_taken_over_distributor_cannot_make_an_application_switch(
         try:
             state = await watcher.state(key)
             said = {"reason": "time", "deadline": datetime.now(UTC) + timedelta(minutes=1)}
-            await forge(watcher, a_fact(RotationRequested, state, 2, "a taken-over clock", **said))
+            await forge(watcher, a_fact(RotationRequested, state, 2, "time-2", **said))
 
             async def holds_both() -> bool | None:
                 return keys.status()[key].held == (1, 2) or None

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from rekey_audit.ledger import Judged, Ledger
-from rekey_core.contracts import Alert, Refusal
+from rekey_core.contracts import Alert, Refusal, Rotate, RotationRequested, SignedCommand
 from rekey_core.envelope import BusMessage
 from rekey_core.names import Service
 from tests.unit.rekey_audit.a_log import ENV, KEY, START, Log
@@ -149,6 +149,26 @@ def test_a_fact_that_the_lifecycle_does_not_allow_is_a_finding() -> None:
     log.registered()
     log.activated()
     assert codes(read(log)[1]) == ["illegal-transition"]
+
+
+@pytest.mark.parametrize("is_readable", [False, True], ids=["that is none", "that nobody signed"])
+def test_a_clocks_request_with_a_command_is_a_finding_and_the_next_fact_is_taken(
+    *, is_readable: bool
+) -> None:
+    """A taken-over scheduler neither ends audit with it nor puts a person's name to its own word."""
+    log = Log()
+    log.registered()
+    log.generated()
+    log.activated()
+    payload = log.command(Rotate, "alice").payload if is_readable else ""
+    command = SignedCommand(payload=payload, sshsig="")
+    log.fact(RotationRequested, 2, "time-2", reason="time", deadline=log.now, command=command)
+    log.requested(2)
+    ledger, judged = read(log)
+    assert codes(judged) == ["schema"]
+    assert ledger.keys[KEY].state.in_motion() == 2
+    assert judged[-2].entry is not None
+    assert judged[-2].entry.person is None
 
 
 def test_a_validly_signed_fact_of_an_unknown_type_makes_the_key_undecidable() -> None:

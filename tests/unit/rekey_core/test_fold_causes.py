@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from rekey_core.contracts import Activated, Deactivated, Fact
+from rekey_core.commands import command_id
+from rekey_core.contracts import Activated, Deactivated, Fact, RotationRequested
 from rekey_core.errors import IllegalTransitionError
-from tests.unit.facts import states, world
-from tests.unit.world import World
+from rekey_core.lifecycle import VersionState
+from tests.unit.facts import BASE, HOUR, states, world
+from tests.unit.world import NOW, World
 
 
 def activation_without(w: World) -> Fact:
@@ -52,3 +55,17 @@ def test_a_step_that_names_another_cause_is_void(step: Callable[[World], Fact]) 
     assert isinstance(void.error, IllegalTransitionError)
     assert "expected cause" in str(void.error)
     assert states(w) == before
+
+
+@pytest.mark.parametrize(
+    "cause", ["initial", "time-1", command_id(BASE.suspend(0))], ids=["a word", "a clock", "a command"]
+)
+def test_the_first_version_is_asked_for_on_account_of_the_registration_alone(cause: str) -> None:
+    w = world()
+    body: dict[str, Any] = {"reason": "initial", "deadline": NOW + HOUR}
+    w.add(w.fact(RotationRequested, 1, cause, **body))
+    [void] = w.state().voids
+    assert "on account of" in str(void.error)
+    assert states(w) == {}
+    w.add(w.fact(RotationRequested, 1, w.log[0].model.cause, **body))
+    assert states(w) == {1: VersionState.PRE_ACTIVATION}

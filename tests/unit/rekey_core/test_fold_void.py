@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -17,6 +17,8 @@ from rekey_core.contracts import (
     Deactivated,
     Fact,
     RotationRequested,
+    SignedCommand,
+    Suspend,
     Suspended,
 )
 from rekey_core.encoding import b64u_encode
@@ -106,6 +108,7 @@ def test_nothing_happens_to_a_key_that_does_not_exist(bad: Callable[[World], Fac
 
 
 Bad = tuple[type[MalformedError], Callable[[World], Fact]]
+NO_COMMAND = SignedCommand(payload="", sshsig="")  # whoever asks what it says gets an error
 
 # each on a key with version 1 current
 VOID: dict[str, Bad] = {
@@ -144,6 +147,22 @@ VOID: dict[str, Bad] = {
         lambda w: person_request(w, w.rotate(key="orders-archive")),
     ),
     "a person's request by a command to suspend": (SchemaError, lambda w: person_request(w, w.suspend(1))),
+    "a clock's request with an owner's command inside": (
+        SchemaError,
+        lambda w: person_request(w, w.rotate(), reason="time").model_copy(update={"cause": "time-2"}),
+    ),
+    "a clock's request with a command that is none": (
+        SchemaError,
+        lambda w: w.fact(RotationRequested, 2, "time-2", reason="time", deadline=NOW, command=NO_COMMAND),
+    ),
+    "a clock's request on account of an owner's command": (
+        SchemaError,
+        lambda w: w.fact(RotationRequested, 2, command_id(w.rotate()), reason="time", deadline=NOW),
+    ),
+    "a volume's request on account of a clock": (
+        SchemaError,
+        lambda w: w.fact(RotationRequested, 2, "time-2", reason="volume", deadline=NOW),
+    ),
     "generated without a request": (IllegalTransitionError, lambda w: generation(w, None, 2)),
     "generated again": (IllegalTransitionError, lambda w: generation(w, w.log[3], 1)),
     "activated again": (IllegalTransitionError, lambda w: w.fact(Activated, 1, proved=())),
@@ -273,6 +292,29 @@ def test_what_is_suspended_is_neither_activated_nor_deactivated() -> None:
     assert states(w) == {1: S.SUSPENDED, 2: S.SUSPENDED}
 
 
+EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
+EDGES = {
+    "the first moment": datetime.min.replace(tzinfo=UTC),
+    "the first moment anywhere": datetime.min.replace(tzinfo=EAST),
+    "the last moment": datetime.max.replace(tzinfo=UTC),
+    "the last moment anywhere": datetime.max.replace(tzinfo=WEST),
+}
+SIGNERS = {"its author": "rita", "somebody else": "otto"}  # who signs with another key is asked about twice
+
+
+@pytest.mark.parametrize("by", SIGNERS.values(), ids=SIGNERS)
+@pytest.mark.parametrize("expires_at", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize("issued_at", EDGES.values(), ids=EDGES)
+def test_a_stop_whose_command_is_of_no_time_is_void_and_ends_no_reader(
+    issued_at: datetime, expires_at: datetime, by: str
+) -> None:
+    w = world(versions=1)
+    command = w.command(Suspend, "rita", version=1, issued_at=issued_at, expires_at=expires_at)
+    assert isinstance(voided(w, stop(w, w.signed(command, by), 1)), SchemaError | SignatureError)
+    w.suspended(1)
+    assert states(w) == {1: S.SUSPENDED}
+
+
 @pytest.mark.parametrize("kind", [Suspended, Compromised])
 def test_one_stop_command_has_one_effect(kind: type[Fact]) -> None:
     w = world(versions=1)
@@ -346,8 +388,7 @@ def test_no_other_fact_can_use_up_a_responders_command() -> None:
     """A taken-over scheduler that learns of a stop names it as the cause of something else: it stops all the same."""
     w = world(versions=1)
     command = w.suspend(1)
-    w.add(w.fact(RotationRequested, 2, command_id(command), reason="time", deadline=NOW + HOUR))
-    assert w.state().voids == ()
+    voided(w, w.fact(RotationRequested, 2, command_id(command), reason="time", deadline=NOW + HOUR))
     assert not w.state().has_stopped(command_id(command))
     w.add(stop(w, command, 1))
     assert states(w)[1] is S.SUSPENDED

@@ -158,7 +158,7 @@ async def test_a_fact_is_read_back_from_the_leader_where_a_replica_is_behind(tmp
     keylog = KeyLog(await scene.bus(Service.ROTATION_SCHEDULER))
     state = await keylog.state(KEY)
     scene.server.lag_behind[Stream.LIFECYCLE] = state.last_sequence
-    said = next_fact(state, RotationRequested, "time", 1, datetime.now(UTC))
+    said = next_fact(state, RotationRequested, "time-again", 1, datetime.now(UTC))
     stored = await keylog.append(state, RotationRequested(**said, reason="time", deadline=datetime.now(UTC)))
     assert stored.sequence == scene.server.messages(Stream.LIFECYCLE)[-1].sequence
 

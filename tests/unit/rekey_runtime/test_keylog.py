@@ -44,7 +44,7 @@ async def a_keylog(scene: Scene) -> KeyLog:
 
 
 def requested(state: KeyState) -> Fact:
-    said = next_fact(state, RotationRequested, "time", state.next_version(), datetime.now(UTC))
+    said = next_fact(state, RotationRequested, "time-again", state.next_version(), datetime.now(UTC))
     return RotationRequested(**said, reason="time", deadline=datetime.now(UTC))
 
 

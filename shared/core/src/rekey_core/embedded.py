@@ -5,7 +5,7 @@ Whoever reads a fact verifies this itself, so that nobody who may append can cla
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from rekey_core.commands import command_id, read_command, verify_command
@@ -19,6 +19,8 @@ from rekey_core.contracts import (
     Register,
     Registered,
     Revoke,
+    Rotate,
+    RotationRequested,
     SignedCommand,
     Suspend,
     Suspended,
@@ -64,10 +66,17 @@ def _verified(item: Stored[Fact], signed: SignedCommand, trust: Trust) -> AnyCom
     try:
         return verify_command(signed, trust=trust, env=env, at=first)
     except (AuthorityError, NotInScopeError, SignatureError):
-        last = min(item.stored_at, command.expires_at - MOMENT)
+        last = _last_moment(command, first, item.stored_at)
         if trust.at(last) is trust.at(first):
             raise
         return verify_command(signed, trust=trust, env=env, at=last)
+
+
+def _last_moment(command: Command, first: datetime, stored_at: datetime) -> datetime:
+    """Counted from ``first``: whatever year stands in a command, that cannot be out of range."""
+    if command.expires_at > stored_at:
+        return stored_at
+    return first + max(timedelta(0), command.expires_at - first - MOMENT)
 
 
 def check_registered(fact: Registered, command: Register) -> None:
@@ -98,6 +107,32 @@ def check_registered(fact: Registered, command: Register) -> None:
     )
     if said != meant:
         raise AuthorityError(f"registered of {fact.key} says something else than its command")
+
+
+def check_requested(item: Stored[RotationRequested], registered: Registered, trust: Trust) -> None:
+    """Return if a rotation is asked for on account of what it says: registration, clock, budget, owner's command.
+
+    A request that needs no command has none, and names none as its cause: nobody verifies what nobody needs, and whoever
+    waits for a command to be done would be told so.
+
+    Raises:
+        AuthorityError: it is not so.
+        MalformedError, RefusedError: leaves as ``commanded``.
+    """
+    fact = item.model
+    where = f"{fact.key}@{fact.version}: requested by {fact.reason}"
+    if fact.reason == "person":
+        if fact.command is None:
+            raise AuthorityError(f"{where}, but no command inside")
+        command = commanded(item, fact.command, Rotate, trust)
+        if command.author != registered.owner:
+            raise AuthorityError(f"{fact.key} belongs to {registered.owner}, not to {command.author}")
+        return
+    if fact.command is not None:
+        raise AuthorityError(f"{where}, expected no command inside")
+    is_initial, names_reason = fact.reason == "initial", fact.cause.startswith(f"{fact.reason}-")
+    if not (fact.cause == registered.cause if is_initial else names_reason):
+        raise AuthorityError(f"{where}, on account of {fact.cause[:16]}")
 
 
 def check_public_key(fact: Generated) -> None:

@@ -30,14 +30,19 @@ from rekey_core.contracts import (
     Register,
     Registered,
     Restored,
-    Rotate,
     RotationRequested,
     SignedCommand,
     Suspended,
     Waived,
 )
 from rekey_core.destruction import cancelled, destroyed, scheduled
-from rekey_core.embedded import check_public_key, check_registered, commanded, commanded_stop
+from rekey_core.embedded import (
+    check_public_key,
+    check_registered,
+    check_requested,
+    commanded,
+    commanded_stop,
+)
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored, Void
 from rekey_core.errors import (
@@ -280,23 +285,18 @@ def _granted(state: KeyState, item: Stored[Granted], trust: Trust) -> KeyState:
 
 
 def _requested(state: KeyState, item: Stored[RotationRequested], trust: Trust) -> KeyState:
-    fact = item.model
-    _must_be_registered(state)
+    fact, registered = item.model, _must_be_registered(state)
     if fact.version != state.next_version():
         raise IllegalTransitionError(
             f"{state.key}: expected a request for version {state.next_version()}, found {fact.version}"
         )
     if state.in_motion() is not None:
         raise IllegalTransitionError(f"{state.key}@{state.in_motion()} is still in pre-activation")
-    if fact.reason == "person":
-        if fact.command is None:
-            raise AuthorityError(f"{state.key}@{fact.version}: requested by a person, but no command inside")
-        command = commanded(item, fact.command, Rotate, trust)
-        if command.author != state.owner:
-            raise AuthorityError(f"{state.key} belongs to {state.owner}, not to {command.author}")
-        _must_be_new(state, item)
-    elif fact.reason == "initial" and state.versions:
+    if fact.reason == "initial" and state.versions:
         raise IllegalTransitionError(f"{state.key}@{fact.version}: initial, but there are versions")
+    check_requested(item, registered.model, trust)
+    if fact.reason == "person":
+        _must_be_new(state, item)
     made = VersionFacts(fact.version, VersionState.PRE_ACTIVATION, item, item.stored_at)
     return _with(state, made)
 
@@ -383,9 +383,10 @@ def _must_be_new(state: KeyState, item: Stored[Fact]) -> None:
         raise AuthorityError(f"{item.subject}: command {item.model.cause[:16]} is done already")
 
 
-def _must_be_registered(state: KeyState) -> None:
+def _must_be_registered(state: KeyState) -> Stored[Registered]:
     if state.registered is None:
         raise IllegalTransitionError(f"key {state.key} is not registered")
+    return state.registered
 
 
 def _version(state: KeyState, number: int) -> VersionFacts:
