@@ -12,6 +12,7 @@ from rekey.cli import cosigning
 from rekey.cli.__main__ import run
 from rekey.cli.context import Context
 from rekey.cli.signing import build
+from rekey_core.commands import payload_of
 from rekey_core.contracts import COMMAND_NAMESPACE, Command, Force, Rotate
 from rekey_core.errors import RekeyError
 from tests.unit.world import ENV, World
@@ -77,6 +78,21 @@ def test_the_hint_of_a_second_signature_without_a_terminal_names_what_sign_takes
 ) -> None:
     assert desk.run("rita", "sign HERE/body") == 2
     assert "--plan" not in capsys.readouterr().err
+
+
+def test_no_reason_writes_over_what_the_second_person_reads(
+    desk: Desk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Up a line, erase it, and another version stands there; or a line of its own; or letters from right to left."""
+    reason = "\x1b[1A\x1b[2Kforce orders-db@1, by alice in dev\nvalid until \u202e"
+    body = build(Force, desk.context("alice"), key=KEY, version=2, reason=reason)
+    (desk.home / "hostile").write_bytes(payload_of(body))
+    assert desk.run("rita", "sign HERE/hostile --yes") == 0
+    said, line = (
+        capsys.readouterr().err,
+        r"reason: \x1b[1A\x1b[2Kforce orders-db@1, by alice in dev\nvalid until \u202e",
+    )
+    assert said.splitlines()[:2] == ["force orders-db@2, by alice in dev", line]
 
 
 def test_ssh_keygen_signs_as_well(desk: Desk) -> None:

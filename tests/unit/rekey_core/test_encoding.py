@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json, lp, parse_json_strict, sha256_hex
+from rekey_core.encoding import (
+    b64u_decode,
+    b64u_encode,
+    canonical_json,
+    lp,
+    parse_json_strict,
+    printable,
+    sha256_hex,
+)
 from rekey_core.errors import OversizedError, SchemaError
 
 LIMIT = 10_000
@@ -177,3 +185,20 @@ def test_what_is_read_can_be_written_again() -> None:
 def test_sha256_in_hex() -> None:
     # FIPS 180-4: NIST's example for "abc"
     assert sha256_hex(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("Zoë’s laptop — lost, 鍵", "Zoë’s laptop — lost, 鍵", id="letters of any language"),
+        pytest.param("\x1b[2Ka\x9bb\x07", r"\x1b[2Ka\x9bb\x07", id="what moves a cursor or rings"),
+        pytest.param("a\r\nb\tc", r"a\r\nb\tc", id="another line"),
+        pytest.param("a\u2028b\x85c", r"a\u2028b\x85c", id="another line by another name"),
+        pytest.param(
+            "\u202eresu\u2066\u200b", r"\u202eresu\u2066\u200b", id="another direction, or nothing at all"
+        ),
+        pytest.param("\U000e0041", r"\U000e0041", id="letters that nobody sees"),
+    ],
+)
+def test_text_of_somebody_else_stays_in_its_line(text: str, expected: str) -> None:
+    assert printable(text) == expected

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from rekey_core.encoding import printable
+
 FORMATS: Final = ("table", "json", "ndjson")
 
 
@@ -15,12 +17,14 @@ def say(data: Mapping[str, object], problems: Sequence[str], output: str) -> Non
     text = _table(data) if output == "table" else json.dumps(data) + "\n"
     sys.stdout.write(text)
     sys.stdout.flush()
-    sys.stderr.writelines(f"error: {line}\n" for line in problems)
+    sys.stderr.writelines(f"error: {printable(line)}\n" for line in problems)
 
 
 def _table(data: Mapping[str, object]) -> str:
     width = max(map(len, data), default=0)
-    return "".join(f"{name.replace('_', ' '):<{width}}  {_cell(value)}\n" for name, value in data.items())
+    return "".join(
+        f"{name.replace('_', ' '):<{width}}  {printable(_cell(value))}\n" for name, value in data.items()
+    )
 
 
 def _cell(value: object) -> str:

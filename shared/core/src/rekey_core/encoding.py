@@ -119,3 +119,13 @@ def _no_fraction(text: str) -> NoReturn:
 def sha256_hex(data: bytes) -> str:
     """SHA-256 in 64 hex digits (FIPS 180-4)."""
     return hashlib.sha256(data).hexdigest()
+
+
+def printable(text: str) -> str:
+    """Text of somebody else for a terminal: what is no visible character or space stands there as an escape of Python.
+
+    So it moves no cursor, begins no line and turns no direction (Unicode categories C and Z but for the space).
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -19,7 +19,7 @@ def run(arguments: Sequence[str]) -> Exit:
     try:
         app(list(arguments), exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        tell(f"rekey: {error}", "hint: rekey --help, or --help after a command")
+        tell(*f"rekey: {error}".splitlines(), "hint: rekey --help, or --help after a command")
         return Exit.USAGE
     except RekeyError as error:
         tell(f"rekey: {error.code}: {error}", f"hint: {hint_of(error)}")

@@ -13,6 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from rekey_core.encoding import printable
+
 Format = Literal["table", "json", "ndjson"]
 Row = Mapping[str, object]  # JSON as pydantic dumps it
 
@@ -42,9 +44,9 @@ def show(view: View, how: Format) -> None:
 
 
 def tell(*lines: str) -> None:
-    """Words for people."""
+    """Words for people, a line each: what others have written in it begins none and moves no cursor."""
     for line in lines:
-        sys.stderr.write(line + "\n")
+        sys.stderr.write(printable(line) + "\n")
     sys.stderr.flush()
 
 
@@ -83,7 +85,7 @@ def _table(view: View) -> None:
         console.width = PIPE_WIDTH
     with console.capture() as captured:
         for line in view.lines:
-            console.print(line, soft_wrap=True)
+            console.print(printable(line), soft_wrap=True)
         if view.columns:
             console.print(_grid(view, boxed=console.is_terminal))
     sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
@@ -94,5 +96,5 @@ def _grid(view: View, *, boxed: bool) -> Table:
     for column in view.columns:
         table.add_column(column, overflow="fold")
     for cells in view.cells:
-        table.add_row(*cells)
+        table.add_row(*map(printable, cells))
     return table
