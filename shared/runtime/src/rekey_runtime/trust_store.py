@@ -4,32 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pydantic import ValidationError
 
 from rekey_core.authority import Stream
 from rekey_core.contracts import SignedTrust
-from rekey_core.errors import AuthorityError, SignatureError, TrustError, WrongAuthorError
+from rekey_core.errors import AuthorityError, ConfigurationError, SignatureError, TrustError, WrongAuthorError
 from rekey_core.trust import Trust
 
 if TYPE_CHECKING:
     from rekey_runtime.bus import Bus
 
 T = TypeVar("T")
+_HINT: Final = "make room there and let only the service write, or name another directory as state_dir"
+_DAMAGED: Final = "find out why before removing it: it keeps a bus that was set back from being believed"
+
+_log = logging.getLogger(__name__)
 
 
 class TrustStore:
-    """Who is who, as of the newest verified document."""
+    """Who is who, as of the newest verified document.
+
+    A service that has begun follows a new document even when its state directory does not take it: whom that document leaves
+    out must not be believed for as long as a disk is full (decision 0084).
+    """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._trust: Trust | None = None
         self._refreshing = asyncio.Lock()
+        self._is_saved = True
 
     @property
     def current(self) -> Trust:
@@ -47,6 +57,7 @@ class TrustStore:
 
         Raises:
             TrustError: it does not chain, or is shorter or another one than this service has seen before.
+            ConfigurationError: what was seen before cannot be read, or this one not be written down.
         """
         settings = self._bus.settings
         found = await self._following(0)
@@ -62,7 +73,8 @@ class TrustStore:
             )
         if trust.n == seen_n and trust.digest != seen_digest:
             raise TrustError(f"trust document {trust.n} is not the one seen before")
-        self._keep(trust)
+        self._save(trust)
+        self._trust = trust
         return trust
 
     async def refresh(self) -> Trust:
@@ -78,8 +90,9 @@ class TrustStore:
             added = await self._following(trust.n)
             for signed, stored_at in added:
                 trust = trust.extended(signed, since=stored_at)
-            if added:
-                self._keep(trust)
+            if added or not self._is_saved:
+                self._trust = trust
+                self._try_to_save(trust)
             return trust
 
     async def fresh(self, use: Callable[[Trust], T]) -> T:
@@ -107,22 +120,38 @@ class TrustStore:
     def _path(self) -> Path:
         return self._bus.settings.state_dir / "trust-seen.json"
 
-    def _keep(self, trust: Trust) -> None:
+    def _try_to_save(self, trust: Trust) -> None:
+        was_saved = self._is_saved
+        try:
+            self._save(trust)
+        except ConfigurationError as error:
+            if was_saved:  # said once: every look tries again
+                said = {"event": "state-not-saved", "service": self._bus.settings.service.value}
+                _log.error("trust document %d is not written down: %s; %s", trust.n, error, _HINT, extra=said)
+
+    def _save(self, trust: Trust) -> None:
         temporary = self._path.with_suffix(f".{os.getpid()}.new")  # replicas may share the directory
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"n": trust.n, "digest": trust.digest}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        self._trust = trust
+        self._is_saved = False
+        try:
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as file:
+                json.dump({"n": trust.n, "digest": trust.digest}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self._path)
+        except OSError as error:
+            text = f"state_dir {self._path.parent}: {error.strerror}"
+            raise ConfigurationError(text, hint=_HINT) from error
+        self._is_saved = True
 
 
 def _seen(path: Path) -> tuple[int, str]:
-    if not path.exists():
-        return 0, ""
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         return int(raw["n"]), str(raw["digest"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrustError(f"{path.name} in the state directory is damaged") from error
+    except FileNotFoundError:
+        return 0, ""
+    except OSError as error:
+        raise ConfigurationError(f"state_dir {path.parent}: {error.strerror}", hint=_HINT) from error
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise TrustError(f"{path} is damaged", hint=_DAMAGED) from error
