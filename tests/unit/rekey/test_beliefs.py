@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from rekey.beliefs import believe, believed_fact, believed_stops
-from rekey_core.contracts import Activated, Generated, Signed, SignedCommand, StoppedVersion
+from rekey.beliefs import Stopped, believe, believed_fact, believed_stops
+from rekey_core.contracts import Activated, Generated, Signed, SignedCommand, StoppedVersion, Suspend
 from rekey_core.encoding import b64u_decode
 from rekey_core.errors import MalformedError, ReplayedError
 from rekey_core.jwk import public_jwk
 from rekey_core.names import Algorithm, Release, Service
+from tests.unit.facts import BASE, HOUR
 from tests.unit.rekey.world import KEY, NOW, World
+from tests.unit.world import ssh_key
 
 W = World()
 OTHER = World()  # the same names, other keys: everything that it signs is forged
@@ -162,6 +165,31 @@ def test_a_stop_without_the_responders_word_is_not_believed(command: SignedComma
     stops, doubts = believed_stops((StoppedVersion(version=2, command=command), true), KEY, W.trust, NOW)
     assert list(stops) == [3], "the true one beside it counts"
     assert len(doubts) == 1
+
+
+def test_a_responder_whose_clock_is_behind_the_document_that_names_her_key_is_believed() -> None:
+    """Her laptop is lost, officers name a new key, and at once she stops what it had; her clock is ten seconds late."""
+    then, now = BASE.trust.since, BASE.trust.since + timedelta(hours=1)
+    renewed = replace(BASE, people={**BASE.people, "rita": ssh_key()})
+    document = BASE.next_trust("oliver", "olga", people=renewed.document().people)
+    trust = BASE.trust.extended(document, since=now)
+    late = BASE.command(
+        Suspend, "rita", version=1, issued_at=now - timedelta(seconds=10), expires_at=now + HOUR / 30
+    )
+    entry = StoppedVersion(version=1, command=renewed.signed(late))
+    stopped = Stopped("orders-db", 1, "suspended", "rita", "a test", late.issued_at)
+    assert believed_stops((entry,), "orders-db", trust, now + HOUR) == ({1: stopped}, ())
+    assert believed_stops((entry,), "orders-db", BASE.trust, now + HOUR)[0] == {}, (
+        "who does not know the document yet"
+    )
+    by_the_lost_key = BASE.signed(late.model_copy(update={"issued_at": now}))
+    assert (
+        believed_stops((StoppedVersion(version=1, command=by_the_lost_key),), "orders-db", trust, now + HOUR)[
+            0
+        ]
+        == {}
+    )
+    assert then < late.issued_at < trust.since
 
 
 def test_a_command_about_one_version_does_not_stop_all() -> None:

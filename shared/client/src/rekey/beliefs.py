@@ -18,7 +18,7 @@ from rekey.errors import (
     VersionSuspendedError,
 )
 from rekey.versions import check_generated, data_id
-from rekey_core.commands import read_command, verify_command
+from rekey_core.commands import verify_accepted
 from rekey_core.contracts import (
     Activated,
     Destroyed,
@@ -136,8 +136,8 @@ def believed_stops(
 ) -> tuple[dict[int, Stopped], tuple[str, ...]]:
     """The stops that a responder's command says, by version (0: all), and what is wrong with the others.
 
-    A command is judged at its own time of issue, not later than the message that carries it: it was in time when the
-    log took it, and relays repeat it for as long as the version is stopped.
+    A command is judged as the log may have accepted it, not later than the message that carries it: it was in time then, and
+    relays repeat it for as long as the version is stopped.
     """
     stops: dict[int, Stopped] = {}
     doubts: list[str] = []
@@ -186,8 +186,7 @@ def _check(fact: Generated, notice: Notice, noticed: NoticedVersion | None) -> N
 
 
 def _stop(entry: StoppedVersion, key: str, trust: Trust, stored_at: datetime) -> Stopped:
-    at = min(stored_at, read_command(entry.command).issued_at)
-    command = verify_command(entry.command, trust=trust, env=trust.env, at=at)
+    command = verify_accepted(entry.command, trust=trust, env=trust.env, stored_at=stored_at)
     if not isinstance(command, Suspend | Revoke):
         raise UnknownTypeError(f"expected suspend or revoke, found {command.VERB}")
     if command.key != key or command.version not in (0, entry.version):

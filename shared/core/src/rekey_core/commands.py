@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -69,6 +69,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
 _KEPT: Final = (
     256  # commands: each fact that follows from one carries it, and whoever folds them reads it for each
 )
+_MOMENT: Final = timedelta(microseconds=1)
 _KEPT_CHARS: Final = 4096  # larger ones are rare
 _COMMAND: Final[TypeAdapter[AnyCommand]] = TypeAdapter(AnyCommand)
 
@@ -145,6 +146,34 @@ def verify_command(signed: SignedCommand, *, trust: Trust, env: str, at: datetim
     check_author(command, trust)
     _check_cosigners(command, signed, rule, trust)
     return command
+
+
+def verify_accepted(signed: SignedCommand, *, trust: Trust, env: str, stored_at: datetime) -> AnyCommand:
+    """The command as the log may have accepted it: at its issue, or at the last moment before it ran out.
+
+    ``COMMANDS`` judges expiry on its own time stamp, in the acting service; what carries the command may be stored long
+    after, when that service was down, or tell it again and again. Whoever has only that, stored at ``stored_at``, can
+    hold "not from the future" against it. Between the two moments its author may have come or gone, or got another key, and
+    by the author's clock they lie elsewhere; the acting service, which knows the exact one, has seen either.
+
+    Raises as ``verify_command``.
+    """
+    command = read_command(signed)
+    first = min(stored_at, command.issued_at)
+    try:
+        return verify_command(signed, trust=trust, env=env, at=first)
+    except (AuthorityError, NotInScopeError, SignatureError):
+        last = _last_moment(command, first, stored_at)
+        if trust.at(last) is trust.at(first):
+            raise
+        return verify_command(signed, trust=trust, env=env, at=last)
+
+
+def _last_moment(command: Command, first: datetime, stored_at: datetime) -> datetime:
+    """Counted from ``first``: whatever year stands in a command, that cannot be out of range."""
+    if command.expires_at > stored_at:
+        return stored_at
+    return first + max(timedelta(0), command.expires_at - first - _MOMENT)
 
 
 def check_author(command: Command, trust: Trust) -> None:

@@ -5,13 +5,11 @@ Whoever reads a fact verifies this itself, so that nobody who may append can cla
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from typing import TypeVar
 
-from rekey_core.commands import command_id, read_command, verify_command
+from rekey_core.commands import command_id, verify_accepted
 from rekey_core.confirmation import spki_commitment
 from rekey_core.contracts import (
-    AnyCommand,
     Command,
     Compromised,
     Fact,
@@ -27,12 +25,10 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
-from rekey_core.errors import AuthorityError, NotInScopeError, SchemaError, SignatureError
+from rekey_core.errors import AuthorityError, SchemaError
 from rekey_core.policy import check_registration, class_named
 from rekey_core.signatures import SCHEMES, public_key_of
 from rekey_core.trust import Trust
-
-MOMENT: Final = timedelta(microseconds=1)
 
 C = TypeVar("C", bound=Command)
 
@@ -44,7 +40,7 @@ def commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: T
         MalformedError, RefusedError: leaves as ``verify_command`` raises them, and AuthorityError for the rest.
     """
     fact = item.model
-    command = _verified(item, signed, trust)
+    command = verify_accepted(signed, trust=trust, env=fact.env, stored_at=item.stored_at)
     if not isinstance(command, kind) or command.key != fact.key:
         raise AuthorityError(f"{fact.EVENT} of {fact.key} carries a command {command.VERB} of {command.key}")
     if fact.cause != command_id(signed):
@@ -52,31 +48,6 @@ def commanded(item: Stored[Fact], signed: SignedCommand, kind: type[C], trust: T
             f"{fact.EVENT} of {fact.key} names cause {fact.cause[:16]}, its command is another"
         )
     return command
-
-
-def _verified(item: Stored[Fact], signed: SignedCommand, trust: Trust) -> AnyCommand:
-    """The command as the log may have accepted it: at its issue, or at the last moment before it ran out.
-
-    ``COMMANDS`` judges expiry on its own time stamp, in the acting service; a fact may be appended long after, when that
-    service was down. In the fold only "not from the future" can be held against the fact's own time. Its author may
-    have come or gone between the two moments; the acting service, which knows the exact one, has seen either.
-    """
-    env, command = item.model.env, read_command(signed)
-    first = min(item.stored_at, command.issued_at)
-    try:
-        return verify_command(signed, trust=trust, env=env, at=first)
-    except (AuthorityError, NotInScopeError, SignatureError):
-        last = _last_moment(command, first, item.stored_at)
-        if trust.at(last) is trust.at(first):
-            raise
-        return verify_command(signed, trust=trust, env=env, at=last)
-
-
-def _last_moment(command: Command, first: datetime, stored_at: datetime) -> datetime:
-    """Counted from ``first``: whatever year stands in a command, that cannot be out of range."""
-    if command.expires_at > stored_at:
-        return stored_at
-    return first + max(timedelta(0), command.expires_at - first - MOMENT)
 
 
 def check_registered(fact: Registered, command: Register) -> None:
