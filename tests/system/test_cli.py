@@ -109,6 +109,20 @@ COMMANDS = [
     ),
     pytest.param(
         "rita",
+        ["key", "destroy", "orders-db@1", "--reason", "x", "--plan"],
+        0,
+        "",
+        id="who is to sign as the second looks at the plan first",
+    ),
+    pytest.param(
+        "rita",
+        ["key", "waive", "orders-db@1", "--dependent", "orders", "--reason", "x", "--plan"],
+        4,
+        "authority: waive orders-db: rita is not owner",
+        id="a plan of a waiver by a responder",
+    ),
+    pytest.param(
+        "rita",
         ["suspend", "orders-db@99", "--reason", "x", "--plan"],
         3,
         "99",

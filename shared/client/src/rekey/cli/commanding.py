@@ -133,21 +133,15 @@ async def rotate(session: Session, order: Order, deadline_s: int | None = None) 
 async def waive(session: Session, order: Order, dependent: str, instance: str | None) -> View:
     """Wait no longer for somebody. Raises what the service refused it with."""
     target = order.target
-    if order.plan:
-        shown, adoption = await _known(session, target.key)
-        return plan_view(plans.plan_waive(target, shown, adoption, (dependent, instance)))
     if instance is not None and len(instance) < INSTANCE_DIGITS:  # as tables show it
         adoption = await session.ask(AdoptionAnswer, target.key, version=target.version)
         instance = plans.instance_of(target, adoption, dependent, instance)
-    command = build(
-        Waive,
-        session.context,
-        key=target.key,
-        version=target.version,
-        reason=order.reason,
-        dependent=dependent,
-        instance=instance,
-    )
+    whom = {"dependent": dependent, "instance": instance}
+    command = _build(Waive, session, target, order.reason, **whom)
+    if order.plan:
+        check_author(command, session.trust.current)
+        shown, adoption = await _known(session, target.key)
+        return plan_view(plans.plan_waive(target, shown, adoption, (dependent, instance)))
     return await _followed(session, order, command, await _publish(session, command))
 
 
@@ -199,10 +193,10 @@ async def cancel_destruction(session: Session, order: Order) -> View:
     target = order.target
     shown, adoption = await _known(session, target.key, version=target.version)
     plan = plans.plan_cancel(target, shown, adoption)
+    command = _build(CancelDestruction, session, target, order.reason, seen=shown.as_of)
     if order.plan:
+        check_author(command, session.trust.current)
         return plan_view(plan)
-    said = {"key": target.key, "version": target.version, "seen": shown.as_of, "reason": order.reason}
-    command = build(CancelDestruction, session.context, **said)
     accepted = await _publish(session, command)
     return _result(command, accepted, await _decided(session, accepted), target.version)
 
@@ -215,8 +209,7 @@ async def _together(
     **fields: Any,  # noqa: ANN401 - the model types them
 ) -> tuple[Command, Accepted]:
     """Publish what both people signed."""
-    said = {"key": target.key, "version": target.version, "reason": "as the body says", **fields}
-    wanted = build(model, session.context, **said)
+    wanted = _build(model, session, target, "as the body says", **fields)
     command, signed = papers.together(wanted, session.context, session.trust.current)
     return command, await session.publish(command, signed)
 
@@ -247,6 +240,16 @@ async def stop(session: Session, verb: str, order: Order, *, yes: bool) -> View:
         hint = f"rekey adoption {target}; leases end what an unreachable instance can still do"
         await waiting.Deadline(order.wait_s).until(waiting.stopped(session, target.key, versions), hint=hint)
     return _result(command, accepted, decided, target.version)
+
+
+def _build(
+    model: type[Command],
+    session: Session,
+    target: Target,
+    reason: str,
+    **fields: Any,  # noqa: ANN401 - the model types them
+) -> Command:
+    return build(model, session.context, key=target.key, version=target.version, reason=reason, **fields)
 
 
 async def _publish(session: Session, command: Command) -> Accepted:
