@@ -1,8 +1,8 @@
 """The compose file without an engine: the very install steps and commands of its images, in a root of the test's own.
 
-Each target's RUN line installs into an empty directory; founding founds; then bus and services start from there by their
-own commands, in the order of the compose file, and each says that it is ready. What is not shown: that an engine builds the
-base images, mounts the volumes and holds the containers apart.
+Each target's RUN line installs into an empty directory, from what its build was given and nothing else; founding founds;
+then bus and services start from there by their own commands, in the order of the compose file, and each says that it is
+ready. What is not shown: that an engine builds the base images, mounts the volumes and holds the containers apart.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from deploy.environments import ROOT
 from rekey_local.database import unprivileged
 from rekey_local.plan import is_free
 from tests.contract.test_environments import ALLOWED
-from tests.images import FIVE, INSTALLED, SERVICES, STATE, install_steps, target
+from tests.images import FIVE, INSTALLED, SERVICES, STAGES, STATE, install_steps, target
 from tests.system.bus import free_port
 
 LIMIT_S: Final = 90.0
+GENERATED: Final = shutil.ignore_patterns("__pycache__")  # as .dockerignore says
 PORTS: Final = 8  # at least as many as the servers of one environment
 WITHOUT_HSM: Final = ("rotation-scheduler", "revocation", "audit", "bus", "database", "cli")
 LIST: Final = "import importlib.metadata as m, json; print(json.dumps([d.name for d in m.distributions()]))"
@@ -43,6 +44,23 @@ class Root:
     directory: Path
     first_port: int
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def sources(self) -> Path:
+        """Where a build has what the Dockerfile copies into it, and nothing else."""
+        return self.directory / "build"
+
+    def copy(self) -> None:
+        """Do what the COPY lines of the build say."""
+        for line in STAGES["sources"].all("COPY"):
+            *found, into = line.split()
+            for name in found:
+                place = self.sources / into / (Path(name).name if into.endswith("/") else "")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if (ROOT / name).is_dir():
+                    shutil.copytree(ROOT / name, place, ignore=GENERATED, dirs_exist_ok=True)
+                else:
+                    shutil.copyfile(ROOT / name, place)
 
     def here(self, words: list[str]) -> list[str]:
         """The words of an image with their paths in this root."""
@@ -62,7 +80,7 @@ class Root:
         """Run the install steps of a service's target."""
         for step in install_steps(target(service)):
             words = self.here([sys.executable if word == "python" else word for word in step])
-            done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+            done = subprocess.run(words, cwd=self.sources, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
 
     def run(self, service: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -97,6 +115,7 @@ class Root:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
     """Every target is installed; nothing is founded yet."""
     made = Root(tmp_path_factory.mktemp("compose"), _free_ports_in_a_row())
+    made.copy()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(made.install, SERVICES))
     try:
@@ -123,7 +142,8 @@ def test_an_image_holds_its_members_and_what_they_declare_and_no_link_to_the_sou
             [home / "bin" / "python", "-I", "-c", LIST], capture_output=True, text=True, check=True
         )
         assert {canonicalize_name(found) for found in json.loads(listed.stdout)} == ALLOWED[name]
-        assert [p.name for p in home.rglob("*.pth") if str(ROOT) in p.read_text()] == []
+        links = [p.read_text() for p in home.rglob("*.pth")]
+        assert [link for link in links if str(ROOT) in link or str(root.sources) in link] == []
 
 
 @pytest.mark.parametrize("service", WITHOUT_HSM)

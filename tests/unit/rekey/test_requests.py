@@ -198,3 +198,6 @@ def test_settings_name_the_wrong_field_and_resolve_paths(tmp_path: Path) -> None
             Settings.load(file)
     with pytest.raises(ConfigurationError):
         Settings.load(tmp_path / "missing.toml")
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigurationError, match="can't decode"):
+        Settings.load(file)

@@ -45,8 +45,12 @@ def read_settings(path: Path) -> SettingsFile:
     """
     try:
         return SettingsFile.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise _unreadable(path, error) from error
+    except OSError as error:
+        raise _unreadable(path, str(error)) from error
+    except ValidationError as error:  # whose text quotes what it found: that may be a PIN
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise _unreadable(path, f"{field}: {first['msg']}" if field else first["msg"]) from None
 
 
 def read_plan(path: Path, epoch: int) -> CeremonyPlan:
@@ -60,12 +64,15 @@ def read_plan(path: Path, epoch: int) -> CeremonyPlan:
         generator, distributor = (_token(path.parent, t) for t in (found.generator, found.distributor))
         backup = _token(path.parent, found.backup) if found.backup else None
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, str(error)) from error
     return CeremonyPlan(found.env, epoch, found.module, generator, distributor, backup, found.backup_epoch)
 
 
-def _unreadable(path: Path, error: Exception) -> ConfigurationError:
-    return ConfigurationError(f"the ceremony's settings {path.name} cannot be read: {error}")
+def _unreadable(path: Path, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the ceremony's settings {path.name} cannot be read: {why}",
+        hint="expected its JSON file; what it names is in deploy/ceremony/README.md",
+    )
 
 
 def _token(base: Path, token: TokenFile) -> TokenPlan:

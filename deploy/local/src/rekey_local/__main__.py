@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rekey_core.errors import RekeyError
+from rekey_core.names import Service
 from rekey_local.cast import AUDITOR, DATA, OWNER, TOKENS, Cast
 from rekey_local.commands import People
 from rekey_local.environments import Environments
@@ -25,6 +26,7 @@ from rekey_local.stack import Stack, default_state
 from rekey_local.story import Story
 
 LIVE_S: Final = 0.5
+MAX_PORT: Final = 65_535
 FOUNDED: Final = "founded"
 
 
@@ -139,11 +141,22 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
             yield error
 
 
+def _first_port(text: str) -> int:
+    """The first of as many ports as there are servers."""
+    last = MAX_PORT - len(Service) - 1  # bus and database beside the services
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= last):
+        message = f"expected a port from 1 to {last}, found {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deploy/up", description="rekey on this machine, and its story")
     parser.add_argument("--once", action="store_true", help="exit after the story: 0, or 1 on any miss")
     parser.add_argument("--found", action="store_true", help="found everything once, start nothing, exit")
-    parser.add_argument("--first-port", type=int, metavar="PORT", help="with --found: this port and the next")
+    parser.add_argument(
+        "--first-port", type=_first_port, metavar="PORT", help="with --found: this port and the next"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget the state of earlier runs")
     parser.add_argument(
         "--state", type=Path, default=default_state(), metavar="DIR", help="where everything is kept"

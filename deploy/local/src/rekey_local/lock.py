@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rekey_local.errors import RunningError
+from rekey_local.errors import LocalError, RunningError
 from rekey_local.layout import Layout, private_directory
 
 
@@ -18,9 +18,15 @@ def exclusively(layout: Layout) -> Iterator[None]:
 
     Raises:
         RunningError: another process holds it; names its pid.
+        LocalError: it cannot be a directory of ours.
     """
-    private_directory(layout.root)
-    with layout.lock.open("a+") as file:
+    try:
+        private_directory(layout.root)
+        held = layout.lock.open("a+")
+    except OSError as error:
+        message = f"{layout.root} cannot be used: {error.strerror}"
+        raise LocalError(message, hint="give another directory with --state") from error
+    with held as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

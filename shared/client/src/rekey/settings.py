@@ -47,7 +47,7 @@ class Settings(BaseModel):
         path = Path(path)
         try:
             settings = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"settings {path}: {error}") from error
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]

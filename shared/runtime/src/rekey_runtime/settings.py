@@ -58,7 +58,7 @@ def load_settings(path: Path, model: type[S]) -> S:
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
         settings = model.model_validate(raw)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"settings {path}: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
