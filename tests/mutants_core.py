@@ -229,4 +229,18 @@ MUTANTS: Final = (
         'extra="ignore"',
         ("tests/contract/test_schemas.py", f"{UNIT}/test_commands.py"),
     ),
+    Mutant(
+        "encoding: several texts are the same bytes",
+        f"{CORE}/encoding.py",
+        "if rest and text[-1] not in _LAST[rest]:",
+        "if rest and text[-1] not in _LAST[rest] | frozenset('h9'):",
+        (f"{UNIT}/test_encoding.py",),
+    ),
+    Mutant(
+        "persistent: a state that a later one is made of changes with it",
+        f"{CORE}/persistent.py",
+        "made = object.__new__(type(value))",
+        "made = value",
+        (f"{UNIT}/test_persistent.py",),
+    ),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import string
+from contextlib import suppress
+
 import pytest
 
 from rekey_core.encoding import (
@@ -77,6 +80,17 @@ def test_base64url_there_and_back(length: int) -> None:
 )
 def test_base64url_is_the_one_of_the_standard(data: bytes, text: str) -> None:
     assert b64u_encode(data) == text
+
+
+@pytest.mark.parametrize("before", [pytest.param("Z", id="one byte"), pytest.param("Zm", id="two bytes")])
+def test_of_all_last_characters_those_are_taken_that_some_bytes_have(before: str) -> None:
+    spelled = {b64u_encode(bytes([byte]) if len(before) == 1 else bytes([0x66, byte])) for byte in range(256)}
+    taken = set()
+    for last in string.ascii_letters + string.digits + "-_":
+        with suppress(SchemaError):
+            b64u_decode(before + last)
+            taken.add(before + last)
+    assert taken == {text for text in spelled if text.startswith(before)}
 
 
 @pytest.mark.parametrize(

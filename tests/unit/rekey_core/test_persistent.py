@@ -1,16 +1,21 @@
-"""A mapping that grows without being copied, and the versions of a key in it."""
+"""A mapping that grows without being copied, the versions of a key in it, and values made of others."""
 
 from __future__ import annotations
 
 import gc
 import random
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import is_dataclass
+from dataclasses import replace as of_the_library
+from functools import cached_property
+from typing import Any
 
 import pytest
 
+from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
-from rekey_core.persistent import PersistentMap
+from rekey_core.persistent import PersistentMap, replace
+from rekey_core.versions import VersionFacts
 from tests.unit.facts import world
 from tests.unit.world import World
 
@@ -105,3 +110,28 @@ def test_a_version_is_found_by_its_number_and_its_key_id_for_ever() -> None:
     assert dict(versions.key_ids) == {1001: 1, 1002: 2}
     gone = versions.put(replace(versions[1], state=S.DESTROYED))
     assert (gone.key_ids, gone[1].state, versions[1].state) == (versions.key_ids, S.DESTROYED, S.ACTIVE)
+
+
+def test_a_value_made_of_another_is_the_one_that_the_library_makes() -> None:
+    state = world(versions=2).state()
+    before = of_the_library(state)
+    made = replace(state, current=None, last_sequence=99)
+    assert made == of_the_library(state, current=None, last_sequence=99)
+    assert (made.current, made.last_sequence, made.versions is state.versions) == (None, 99, True)
+    assert state == before, "the one that it is made of stays as it was"
+
+
+def test_a_field_that_is_not_there_is_a_misuse() -> None:
+    wrong: dict[str, Any] = {"curent": None}
+    with pytest.raises(TypeError, match="KeyState has no curent"):
+        replace(KeyState(env="dev", key="k"), **wrong)
+
+
+@pytest.mark.parametrize("kind", [KeyState, VersionFacts])
+def test_what_is_made_so_computes_nothing_when_it_is_made_and_keeps_nothing_that_it_computed(
+    kind: type,
+) -> None:
+    assert is_dataclass(kind)
+    assert not hasattr(kind, "__post_init__")
+    assert not hasattr(kind, "__slots__")
+    assert not [name for name, value in vars(kind).items() if isinstance(value, cached_property)]

@@ -6,11 +6,10 @@ lets ``activated`` come only after ``backed-up``, unless the key's class says th
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rekey_core.contracts import BackedUp
 from rekey_core.envelope import Stored
 from rekey_core.errors import IllegalTransitionError, PolicyError
+from rekey_core.persistent import replace
 from rekey_core.policy import needs_backup
 from rekey_core.versions import VersionFacts
 

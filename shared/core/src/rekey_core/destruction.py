@@ -13,13 +13,13 @@ data will depend would be destroyed on the day on which it is deactivated.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from rekey_core.contracts import CancelDestruction, Destroy, Destroyed, DestructionScheduled
 from rekey_core.envelope import Stored
 from rekey_core.errors import CheckSequenceError, IllegalTransitionError
 from rekey_core.lifecycle import Trigger, transition
+from rekey_core.persistent import replace
 from rekey_core.policy import destruction_delay_s
 from rekey_core.trust import Trust
 from rekey_core.versions import Destruction, VersionFacts

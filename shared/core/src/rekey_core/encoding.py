@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import json
@@ -12,6 +11,9 @@ from typing import Any, Final, NoReturn
 from rekey_core.errors import OversizedError, SchemaError
 
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]*")
+_TO_URL: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL: Final = bytes.maketrans(b"-_", b"+/")
+_LAST: Final = {2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}  # no bits that belong to no byte
 
 
 def lp(*parts: bytes | str | int) -> bytes:
@@ -36,7 +38,7 @@ def _raw(part: bytes | str | int) -> bytes:
 
 def b64u_encode(data: bytes) -> str:
     """Base64url without padding (RFC 4648 §5)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def b64u_decode(text: str) -> bytes:
@@ -47,13 +49,12 @@ def b64u_decode(text: str) -> bytes:
     """
     if _BASE64URL.fullmatch(text) is None:
         raise SchemaError("expected base64url without padding")
-    try:
-        data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except binascii.Error as error:
-        raise SchemaError("expected base64url without padding") from error
-    if b64u_encode(data) != text:
+    rest = len(text) % 4
+    if rest == 1:
+        raise SchemaError("expected base64url without padding")
+    if rest and text[-1] not in _LAST[rest]:
         raise SchemaError("expected canonical base64url, found stray bits at the end")
-    return data
+    return binascii.a2b_base64(text.encode().translate(_FROM_URL) + b"=" * (-rest % 4))
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value

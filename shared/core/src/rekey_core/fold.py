@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
@@ -56,7 +56,7 @@ from rekey_core.errors import (
 )
 from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, transition
 from rekey_core.names import Algorithm, Release
-from rekey_core.persistent import PersistentMap
+from rekey_core.persistent import PersistentMap, replace
 from rekey_core.policy import is_known_policy
 from rekey_core.restoring import restored
 from rekey_core.tracecontext import TraceContext

@@ -1,5 +1,6 @@
-"""An immutable mapping that grows one entry at a time, at a cost that hardly depends on how many it has.
+"""Values that never change, and the next ones made of them, at little cost: a mapping of any size, a frozen dataclass.
 
+The mapping grows one entry at a time, at a cost that hardly depends on how many it has.
 Persistent in the sense of Driscoll, Sarnak, Sleator and Tarjan (1989): every earlier mapping stays as it was. The fold needs
 that for each of its states; copying a dictionary for each fact makes it quadratic.
 """
@@ -7,10 +8,31 @@ that for each of its states; copying a dictionary for each fact makes it quadrat
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+D = TypeVar("D")
+
+if TYPE_CHECKING:
+    from dataclasses import replace as replace  # noqa: PLC0414 - the checker knows the fields of this one alone
+else:
+
+    def replace(value: D, **changes: object) -> D:
+        """``dataclasses.replace`` for what has neither slots nor anything to compute when it is made; a third of its time.
+
+        A fold makes several values for each fact.
+
+        Raises:
+            TypeError: there is no such field.
+        """
+        fields = value.__dict__
+        if not changes.keys() <= fields.keys():
+            message = f"{type(value).__name__} has no {', '.join(sorted(changes.keys() - fields.keys()))}"
+            raise TypeError(message)
+        made = object.__new__(type(value))
+        made.__dict__.update(fields, **changes)
+        return made
 
 
 class PersistentMap(Mapping[K, V]):

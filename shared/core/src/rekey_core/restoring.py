@@ -7,7 +7,6 @@ reader shares, is where both are judged; the order's time is held against the mo
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from rekey_core.authority import Subjects
@@ -16,6 +15,7 @@ from rekey_core.encoding import b64u_decode, sha256_hex
 from rekey_core.envelope import Stored, expect, parse
 from rekey_core.errors import AuthorityError, ForeignEnvironmentError, IllegalTransitionError
 from rekey_core.officers import check_order, open_by_quorum
+from rekey_core.persistent import replace
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
 

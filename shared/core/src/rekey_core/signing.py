@@ -20,11 +20,13 @@ from rekey_core.secret import Secret
 _KEPT: Final = (
     4096  # signatures that are known to be right: facts are read, passed on and folded one after the other
 )
+_KEYS: Final = 1024  # public keys whose id and parsed form are kept: few authors sign everything
 _KEPT_BYTES: Final = (
     2048  # of a payload that is kept for that; facts are smaller, so all have some 5 MB at most
 )
 
 
+@lru_cache(maxsize=_KEYS)
 def key_id(public_raw: bytes) -> str:
     """How a public key is named: the first 16 bytes of its SHA-256 in hex. An instance's id is its key's."""
     return hashlib.sha256(public_raw).hexdigest()[:32]
@@ -97,9 +99,12 @@ def verify(public_raw: bytes, payload_type: str, payload: bytes, signature: byte
         _verify(public_raw, payload_type, payload, signature)
 
 
+_public = lru_cache(maxsize=_KEYS)(Ed25519PublicKey.from_public_bytes)
+
+
 def _verify(public_raw: bytes, payload_type: str, payload: bytes, signature: bytes) -> None:
     try:
-        Ed25519PublicKey.from_public_bytes(public_raw).verify(signature, pae(payload_type, payload))
+        _public(public_raw).verify(signature, pae(payload_type, payload))
     except (InvalidSignature, ValueError) as error:
         raise SignatureError(
             f"the signature by {key_id(public_raw)} over {payload_type} does not verify"

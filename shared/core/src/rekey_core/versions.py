@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -21,7 +21,7 @@ from rekey_core.contracts import (
 )
 from rekey_core.envelope import Stored
 from rekey_core.lifecycle import Trigger, VersionState, transition
-from rekey_core.persistent import PersistentMap
+from rekey_core.persistent import PersistentMap, replace
 
 _UNSETTLED: Final = frozenset({VersionState.PRE_ACTIVATION, VersionState.ACTIVE})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 
 from rekey_core.commands import read_command
 from rekey_core.contracts import Count, Force, Registered, Waive, Waived, Whom
@@ -11,6 +10,7 @@ from rekey_core.embedded import commanded
 from rekey_core.envelope import Stored
 from rekey_core.errors import AuthorityError, IllegalTransitionError
 from rekey_core.lifecycle import VersionState
+from rekey_core.persistent import replace
 from rekey_core.policy import check_outcome
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts

@@ -187,9 +187,13 @@ class Bus:
     async def _store(self, messages: Sequence[Ready]) -> int:
         """One message as it is, several as an atomic batch; each under the key that signs now, however long it waited."""
         key = self.signer
-        now = [replace(m, headers=self.under_way.of_now(m.headers, m.data, key)) for m in messages]
+        now = [self._signed_now(message, key) for message in messages]
         with self.under_way.sending(key):
             return await self._sent(now)
+
+    def _signed_now(self, message: Ready, key: SigningKey) -> Ready:
+        headers = self.under_way.of_now(message.headers, message.data, key)
+        return message if headers is message.headers else replace(message, headers=headers)
 
     async def _sent(self, messages: Sequence[Ready]) -> int:
         if len(messages) == 1:
