@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from rekey_audit.ledger import Judged, Ledger
-from rekey_core.contracts import Alert, Refusal, Rotate, RotationRequested, SignedCommand
+from rekey_core.contracts import VERBS, Alert, Refusal, Rotate, RotationRequested, SignedCommand
 from rekey_core.envelope import BusMessage
 from rekey_core.names import Service
 from tests.unit.rekey_audit.a_log import ENV, KEY, START, Log
@@ -226,9 +226,24 @@ def test_a_wrong_delivery_is_a_finding(act: Callable[[Log], object], code: str) 
     assert ledger.keys[KEY].entries[-1].void is not None
 
 
+def said_of(subject: str, author: Service, code: str) -> Refusal:
+    said = {"env": ENV, "author": author, "subject": subject, "message": "no", "at": START, "hint": None}
+    return Refusal.model_validate({**said, "cause": "c", "code": code})
+
+
 def test_the_newest_word_about_a_command_counts() -> None:
-    ledger = Ledger(ENV)
-    said = {"env": ENV, "author": Service.REVOCATION, "subject": "cmd.x", "message": "no", "at": START}
-    ledger.reported(Refusal.model_validate({**said, "cause": "c", "code": "expired", "hint": None}))
-    ledger.reported(Alert.model_validate({**said, "stream": "COMMANDS", "sequence": 1, "code": "signature"}))
-    assert ledger.refusals["cmd.x"].code == "signature"
+    ledger, subject = Ledger(ENV), f"cmd.suspend.{ENV}.{KEY}.n"
+    ledger.reported(said_of(subject, Service.REVOCATION, "expired"))
+    said = said_of(subject, Service.REVOCATION, "signature").model_dump(exclude={"type", "cause", "hint"})
+    ledger.reported(Alert.model_validate({**said, "stream": "COMMANDS", "sequence": 1}))
+    assert ledger.refusals[subject].code == "signature"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_only_who_decides_on_a_command_can_refuse_it(verb: str) -> None:
+    """A taken-over service tells nobody that a stop is refused, or done already, that another one still carries out."""
+    ledger, subject = Ledger(ENV), f"cmd.{verb}.{ENV}.{KEY}.n"
+    decides = Service.REVOCATION if verb in {"suspend", "revoke"} else Service.ROTATION_SCHEDULER
+    for author in Service:
+        ledger.reported(said_of(subject, author, author.value))
+    assert {name: found.code for name, found in ledger.refusals.items()} == {subject: decides.value}

@@ -13,13 +13,22 @@ from typing import Final
 
 from rekey_audit.drills import Drills, newer
 from rekey_audit.entries import delivered_entry, fact_entry, void_entry
-from rekey_core.contracts import Alert, Delivered, Fact, HistoryEntry, KeySummary, Refusal
+from rekey_core.contracts import (
+    Alert,
+    Delivered,
+    Fact,
+    HistoryEntry,
+    KeySummary,
+    Refusal,
+    Revoke,
+    Suspend,
+)
 from rekey_core.drilled import Drill
 from rekey_core.ended import Ended
 from rekey_core.envelope import BusMessage, Stored, Void, unpack_or_void
 from rekey_core.errors import CheckSequenceError, IllegalTransitionError, MalformedError, ReplayedError
 from rekey_core.fold import KeyState, fold
-from rekey_core.names import is_token
+from rekey_core.names import Service, is_token
 from rekey_core.readers import open_delivered, open_fact
 from rekey_core.trust import Trust
 
@@ -130,11 +139,22 @@ class Ledger:
         return judged
 
     def reported(self, report: Refusal | Alert) -> None:
-        """Remember what a service said about a command, by the command's subject; the newest word counts."""
+        """Remember what the service that decides on a command said about it, by its subject; the newest word counts.
+
+        What another one says of it is no refusal: whoever waits would think that nothing comes of the command any more.
+        """
+        if report.author is not decides_on(report.subject):
+            return
         self.refusals[report.subject] = report
         self.refusals.move_to_end(report.subject)
         if len(self.refusals) > MAX_REFUSALS:
             self.refusals.popitem(last=False)
+
+
+def decides_on(subject: str) -> Service:
+    """Who alone makes a fact of the command on a subject, so who alone can refuse it."""
+    verb = [*subject.split("."), ""][1]
+    return Service.REVOCATION if verb in {Suspend.VERB, Revoke.VERB} else Service.ROTATION_SCHEDULER
 
 
 def check_delivered(state: KeyState, batch: Delivered) -> None:
