@@ -60,6 +60,7 @@ class Desk:
         self.keylog = KeyLog(bus)
         self.records = Records(bus, hsm)
         deliveries, quotas = Deliveries(bus), Quotas(bus)
+        self.deliveries = deliveries
         delivering = self.delivering = Delivering(self.keylog, deliveries)
         self.clock = BusClock(bus, Stream.LEASES)
         self.releasing = Releasing(bus, self.keylog, hsm, self.records, delivering, emergencies, self.clock)

@@ -21,6 +21,7 @@ from rekey_core.errors import MalformedError, RekeyError, UnknownOutcomeError
 from rekey_core.fold import KeyState
 from rekey_core.readers import open_delivered
 from rekey_core.room import check_delivery
+from rekey_distributor import shares
 from rekey_runtime.bus import Bus
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Deliveries:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self.share = shares.deliveries()
         self._open: dict[Slot, _Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -74,10 +76,11 @@ class Deliveries:
 
         Raises:
             ConflictError: the key has a newer fact than the state; decide again.
-            UnavailableError: what is left of the stream belongs to revocation.
+            UnavailableError: what is left of the stream belongs to revocation, or to other dependents.
             UnknownOutcomeError: it is not known whether it was stored.
         """
         check_delivery(self._bus.room.share(Stream.LIFECYCLE))
+        self.share.take(delivery.dependent, 1)
         slot = (state.key, version, state.last_sequence)
         group = self._open.get(slot)
         if group is None:

@@ -23,20 +23,23 @@ from typing import Final
 from rekey_core.adoption import proved
 from rekey_core.authority import Stream
 from rekey_core.contracts import Lease, LeaseAnswer, LeasedKey, LeaseRequest, Quota, Receipt
+from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
 from rekey_core.errors import ConflictError, ExpiredError, NotInstalledError, WrongAuthorError
 from rekey_core.fold import KeyState
 from rekey_core.policy import class_named
 from rekey_core.readers import open_embedded_receipt, open_lease
-from rekey_distributor import granting
+from rekey_distributor import granting, shares
 from rekey_distributor.deliveries import Deliveries
 from rekey_distributor.emergencies import Emergencies
 from rekey_distributor.quotas import Quotas
+from rekey_distributor.shares import Share
 from rekey_runtime.bus import Bus
 from rekey_runtime.clock import BusClock, boottime
 from rekey_runtime.keylog import KeyLog
 
 CACHED_LEASES: Final = 10_000  # ends of leases kept in memory
+DIGITS: Final = 256  # bytes: a lease that is renewed names newer versions and a later state of the same keys
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Leasing:
     quotas: Quotas
     clock: BusClock
     divisor: int = 1
+    share: Share = field(default_factory=shares.leases)
     _until: OrderedDict[tuple[str, str, str], float] = field(
         default_factory=OrderedDict
     )  # boot time, seconds
@@ -69,6 +73,7 @@ class Leasing:
             ConflictError: the messages that were asked for are not counted yet, or another replica answers; ask again.
             NotInstalledError: the receipt does not prove a version that must not be missing; names it.
             NotGrantedError: one of the keys is not the dependent's.
+            UnavailableError: the dependent has used up its share of the leases that are kept.
             ExpiredError: the instance has said that it leaves.
         """
         receipt = self._receipt(request)
@@ -92,6 +97,7 @@ class Leasing:
             keys={key: self._leased(one, quotas[key], request.at_most_s) for key, one in held.items()},
         )
         stored_at = boottime()
+        self.share.take(request.dependent, _growth(lease, previous))
         await self._store(lease, previous.sequence if previous else 0)
         stored = await self._read_back(lease)
         after = await self._held(request, receipt, stored, _renewed(request, previous, stored.stored_at))
@@ -137,7 +143,7 @@ class Leasing:
         left_s = 0.0
         if stored is not None and leased is not None:
             age = await self.bus.time(Stream.LEASES) - stored.stored_at
-            left_s = leased.lease_s - age.total_seconds()
+            left_s = min(leased.lease_s, leased.lease_s - age.total_seconds())  # the clock may have gone back
             self._remember(stored.model, key, asked + left_s)
         if left_s <= 0:
             message = f"instance {instance} of {dependent} has no lease for key {key}"
@@ -251,6 +257,12 @@ def _renewed(request: LeaseRequest, previous: Stored[Lease] | None, now: datetim
         return {}
     age_s = (now - previous.stored_at).total_seconds()
     return {key: leased for key, leased in previous.model.keys.items() if age_s <= leased.lease_s}
+
+
+def _growth(lease: Lease, previous: Stored[Lease] | None) -> int:
+    """By how many bytes what is kept of the instance grows; a digit more here and there is no growth."""
+    before = len(b64u_decode(previous.signed.payload)) + DIGITS if previous is not None else 0
+    return max(0, len(lease.model_dump_json()) - before)
 
 
 def _given(leased: LeasedKey | None, version: int) -> int:
