@@ -92,6 +92,29 @@ async def test_a_stop_that_does_not_verify_is_written_again(attacker: Intruder) 
     await attacker.message(Stream.NOTICES, subject, lambda m: is_stop(m, attacker, at))
 
 
+async def test_no_status_in_a_stored_message_hides_what_comes_after_it(attacker: Intruder) -> None:
+    """Headers are outside of every signature; this one is how the bus says "that was all", "nothing", "nobody"."""
+    key, env = a_key(), attacker.env
+    await attacker.registered(key, dependents=("orders",))
+
+    async def poison(status: str) -> str:
+        headers, name = {"Status": status, "Nats-Num-Pending": "0"}, uuid.uuid4().hex
+        await attacker.store(f"cmd.suspend.{env}.{key}.{name[:16]}", b"{}", headers)
+        await attacker.store(f"rcpt.{env}.orders.{name}", b"{}", headers)
+        subject = f"evt.{env}.{key}.1.generator.generated.{name[:16]}"
+        await attacker.store(subject, b"{}", headers)
+        return subject
+
+    subjects = [await poison(status) for status in ("204", "404", "503")]
+    await attacker.give(attacker.command(Rotate, "alice", key))
+    await attacker.until(key, lambda s: s.current == 2 and s.versions[1].deactivated is not None)
+    subjects += [await poison(status) for status in ("408", "204", "503")]
+    await attacker.give(attacker.command(Suspend, "rita", key, version=2))
+    await attacker.until(key, lambda s: s.current is None)
+    for subject in subjects:
+        assert (await attacker.report(Service.AUDIT, subject)).code == "signature"
+
+
 async def test_a_flood_of_receipts_keeps_no_rotation_waiting(attacker: Intruder) -> None:
     key = a_key()
     await attacker.registered(key, dependents=("orders",))

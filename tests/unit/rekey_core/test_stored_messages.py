@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from rekey_core.envelope import BusMessage, direct_message
+from rekey_core.envelope import BusMessage, answer_status, direct_message
 from rekey_core.errors import StaleReadError
 
 PLACE = {
@@ -23,7 +23,21 @@ def test_a_message_has_its_place_and_its_authors_headers_alone() -> None:
     assert found == BusMessage("LIFECYCLE", PLACE["Nats-Subject"], {"ce-type": "t"}, b"body", 7, at)
 
 
-@pytest.mark.parametrize("name", PLACE)
+def test_a_message_whose_headers_swallow_the_stream_is_a_message() -> None:
+    """An author's headers that do not end as headers do; what nats-server 2.15.1 and the client make of them."""
+    said = {"X": "aNats-Stream: LIFECYCLE", **{name: PLACE[name] for name in PLACE if name != "Nats-Stream"}}
+    found = direct_message(said, b"body")
+    assert (found.stream, found.subject, found.sequence) == ("", PLACE["Nats-Subject"], 7)
+
+
+@pytest.mark.parametrize("status", ["204", "404", "408", "413", "503"])
+def test_a_status_is_the_servers_word_and_no_authors(status: str) -> None:
+    assert answer_status({"Status": status, "Nats-Num-Pending": "0"}) == status
+    assert answer_status({**PLACE, "Status": status, "Nats-Num-Pending": "0"}) is None
+    assert answer_status(PLACE) is None
+
+
+@pytest.mark.parametrize("name", [name for name in PLACE if name != "Nats-Stream"])
 def test_a_message_without_its_place_is_no_answer(name: str) -> None:
     with pytest.raises(StaleReadError, match="without its place"):
         direct_message({n: value for n, value in PLACE.items() if n != name}, b"")

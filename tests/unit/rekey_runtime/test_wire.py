@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 
@@ -68,3 +69,20 @@ def test_nothing_there_is_none_and_a_refused_read_is_not() -> None:
         wire.leader_answer("S", b'{"error": {"err_code": 10059, "description": "stream not found"}}')
     with pytest.raises(UnavailableError):
         wire.leader_answer("S", b"{}")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param(b"NATS/1.0\r\nX: \xff\xfe\r\n\r\n", id="that are no text"),
+        pytest.param(b"NATS/1.0\r\nX: abc", id="without an end"),
+        pytest.param(b"garbage", id="that are none"),
+        pytest.param(b"NATS/1.0\r\nStatus: 404\r\n\r\n", id="with a status"),
+    ],
+)
+def test_the_leader_answers_a_message_whatever_its_author_wrote_into_its_headers(headers: bytes) -> None:
+    said = {"subject": "cmd.suspend.dev.k.0", "seq": 7, "time": "2026-11-24T03:58:34Z"}
+    answer = json.dumps({"message": {**said, "hdrs": base64.b64encode(headers).decode()}}).encode()
+    found = wire.leader_answer("COMMANDS", answer)
+    assert found is not None
+    assert (found.subject, found.sequence) == ("cmd.suspend.dev.k.0", 7)

@@ -19,7 +19,7 @@ from rekey_backup.settings import BusSettings
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import AttestationOffer, BackedUp, Destroyed, Message, RestoreOffer
 from rekey_core.drilled import attestation_id
-from rekey_core.envelope import BusMessage, direct_message
+from rekey_core.envelope import BusMessage, answer_status, direct_message
 from rekey_core.errors import StaleReadError, UnavailableError
 from rekey_core.trust import Trust
 
@@ -186,7 +186,7 @@ class BackupBus:
 
 
 def _status(message: Msg) -> str | None:
-    return (message.headers or {}).get("Status")
+    return answer_status(message.headers or {})
 
 
 @asynccontextmanager

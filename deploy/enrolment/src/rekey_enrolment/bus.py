@@ -14,6 +14,7 @@ from nats.js.errors import APIError
 
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import SignedTrust
+from rekey_core.envelope import answer_status
 from rekey_core.errors import ConflictError, SchemaError, UnavailableError, UnknownOutcomeError
 from rekey_core.trust import Trust
 from rekey_enrolment.settings import EnrolmentSettings
@@ -74,7 +75,7 @@ class TrustBus:
             raise UnavailableError(
                 message, hint="is the bus running, and may this identity read it?"
             ) from error
-        status = (answer.headers or {}).get("Status")
+        status = answer_status(answer.headers or {})
         if status == _NOT_FOUND:
             return None
         if status is not None:

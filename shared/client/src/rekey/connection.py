@@ -20,7 +20,7 @@ from rekey.credentials import Login, read_credentials, servers, tls
 from rekey.spans import trace_headers
 from rekey_core.authority import Stream
 from rekey_core.certificates import Certificate, Credentials, judge
-from rekey_core.envelope import BusMessage, direct_message
+from rekey_core.envelope import BusMessage, answer_status, direct_message
 from rekey_core.errors import StaleReadError, UnavailableError, UnknownOutcomeError
 
 API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
@@ -168,13 +168,13 @@ class Connection:
             StaleReadError: the answer does not say where the message stands.
         """
         answer = await self._ask(f"{API}.DIRECT.GET.{stream}.{subject}", b"", within_s, {})
-        status = (answer.headers or {}).get("Status")
+        status = answer_status(answer.headers or {})
         if status == _NOT_FOUND:
             return None
         if status is not None:
             raise UnavailableError(f"read of {subject}: status {status}")
         message = direct_message(answer.headers or {}, answer.data)
-        if (message.stream, message.subject) != (stream.value, subject):
+        if message.stream not in (stream.value, "") or message.subject != subject:
             raise StaleReadError(f"read of {subject}: found {message.subject} of {message.stream}")
         return message
 

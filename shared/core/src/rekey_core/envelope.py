@@ -35,6 +35,9 @@ KEY_ID_HEADER: Final = "ce-dssekeyid"
 SIGNATURE_HEADER: Final = "ce-dssesignature"
 TYPE_HEADER: Final = "ce-type"
 CONTENT_TYPE: Final = "application/json"
+_SEQUENCE: Final = (
+    "Nats-Sequence"  # the server's, in every stored message that it answers, whatever stood there before
+)
 
 M = TypeVar("M", bound=Message)
 S = TypeVar("S", Signed, SignedCommand)
@@ -91,19 +94,30 @@ class Packed:
     signed: Signed
 
 
+def answer_status(headers: Mapping[str, str]) -> str | None:
+    """What the server says instead of a message, or at the end of many; none: this is a stored message.
+
+    That is for the server to say: the author of a stored message may have written any status into it.
+    """
+    return None if _SEQUENCE in headers else headers.get("Status")
+
+
 def direct_message(headers: Mapping[str, str], data: bytes) -> BusMessage:
     """A message as DIRECT.GET answers it: its own headers, and where it stands in headers of the server.
+
+    The server writes its headers behind the author's. Where those do not end as headers do, its first one, the stream, is
+    swallowed: then the stream is not known, and the message is what it is all the same.
 
     Raises:
         StaleReadError: a header that says where it stands is missing, or is none.
     """
     try:
         return BusMessage(
-            headers["Nats-Stream"],
+            headers.get("Nats-Stream", ""),
             headers["Nats-Subject"],
             own_headers(headers),
             data,
-            int(headers["Nats-Sequence"]),
+            int(headers[_SEQUENCE]),
             timestamp(headers["Nats-Time-Stamp"]),
         )
     except (KeyError, ValueError) as error:

@@ -253,9 +253,15 @@ class Bus:
         return wire.found(await self._ask(f"{wire.API}.DIRECT.GET.{stream}.{subject}", b""), subject)
 
     async def newest(self, stream: Stream, subject_filter: str) -> BusMessage | None:
-        """The newest message that matches, as whoever answers has it; may be behind the leader. Raises as ``get``."""
+        """The newest message that matches, as whoever answers has it; may be behind the leader. Raises as ``last``."""
         question = json.dumps({"last_by_subj": subject_filter}).encode()
-        return wire.found(await self._ask(f"{wire.API}.DIRECT.GET.{stream}", question), subject_filter)
+        try:
+            answer = await self._ask(f"{wire.API}.DIRECT.GET.{stream}", question)
+        except UnavailableError as error:
+            if not isinstance(error.__cause__, nats.errors.NoRespondersError):
+                raise
+            return await self.last(stream, subject_filter)  # its author may have written that status into it
+        return wire.found(answer, subject_filter)
 
     async def read_many(self, stream: Stream, filters: Sequence[str], *, start: int = 1) -> list[BusMessage]:
         """The newest message of every subject that matches, oldest first; empty only when there is none.

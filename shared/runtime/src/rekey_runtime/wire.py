@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from nats.aio.msg import Msg
 
-from rekey_core.envelope import BusMessage, direct_message, own_headers, timestamp
+from rekey_core.envelope import BusMessage, answer_status, direct_message, own_headers, timestamp
 from rekey_core.errors import (
     ConfigurationError,
     ConflictError,
@@ -97,7 +97,7 @@ def direct(message: Msg) -> BusMessage:
 
 def status(message: Msg) -> str | None:
     """The status of an answer without a message, such as 204, 404 or 413."""
-    return (message.headers or {}).get("Status")
+    return answer_status(message.headers or {})
 
 
 def found(answer: Msg, where: str) -> BusMessage | None:
@@ -190,5 +190,5 @@ def delivered(message: Msg) -> BusMessage:
 
 
 def _parsed(block: bytes) -> dict[str, str]:
-    lines = block.decode().split("\r\n")[1:]
+    lines = block.decode(errors="replace").split("\r\n")[1:]  # as the client reads them elsewhere
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines if line)}
