@@ -35,7 +35,7 @@ HALF: Final = 32  # bytes: an application's key is the first half of a version, 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """Everything has happened once: a rotation, a stop, a service that was killed and one that was refused."""
-    with running_stack(tmp_path_factory.mktemp("scan")) as running:
+    with running_stack(tmp_path_factory.mktemp("scan"), copied=False) as running:
         assert running.rotate(KEY).code == 0
         stopped = running.rekey(
             RESPONDER, "suspend", f"{KEY}@1", "--reason", "a test", "--yes", "--wait", "30"

@@ -60,7 +60,7 @@ def start(place: Path, _: Scale) -> Outcome:
 
 
 def _each(place: Path, unit: str, measure: Callable[[RunningStack, Service], Pair], ran: str) -> Outcome:
-    with running_stack(place / "stack", registered=False, instances=False) as stack:
+    with running_stack(place / "stack", registered=False, instances=False, copied=False) as stack:
         time.sleep(IDLE_S)
         found = {service: measure(stack, service) for service in Service}
     return Outcome(tuple(found.values()), unit, ran, {s.value: pair.ratio for s, pair in found.items()})

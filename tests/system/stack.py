@@ -36,6 +36,7 @@ from rekey_local.stack import BUS, Stack, instance_names
 from rekey_local.story import Story
 from rekey_local.supervisor import Keeper
 from rekey_local.tally import Tally
+from tests.system.founded import copy_of
 from tests.system.readers import Readers
 
 LIMIT_S: Final = 90.0
@@ -200,9 +201,16 @@ class RunningStack:
 
 @contextlib.contextmanager
 def running_stack(
-    directory: Path, *, registered: bool = True, instances: bool = True, load: tuple[str, ...] = A_LITTLE
+    directory: Path,
+    *,
+    registered: bool = True,
+    instances: bool = True,
+    load: tuple[str, ...] = A_LITTLE,
+    copied: bool = True,
 ) -> Iterator[RunningStack]:
-    """Bus and services; the story's keys; the story's dependents."""
+    """Bus and services; the story's keys; the story's dependents. ``copied``: from what was founded once for all tests."""
+    if copied:
+        copy_of(*(("registered", directory, _register) if registered else ("founded", directory, _found)))
     stack = RunningStack(directory, load)
     try:
         stack.up()
@@ -213,6 +221,17 @@ def running_stack(
         yield stack
     finally:
         stack.down()
+
+
+def _found(template: Path) -> None:
+    with running_stack(template, registered=False, instances=False, copied=False):
+        pass
+
+
+def _register(template: Path) -> None:
+    copy_of("founded", template, _found)
+    with running_stack(template, instances=False, copied=False):
+        pass
 
 
 @contextlib.contextmanager

@@ -84,11 +84,11 @@ def load_plan(layout: Layout, first_port: int | None = None) -> Plan:
     ``first_port``: those of a new environment are this one and the ones after it, free or not.
     """
     if not (layout.root / _PLAN_FILE).exists():
-        plan = Plan.model_validate(_ports(first_port))
+        plan = Plan.model_validate(new_ports(first_port))
     else:
         plan = read_plan(layout)
         if not all(is_free(port) for port in plan.ports):
-            plan = plan.model_copy(update=_ports())
+            plan = plan.model_copy(update=new_ports())
     write_plan(layout, plan)
     return plan
 
@@ -138,7 +138,8 @@ def free_ports(count: int) -> tuple[int, ...]:
         return tuple(int(probe.getsockname()[1]) for probe in probes)
 
 
-def _ports(first: int | None = None) -> dict[str, int | dict[Service, int]]:
+def new_ports(first: int | None = None) -> dict[str, int | dict[Service, int]]:
+    """The plan's fields for ports: free ones, or ``first`` and the ones after it, free or not."""
     count = 1 + len(Service) + 1
     chosen = free_ports(count) if first is None else range(first, first + count)
     bus_port, *http_ports, database_port = chosen
