@@ -38,6 +38,7 @@ app = App(
         "in time, 7 backend unreachable, 8 verification failed, 130 interrupted."
     ),
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,  # __main__ says what an interruption leaves behind
 )
 key_app = App(
     name="key", help="Keys: register, ls, show, history, rotate, waive, force, destroy, destroy-cancel."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from rekey.cli.errors import NotConfirmedError
@@ -31,9 +32,19 @@ def typed(verb: str, target: Target) -> None:
 
     Raises:
         NotConfirmedError: something else was typed, or nothing.
+        KeyboardInterrupt: Ctrl-C.
     """
     sys.stderr.write(f"type {target} to {verb} it: ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip() != str(target):
+    if _line().strip() != str(target):
         text = f"{verb} {target}: not confirmed, nothing was sent"
         raise NotConfirmedError(text, hint=f"type exactly {target}, or give --yes")
+
+
+def _line() -> str:
+    """What is typed. Under an event loop Ctrl-C asks the task to end at its next wait, and the task waits here."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return sys.stdin.readline()
+    finally:
+        signal.signal(signal.SIGINT, before)
