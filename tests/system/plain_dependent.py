@@ -244,7 +244,7 @@ class Dependent:
 
     async def _direct(self, stream: str, subject: str) -> tuple[Headers, bytes] | None:
         answer = await self._broker.request(b"", f"{READ}.{stream}.{subject}", timeout=REQUEST_S)
-        status = answer.headers.get("Status")
+        status = None if "Nats-Sequence" in answer.headers else answer.headers.get("Status")
         if status == "404":
             return None
         if status is not None:
