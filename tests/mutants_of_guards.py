@@ -351,4 +351,11 @@ GUARDS: Final = (
         "        self._look.set()\n\n    async def work",
         ("tests/unit/rekey_runtime/test_pulling.py",),
     ),
+    Mutant(
+        "hsm: what nobody waits for any more is begun all the same",
+        "shared/hsm/src/rekey_hsm/thread.py",
+        "if not outcome.cancelled():",
+        "if outcome is not None:",
+        ("tests/unit/rekey_hsm/test_thread.py",),
+    ),
 )

@@ -6,10 +6,11 @@ from the leaf (errors.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Final, TypeVar
 
 from pydantic import ValidationError
@@ -74,6 +75,7 @@ from rekey_core.trust import Trust
 
 ENDORSEMENT_TYPE: Final = "rekey.endorsement.v1"
 _KEY_TOKEN: Final = 2  # evt.<env>.<key>.…
+_SERVICES: Final[Mapping[str, Service]] = MappingProxyType({service.value: service for service in Service})
 
 A = TypeVar("A", bound=Answer)
 M = TypeVar("M", bound=Message)
@@ -372,10 +374,11 @@ def _by_service(message: BusMessage, models: Iterable[type[M]], service: Service
 
 def _author_in_subject(message: BusMessage, position: int) -> Service:
     token = (message.subject.split(".") + [""] * (position + 1))[position]
-    if token not in set(Service):
+    service = _SERVICES.get(token)
+    if service is None:
         text = f"{message.subject}: expected a service as token {position + 1}, found {token!r}"
         raise WrongAuthorError(text)
-    return Service(token)
+    return service
 
 
 def _same_environment(model: object, trust: Trust, where: str) -> None:

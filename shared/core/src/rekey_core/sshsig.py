@@ -152,6 +152,7 @@ def _authenticator_data(application: bytes, said: SshSignature, data: bytes) -> 
     return hashlib.sha256(application).digest() + state + hashlib.sha256(data).digest()
 
 
+@lru_cache(maxsize=_KEPT)
 def _parse_public_key(line: str) -> _PublicKey:
     kind, _, rest = line.partition(" ")
     blob = _base64(rest.partition(" ")[0])
