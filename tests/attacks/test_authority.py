@@ -29,6 +29,8 @@ from rekey_core.contracts import (
     Notice,
     Register,
     Registered,
+    Resume,
+    Resumed,
     Revoke,
     Rotate,
     RotationRequested,
@@ -266,6 +268,24 @@ async def test_a_taken_over_revocation_cannot_stop_in_the_log_without_a_responde
             watcher, now, await forge(watcher, a_fact(kind, now, 1, command_id(signed), command=signed))
         )
     assert (await watcher.state(state.key)).current == 1
+
+
+async def test_a_taken_over_revocation_cannot_resume_without_two_people_who_saw_it(watcher: Intruder) -> None:
+    key = a_key()
+    await watcher.registered(key)
+    await watcher.give(watcher.command(Suspend, "rita", key, version=1))
+    state = await watcher.until(key, lambda s: s.current is None)
+    # nobody else, another scope, an older state
+    for other, seen in ((None, 0), ("otto", 0), ("alice", -1)):
+        now = await watcher.state(key)
+        said = {"version": 1, "seen": now.last_sequence + seen, "lifts": state.versions[1].lifts}
+        command = watcher.command(Resume, "rita", key, **said)
+        signed = await watcher.give_by_two(command, other) if other else watcher.signed(command)
+        fact = a_fact(Resumed, now, 1, command_id(signed), command=signed)
+        await has_no_effect(watcher, now, await forge(watcher, fact))
+    notice = await watcher.last(Stream.NOTICES, watcher.subjects.notice("orders", key))
+    assert notice is not None
+    assert Notice.model_validate_json(notice.data).versions == ()
 
 
 @asynccontextmanager

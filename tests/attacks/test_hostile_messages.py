@@ -319,7 +319,7 @@ async def test_a_refused_second_stop_does_not_stop_the_version_that_comes_next(a
     key = a_key()
     await attacker.registered(key)
     await suspended(attacker, key)
-    refused = await attacker.give(attacker.command(Suspend, "rita", key, version=0))
+    refused = await attacker.give(attacker.command(Suspend, "rita", key, version=2))
     await attacker.report(Service.REVOCATION, attacker.subjects.command("suspend", key, command_id(refused)))
     await attacker.give(attacker.command(Rotate, "alice", key))
     notice = attacker.subjects.notice("orders", key)

@@ -26,8 +26,8 @@ from rekey_rotation_scheduler.proofs import LONGEST
 from tests.attacks.intruder import Intruder, a_key, intruder
 from tests.fakes.hostile_requests import SPOILT
 from tests.fakes.scene import Asker
+from tests.system.asking import an_instance
 from tests.system.stack import RunningStack, running_stack
-from tests.system.test_emergency_lane import an_instance
 
 WITHIN_S = 30.0
 SERVICES = tuple(service.value for service in Service)

@@ -15,8 +15,9 @@ import pytest
 from rekey_core.authority import Stream
 from rekey_core.contracts import RefusalAnswer
 from tests.attacks.intruder import Intruder, a_key, intruder, poll
+from tests.system.asking import an_instance
 from tests.system.stack import RunningStack, running_stack
-from tests.system.test_emergency_lane import an_instance, suspend
+from tests.system.test_emergency_lane import suspend
 
 REVOCATION = "revocation"
 

@@ -212,6 +212,7 @@ def test_a_result_names_the_command_and_where_its_progress_is_seen(people: Peopl
     assert "suspended" in asked.stdout
     done = json.loads(people.rekey("rita", "command", result["command"], "--output", "json").stdout)
     assert [(fact["event"], fact["person"]) for fact in done["facts"]] == [("suspended", "rita")]
+    assert people.rekey("rita", "revoke", "orders-stop@1", "--reason", "it is", "--yes").returncode == 0
     again = people.rekey("rita", "suspend", "orders-stop@1", "--reason", "again", "--yes")
     assert again.returncode == 5
     assert "state-refused" in again.stderr

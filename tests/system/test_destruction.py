@@ -38,6 +38,7 @@ from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST
 from tests.attacks.intruder import Intruder, a_key, intruder
+from tests.system.asking import an_instance
 from tests.system.backup_desk import Desk, spoil
 from tests.system.destroying import (
     an_application,
@@ -55,7 +56,6 @@ from tests.system.fresh_tokens import found_tokens, lose_tokens
 from tests.system.postgres import Administrator
 from tests.system.roll_over import rolled_over
 from tests.system.stack import RunningStack, running_stack
-from tests.system.test_emergency_lane import an_instance
 
 AAD: Final = b"row 7"
 SERVICES: Final = ("generator", "distributor", "rotation-scheduler", "audit")

@@ -9,53 +9,37 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
-import nats
 import pytest
-from nats.aio.client import Client
 
 import rekey
-from rekey_core.authority import STREAMS, Identity, Stream
+from rekey_core.authority import STREAMS, Stream
 from rekey_core.commands import command_id
 from rekey_core.contracts import (
-    Answer,
-    KeyReceipt,
     Lease,
     LeaseAnswer,
-    LeaseRequest,
-    MaterialRequest,
     Notice,
-    ProbeRequest,
-    Receipt,
     RefusalAnswer,
-    Request,
+    Resume,
     Rotate,
     SignatureAnswer,
+    SignedCommand,
     Stop,
     Suspend,
 )
-from rekey_core.encoding import b64u_encode
-from rekey_core.envelope import sign
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Service
-from rekey_core.readers import endorse, open_answer
 from rekey_core.room import LOOK_S
-from rekey_core.sealing import SealingKey
-from rekey_core.signing import SigningKey
-from rekey_local.plan import HOST, SERVER_NAME
+from rekey_local.plan import HOST
 from rekey_local.settings import instance_settings
-from rekey_provision import inbox
-from rekey_provision.settings import tls_context
 from tests.attacks.intruder import Intruder, a_key, intruder, poll
+from tests.system.asking import DEPENDENT, Instance, an_instance
 from tests.system.stack import RunningStack, running_stack
 
-DEPENDENT: Final = "orders"
 AAD: Final = b"row 7"
 
 
@@ -70,70 +54,6 @@ async def watcher(stack: RunningStack) -> AsyncIterator[Intruder]:
     """Sees the bus from inside."""
     async with intruder(stack) as one:
         yield one
-
-
-@dataclass
-class Instance:
-    """An instance of orders that asks whatever it likes: the SDK would not ask for what is stopped."""
-
-    watcher: Intruder
-    client: Client
-    key: SigningKey = field(default_factory=SigningKey.generate)
-
-    async def ask(self, kind: type[Request], **said: object) -> Answer | None:
-        """The distributor's answer; None for one that is sealed, and so holds material."""
-        request = kind.model_validate(self._common() | said)
-        subject = self.watcher.subjects.request(DEPENDENT, self.key.key_id, request.OP)
-        data = sign(request, self.key).model_dump_json().encode()
-        answer = await self.client.request(subject, data, timeout=5)
-        if answer.headers:
-            return None
-        return open_answer(answer.data, self.watcher.trust, request, (LeaseAnswer, SignatureAnswer))
-
-    async def material(self, key: str) -> Answer | None:
-        """Asks for version 1."""
-        return await self.ask(
-            MaterialRequest, key=key, versions=(1,), seal_to=b64u_encode(SealingKey.generate().public_bytes())
-        )
-
-    async def probe(self, key: str) -> Answer | None:
-        """Asks for a use of version 1 inside the HSM."""
-        return await self.ask(ProbeRequest, key=key, version=1, phase="installed")
-
-    async def lease(self, key: str) -> Answer | None:
-        """Asks for a lease without proof of any version."""
-        common = {k: v for k, v in self._common().items() if k not in {"nonce", "sent_at"}}
-        held = {key: KeyReceipt(proofs={}, protects=None, stopped=(), refused=(), as_of=0)}
-        receipt = Receipt.model_validate(common | {"n": 1, "at": datetime.now(UTC), "keys": held})
-        return await self.ask(LeaseRequest, keys=(key,), receipt=sign(receipt, self.key))
-
-    def _common(self) -> dict[str, object]:
-        env, endorser = self.watcher.env, self.watcher.dependent_key(DEPENDENT)
-        return {
-            "env": env,
-            "dependent": DEPENDENT,
-            "instance": self.key.key_id,
-            "endorsement": endorse(DEPENDENT, env, self.key.public_raw, endorser),
-            "nonce": uuid.uuid4().hex,
-            "sent_at": datetime.now(UTC),
-        }
-
-
-@asynccontextmanager
-async def an_instance(watcher: Intruder) -> AsyncIterator[Instance]:
-    """Logged in with the dependent's certificate."""
-    directory = watcher.stack.layout.dependent(DEPENDENT)
-    client = await nats.connect(
-        watcher.stack.plan.bus_url,
-        tls=tls_context(directory / "tls.crt", directory / "tls.key", directory / "ca.crt"),
-        tls_hostname=SERVER_NAME,
-        inbox_prefix=inbox(Identity.APPLICATION, DEPENDENT),
-        allow_reconnect=False,
-    )
-    try:
-        yield Instance(watcher, client)
-    finally:
-        await client.close()
 
 
 @asynccontextmanager
@@ -261,6 +181,101 @@ async def test_with_the_distributor_stopped_revocation_stops_the_key(
         for key, word in said.items():
             await agreed(watcher, key, word)
         await refuses(watcher, instance, data, token)
+
+
+async def resume(watcher: Intruder, key: str) -> SignedCommand:
+    """Rita and alice lift what stops version 1, as they see it now."""
+    state = await watcher.state(key)
+    said = {"version": 1, "seen": state.last_sequence, "lifts": state.versions[1].lifts}
+    return await watcher.give_by_two(watcher.command(Resume, "rita", key, **said), "alice")
+
+
+async def lives(watcher: Intruder, key: str) -> None:
+    """The log says so, and no message of revocation stops anything any more."""
+    state = await watcher.until(key, lambda s: s.current == 1)
+    assert (state.versions[1].state, state.voids) == (VersionState.ACTIVE, ())
+    subject = watcher.subjects.stop(DEPENDENT, key)
+    await watcher.message(Stream.NOTICES, subject, lambda m: Stop.model_validate_json(m.data).stopped == ())
+
+
+async def used_again(box: rekey.Keyring, ciphertext: bytes) -> None:
+    """The application that refused protects and processes again, what was protected before included."""
+
+    async def is_used() -> bool | None:
+        try:
+            return (
+                box.decrypt(ciphertext, AAD) == box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data" or None
+            )
+        except rekey.RekeyError:
+            return None
+
+    assert await poll(is_used)
+
+
+@pytest.mark.parametrize("away", ["revocation", "distributor"])
+async def test_a_resumed_key_is_used_again_once_both_services_are_there_and_after_their_restart(
+    stack: RunningStack, watcher: Intruder, away: str
+) -> None:
+    data, token = a_key(), a_key("token")
+    await watcher.registered(data)
+    await watcher.registered(token, "token-signing")
+    async with an_application(stack, data) as box, an_instance(watcher) as instance:
+        ciphertext = box.encrypt(b"data", AAD)
+        for key in (data, token):
+            await agreed(watcher, key, await suspend(watcher, key))
+        await stopped(box, ciphertext)
+        stack.hold(away)
+        said = [await resume(watcher, key) for key in (data, token)]
+        if away == "distributor":
+            for key in (data, token):
+                await lives(watcher, key)
+        with pytest.raises(rekey.VersionSuspendedError):
+            box.decrypt(ciphertext, AAD)
+        stack.release(away)
+        for key in (data, token):
+            await lives(watcher, key)
+        await used_again(box, ciphertext)
+        for name in ("revocation", "distributor"):
+            stack.hold(name)
+            stack.release(name)
+        assert await instance.material(data) is None
+        assert isinstance(await instance.probe(token), SignatureAnswer)
+        assert len(published(watcher, token)) == 1
+        await used_again(box, ciphertext)
+        await agreed(
+            watcher, data, await suspend(watcher, data)
+        )  # the resume that lies there lifts nothing again
+        again = watcher.subjects.command("resume", data, command_id(said[0]))
+        assert await watcher.last(Stream.COMMANDS, again) is not None
+        await stopped(box, ciphertext)
+
+
+def test_two_people_resume_what_they_have_seen_and_nothing_else(stack: RunningStack, tmp_path: Path) -> None:
+    """On the command line, from the plan to the history."""
+    key, body = a_key(), tmp_path / "body"
+    said = ("--class", "application-data", "--purpose", "rows", "--dependent", "orders", "--reason", "new")
+    assert stack.rekey("alice", "key", "register", key, *said, "--wait", "30").code == 0
+    version, file, by = f"{key}@1", str(body), ("--reason", "found again")
+    early = stack.rekey("rita", "resume", version, *by, "--plan")
+    assert (early.code, f"{version} is active, expected suspended" in early.err) == (5, True)
+    stop = ("rita", "suspend", version, "--reason", "a drill", "--yes")
+    assert stack.rekey(*stop).code == 0
+    assert "is active and current again" in stack.rekey("rita", "resume", version, *by, "--plan").out
+    assert stack.rekey("rita", "resume", version, *by, "--out", file).code == 0
+    assert stack.rekey("alice", "sign", file, "--yes").code == 0
+    assert stack.rekey(*stop).code == 0, "another suspension, which neither of them has seen"
+    send = ("rita", "resume", version, "--body", file, "--cosign", f"{file}.sig")
+    stale = stack.rekey(*send)
+    assert (stale.code, f"rekey resume {version} --reason WHY --out BODY" in stale.err) == (5, True)
+    for old in (body, Path(f"{body}.sig")):
+        old.unlink()
+    assert stack.rekey("rita", "resume", version, *by, "--out", file).code == 0
+    assert stack.rekey("alice", "sign", file, "--yes").code == 0
+    done = stack.rekey(*send, "--wait", "30")
+    assert done.code == 0, done.err
+    assert stack.show(key).current == 1
+    assert "(resume with alice)" in stack.rekey("alice", "key", "history", key).out
+    assert stack.rekey(*send).code == 5, "it is used up"
 
 
 async def limited(watcher: Intruder, max_bytes: int) -> int:

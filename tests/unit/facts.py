@@ -12,6 +12,8 @@ from rekey_core.contracts import (
     Generated,
     Granted,
     Registered,
+    Resume,
+    Resumed,
     RotationRequested,
     SignedCommand,
     Suspended,
@@ -83,3 +85,17 @@ def world(*, versions: int = 0, release: str = "trusted-recipient", key_class: s
 def states(w: World) -> dict[int, VersionState]:
     """The state of every version."""
     return {n: v.state for n, v in w.state().versions.items()}
+
+
+def resume(w: World, version: int, *others: str, author: str = "rita", **fields: Any) -> SignedCommand:
+    """Rita lifts the suspensions of a version, having seen everything that there is, and otto (or others) with her."""
+    found = w.state().versions.get(version)
+    seen: dict[str, Any] = {"seen": w.log[-1].sequence, "lifts": found.lifts if found else ("0" * 64,)}
+    said = {"version": version} | seen | fields
+    return w.together(w.command(Resume, author, **said), *(others or ("otto",)))
+
+
+def resumed(w: World, version: int, command: SignedCommand | None = None, **how: Any) -> Stored[Fact]:
+    """The lifting as a fact."""
+    command = command or resume(w, version)
+    return w.add(w.fact(Resumed, version, command_id(command), command=command), **how)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from rekey.beliefs import Stopped, believe, believed_fact, believed_stops
+from rekey_core.commands import command_id
 from rekey_core.contracts import Activated, Generated, Signed, SignedCommand, StoppedVersion, Suspend
 from rekey_core.encoding import b64u_decode
 from rekey_core.errors import MalformedError, ReplayedError
@@ -177,7 +178,8 @@ def test_a_responder_whose_clock_is_behind_the_document_that_names_her_key_is_be
         Suspend, "rita", version=1, issued_at=now - timedelta(seconds=10), expires_at=now + HOUR / 30
     )
     entry = StoppedVersion(version=1, command=renewed.signed(late))
-    stopped = Stopped("orders-db", 1, "suspended", "rita", "a test", late.issued_at)
+    by = command_id(entry.command)
+    stopped = Stopped("orders-db", 1, "suspended", "rita", "a test", late.issued_at, by)
     assert believed_stops((entry,), "orders-db", trust, now + HOUR) == ({1: stopped}, ())
     assert believed_stops((entry,), "orders-db", BASE.trust, now + HOUR)[0] == {}, (
         "who does not know the document yet"

@@ -243,7 +243,7 @@ def test_the_newest_word_about_a_command_counts() -> None:
 def test_only_who_decides_on_a_command_can_refuse_it(verb: str) -> None:
     """A taken-over service tells nobody that a stop is refused, or done already, that another one still carries out."""
     ledger, subject = Ledger(ENV), f"cmd.{verb}.{ENV}.{KEY}.n"
-    decides = Service.REVOCATION if verb in {"suspend", "revoke"} else Service.ROTATION_SCHEDULER
+    decides = Service.REVOCATION if verb in {"suspend", "resume", "revoke"} else Service.ROTATION_SCHEDULER
     for author in Service:
         ledger.reported(said_of(subject, author, author.value))
     assert {name: found.code for name, found in ledger.refusals.items()} == {subject: decides.value}

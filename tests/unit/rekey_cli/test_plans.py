@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from rekey.cli import plans, views
-from rekey.cli.errors import UsageError
+from rekey.cli.errors import AnsweredError, UsageError
 from rekey.cli.target import Target
 from rekey_core.commands import read_command
 from rekey_core.contracts import (
@@ -16,6 +16,7 @@ from rekey_core.contracts import (
     InstanceAdoption,
     KeySummary,
     Register,
+    Resumption,
     VersionSummary,
 )
 from rekey_core.errors import RekeyError
@@ -81,7 +82,7 @@ STOPS = [
     pytest.param(
         "suspend",
         Target(KEY, 1),
-        "version 1 (deactivated) stops and nothing lifts that yet",
+        "version 1 (deactivated) stops until two people resume it",
         "version 2 (active) goes on",
         id="one",
     ),
@@ -135,9 +136,9 @@ def planned(verb: str, target: Target, key: KeySummary) -> plans.Plan:
         pytest.param(
             "suspend",
             Target(KEY, 1),
-            with_states(2, "suspended", "active"),
+            with_states(2, "compromised", "active"),
             "state-refused",
-            id="suspending what is suspended",
+            id="suspending what is compromised",
         ),
         pytest.param(
             "revoke",
@@ -165,8 +166,45 @@ def test_a_plan_refuses_what_the_service_would_refuse(
 
 
 def test_a_stop_of_a_whole_key_names_what_is_not_stopped_yet() -> None:
-    plan = plans.plan_stop("suspend", Target(KEY), with_states(2, "suspended", "active"), ADOPTION)
-    assert plan.changes[0] == "version 2 (active) stops and nothing lifts that yet"
+    plan = plans.plan_stop("suspend", Target(KEY), with_states(2, "compromised", "active"), ADOPTION)
+    assert plan.changes[0] == "version 2 (active) stops until two people resume it"
+
+
+def suspended(state: str | None, to: str | None = None) -> AdoptionAnswer:
+    back = Resumption(lifts=("a" * 64,), state=to) if to else None
+    return ADOPTION.model_copy(update={"version": 1, "state": state, "resumption": back})
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        pytest.param("active", "version 1 (suspended) is active and current again", id="one that protected"),
+        pytest.param("pre-activation", "the rotation to it goes on", id="one in motion"),
+        pytest.param("deactivated", "processes with it, and none protects", id="one that was overtaken"),
+    ],
+)
+def test_a_resume_says_where_to_the_version_comes_back(to: str, words: str) -> None:
+    said = "\n".join(plans.lines(plans.plan_resume(Target(KEY, 1), SUMMARY, suspended("suspended", to))))
+    assert said.startswith(f"resume {KEY}@1, owner alice")
+    assert words in said
+    assert "orders: 1 live (abababab)" in said
+
+
+@pytest.mark.parametrize(
+    ("state", "code", "words", "hint"),
+    [
+        pytest.param("active", "state-refused", "is active, expected suspended", "history", id="it works"),
+        pytest.param(
+            "compromised", "state-refused", "is compromised, expected", "history", id="it never may"
+        ),
+        pytest.param("suspended", "state-refused", "before it was made", "rotate", id="it was never made"),
+        pytest.param(None, "not-found", "does not exist", "show", id="it does not exist"),
+    ],
+)
+def test_which_version_cannot_be_resumed(state: str | None, code: str, words: str, hint: str) -> None:
+    with pytest.raises(AnsweredError, match=words) as raised:
+        plans.plan_resume(Target(KEY, 1), SUMMARY, suspended(state))
+    assert (raised.value.code, raised.value.hint) == (code, f"rekey key {hint} {KEY}")
 
 
 DESTROY = Target(KEY, 1)

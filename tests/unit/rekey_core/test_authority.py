@@ -52,6 +52,7 @@ AUTHORS: Final = {
     "generated": I.GENERATOR,
     "suspended": I.REVOCATION,
     "compromised": I.REVOCATION,
+    "resumed": I.REVOCATION,
     "destruction-scheduled": I.ROTATION_SCHEDULER,
     "destruction-cancelled": I.ROTATION_SCHEDULER,
     "destroyed": I.GENERATOR,
@@ -168,8 +169,13 @@ def test_what_is_many_reaches_only_what_bears_its_own_name(identity: Identity) -
 
 def test_both_of_the_emergency_lane_consume_the_stops() -> None:
     stops = {"cmd.suspend.{env}.>", "cmd.revoke.{env}.>"}
-    lane = {row.identity for row in CONSUMERS if row.stream is Stream.COMMANDS and set(row.filters) == stops}
+    lane = {row.identity for row in CONSUMERS if row.stream is Stream.COMMANDS and stops <= set(row.filters)}
     assert lane == {I.DISTRIBUTOR, I.REVOCATION}
+
+
+def test_a_resume_goes_to_the_one_who_checks_it_against_the_log() -> None:
+    heard = {row.identity for row in CONSUMERS if "cmd.resume.{env}.>" in row.filters}
+    assert heard == {I.REVOCATION}
 
 
 def test_what_happened_is_never_written_over() -> None:

@@ -29,6 +29,7 @@ LEGAL = {
     "an active version is suspended": (S.ACTIVE, T.SUSPEND, S.SUSPENDED),
     "an active version is compromised": (S.ACTIVE, T.COMPROMISE, S.COMPROMISED),
     "a suspended version is resumed": (S.SUSPENDED, T.RESUME, S.ACTIVE),
+    "a suspended version is suspended once more": (S.SUSPENDED, T.SUSPEND, S.SUSPENDED),
     "a suspicion is confirmed": (S.SUSPENDED, T.COMPROMISE, S.COMPROMISED),
     "a deactivated version is suspended": (S.DEACTIVATED, T.SUSPEND, S.SUSPENDED),
     "a deactivated version is compromised": (S.DEACTIVATED, T.COMPROMISE, S.COMPROMISED),

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from rekey_core.commands import command_id, read_command
-from rekey_core.contracts import KeyReceipt, Receipt, Revoke, SignedCommand, Suspend
+from rekey_core.contracts import KeyReceipt, Receipt, Resume, Revoke, SignedCommand, Suspend
 from rekey_core.envelope import Void
-from rekey_core.errors import AlreadyDoneError, NotFoundError, RekeyError, StateRefusedError, UnknownTypeError
+from rekey_core.errors import (
+    AlreadyDoneError,
+    NotFoundError,
+    RekeyError,
+    StateRefusedError,
+    UndecidableKeyError,
+    UnknownTypeError,
+)
 from rekey_core.lifecycle import VersionState
 from rekey_revocation import stopping
-from tests.unit.facts import states, world
+from tests.unit.facts import resume, states, world
 from tests.unit.fleet import ONE, OTHER, Fleet, endorsement
 from tests.unit.world import ENV, NOW, World
 
@@ -55,15 +63,71 @@ def test_a_suspicion_can_be_confirmed() -> None:
             7, NotFoundError, "orders-db@7 does not exist; versions: 1", id="a version that does not exist"
         ),
         pytest.param(
-            1, StateRefusedError, "version 1 is suspended", id="a version that is suspended already"
+            2, StateRefusedError, "version 2 is compromised", id="a version that is compromised already"
         ),
     ],
 )
 def test_what_is_refused(version: int, error: type[RekeyError], words: str) -> None:
-    w = world(versions=1)
+    w = world(versions=2)
     stop(w, w.suspend(1))
+    stop(w, w.revoke(2))
     with pytest.raises(error, match=words):
         stop(w, w.suspend(version))
+
+
+def lift(w: World, signed: SignedCommand) -> None:
+    command = read_command(signed)
+    assert isinstance(command, Resume)
+    w.add(stopping.resume_fact(w.state(), command, signed, NOW))
+
+
+def test_each_responders_suspension_counts_and_a_resume_lifts_them_all() -> None:
+    w = world(versions=1)
+    stop(w, w.suspend(1))
+    stop(w, w.suspend(1))
+    lift(w, resume(w, 1))
+    assert (w.state().voids, states(w), w.state().current) == ((), {1: VersionState.ACTIVE}, 1)
+    assert stopping.stop_for(w.state(), "orders", NOW).stopped == ()
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "words"),
+    [
+        pytest.param(
+            1, {"seen": 1}, r"orders-db@1: rita saw orders-db as of 1, it is as of \d+", id="an older state"
+        ),
+        pytest.param(1, {"lifts": ("0" * 64,)}, "does not name its suspensions", id="other suspensions"),
+        pytest.param(
+            2, {"lifts": ("0" * 64,)}, "orders-db@2 is active, expected suspended", id="a version that works"
+        ),
+        pytest.param(7, {}, "orders-db@7 does not exist", id="a version that does not exist"),
+    ],
+)
+def test_which_resume_is_refused(number: int, said: dict[str, Any], words: str) -> None:
+    w = world(versions=2)
+    stop(w, w.suspend(1))
+    with pytest.raises(RekeyError, match=words) as raised:
+        lift(w, resume(w, number, **said))
+    assert "rekey key" in (raised.value.hint or "")
+    assert states(w)[1] is VersionState.SUSPENDED
+
+
+def test_a_resume_is_done_once_and_needs_a_key_that_can_be_decided_on() -> None:
+    w = world(versions=1)
+    stop(w, w.suspend(1))
+    signed = resume(w, 1)
+    command = read_command(signed)
+    assert isinstance(command, Resume)
+    unknown = Void(
+        w.log[-1].sequence + 1, "evt", UnknownTypeError("rekey.key.blessed.v1"), validly_signed=True
+    )
+    with pytest.raises(UndecidableKeyError):
+        stopping.resume_fact(w.state().apply(unknown, w.trust), command, signed, NOW)
+    lift(w, signed)
+    with pytest.raises(AlreadyDoneError):
+        lift(w, signed)
+    with pytest.raises(NotFoundError):
+        stopping.resume_fact(World().state(), command, signed, NOW)
 
 
 def test_a_key_that_is_not_registered_is_not_found() -> None:

@@ -203,6 +203,7 @@ class Answers:
             deadline=found.requested.model.deadline,
             dependents=questions.dependents(state, found, adopted, receipts),
             waiting=waiting(state, adopted),
+            resumption=questions.resumption(state, found),
         )
 
     async def _adopted(self, record: KeyRecord, version: int) -> tuple[Adoption, list[Stored[Receipt]]]:

@@ -21,6 +21,7 @@ from rekey_core.contracts import (
     HistoryEntry,
     Registered,
     Restored,
+    Resumed,
     RotationRequested,
     SignedCommand,
     Suspended,
@@ -109,6 +110,8 @@ def _detail(fact: Fact) -> str:  # noqa: C901 - one case for each fact
         case Suspended() | Compromised():
             which = f"version {fact.version}" if fact.version else "every version"
             detail = f"{which}: {read_command(fact.command).reason}"
+        case Resumed():
+            detail = f"{read_command(fact.command).reason}{_with(fact.command)}"
         case DestructionScheduled():
             detail = f"not before {fact.not_before:%Y-%m-%d %H:%M:%SZ}: {read_command(fact.command).reason}"
         case DestructionCancelled():

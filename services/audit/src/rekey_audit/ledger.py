@@ -20,6 +20,7 @@ from rekey_core.contracts import (
     HistoryEntry,
     KeySummary,
     Refusal,
+    Resume,
     Revoke,
     Suspend,
 )
@@ -154,7 +155,9 @@ class Ledger:
 def decides_on(subject: str) -> Service:
     """Who alone makes a fact of the command on a subject, so who alone can refuse it."""
     verb = [*subject.split("."), ""][1]
-    return Service.REVOCATION if verb in {Suspend.VERB, Revoke.VERB} else Service.ROTATION_SCHEDULER
+    return (
+        Service.REVOCATION if verb in {Suspend.VERB, Resume.VERB, Revoke.VERB} else Service.ROTATION_SCHEDULER
+    )
 
 
 def check_delivered(state: KeyState, batch: Delivered) -> None:

@@ -22,12 +22,14 @@ from rekey_core.contracts import (
     KeySummary,
     Receipt,
     RecentAlarm,
+    Resumption,
     VersionSummary,
 )
 from rekey_core.envelope import Stored
 from rekey_core.errors import NotFoundError, NotInScopeError
 from rekey_core.fold import KeyState
 from rekey_core.names import Role
+from rekey_core.suspension import resumable
 from rekey_core.tracecontext import Attribute
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
@@ -206,6 +208,12 @@ def dependents(
         )
         for name, proofs in found.dependents.items()
     )
+
+
+def resumption(state: KeyState, version: VersionFacts) -> Resumption | None:
+    """What a resume of the version would have to name; none where it would be refused."""
+    to = resumable(state.versions, state.key, version)
+    return Resumption(lifts=version.lifts, state=to.value) if to else None
 
 
 def _instance(

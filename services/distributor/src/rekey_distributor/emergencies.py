@@ -3,8 +3,8 @@
 A command stops versions that were requested before the log took it, and no later one: a command that revocation refuses
 (there is nothing to stop, no such version) never becomes a fact, and must not stop the versions that replace the others.
 
-An entry is needed until the log names the command as a cause; from then on the log's state is the truth. Entries are
-never lifted by anything else: whoever wants to lift a stop needs a fact.
+An entry is needed until the log names the command as a cause; from then on the log's state is the truth, its ``resumed``
+too. Entries are never lifted by anything else: whoever wants to lift a stop needs a fact.
 """
 
 from __future__ import annotations

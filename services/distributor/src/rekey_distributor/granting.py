@@ -164,11 +164,12 @@ def check_protects(state: KeyState, protects: int | None, seen: int) -> None:
         NotInstalledError: it protects with a version that was deactivated before that.
     """
     found = state.versions.get(protects) if protects is not None else None
-    if found is None or found.deactivated is None:
+    left = found.processes_since if found is not None else None
+    if left is None:
         return
     current = state.versions.get(state.current) if state.current is not None else None
     newer = current.activated.sequence if current is not None and current.activated is not None else 0
-    if max(found.deactivated.sequence, newer) > seen:
+    if max(left, newer) > seen:
         return
     message = f"{state.key}@{protects} is deactivated, expected to protect with version {state.current}"
     raise NotInstalledError(message, hint="switch, write a receipt, ask again")
@@ -177,14 +178,16 @@ def check_protects(state: KeyState, protects: int | None, seen: int) -> None:
 def may_be_proved_later(state: KeyState, version: int, protects: int | None, seen: int) -> bool:
     """Whether a lease may be renewed without proof of a version to hold: nobody depends on it yet, or not for long.
 
-    ``seen``: the state of the key at which the lease before was decided. It was not active then: a proof may be on its way.
+    ``seen``: the state of the key at which the lease before was decided. It was not active then, or suspended: a proof may
+    be on its way.
     Not where the version that the instance protects with is deactivated: people passed it over, it gets one lease to go over
     within (``check_protects``), and that one must not be used up before it holds what to go over to.
     """
-    activated = state.versions[version].activated
+    wanted = state.versions[version]
+    since = max((fact.sequence for fact in (wanted.activated, wanted.resumed) if fact is not None), default=0)
     found = state.versions.get(protects) if protects is not None else None
-    is_passed_over = found is not None and found.deactivated is not None
-    return activated is None or (activated.sequence > seen and not is_passed_over)
+    is_passed_over = found is not None and found.processes_since is not None
+    return wanted.activated is None or (since > seen and not is_passed_over)
 
 
 def versions_to_prove(state: KeyState, denied: Collection[int]) -> tuple[int, ...]:

@@ -40,7 +40,7 @@ def stopped_of(state: KeyState, emergencies: Emergencies) -> tuple[StoppedVersio
     """Everything of the key that is stopped, by the log or by a command that the log does not have yet."""
     entries: dict[tuple[int, str], StoppedVersion] = {}
     for number, version in sorted(state.versions.items()):
-        for command in version.stopped_by:
+        for command in version.stops_to_tell:
             entries[number, command_id(command)] = StoppedVersion(version=number, command=command)
     for entry in emergencies.open(state):
         entries[entry.version, command_id(entry.command)] = entry
@@ -81,6 +81,9 @@ def _facts(
             yield version.generated.signed
         if version.activated and number == current:
             yield version.activated.signed
+    for number in held:  # to who has heard of the stop, nothing else says that it is over
+        if (resumed := state.versions[number].resumed) is not None:
+            yield resumed.signed
     for number, version in sorted(state.versions.items()):  # so that who starts later can say why it refuses
         if version.generated and (version.stopped_by or number in denied):
             yield version.generated.signed

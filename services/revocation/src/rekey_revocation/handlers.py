@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from rekey_core.authority import Stream
-from rekey_core.contracts import Message, Revoke, Suspend
+from rekey_core.contracts import Fact, Message, Resume, Revoke, SignedCommand, Suspend
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import (
     AlreadyDoneError,
@@ -46,24 +46,23 @@ class Revocation:
     _unfinished: dict[str, datetime] = field(default_factory=dict)  # key → since when stops are repeated
 
     async def on_command(self, message: BusMessage) -> None:
-        """``suspend`` or ``revoke`` by a responder. Raises what makes the refusal."""
+        """``suspend`` or ``revoke`` by a responder, ``resume`` by two people. Raises what makes the refusal."""
         signed, command = await self.bus.trust.fresh(lambda trust: open_command(message, trust))
-        if not isinstance(command, Suspend | Revoke):
-            text = f"{message.subject}: expected suspend or revoke, found {command.VERB}"
+        if not isinstance(command, Suspend | Revoke | Resume):
+            text = f"{message.subject}: expected suspend, revoke or resume, found {command.VERB}"
             raise UnknownTypeError(text)
         try:
-            await self.keylog.decide(
-                command.key, lambda state: stopping.stop_fact(state, command, signed, datetime.now(UTC))
-            )
+            await self.keylog.decide(command.key, lambda state: _fact(state, command, signed))
             _log.warning(
-                "stopped", extra={"event": command.VERB, "key": command.key, "version": command.version}
+                "decided", extra={"event": command.VERB, "key": command.key, "version": command.version}
             )
         except AlreadyDoneError:
-            _log.info("stopped before", extra={"event": "already-done", "key": command.key})
+            _log.info("decided before", extra={"event": "already-done", "key": command.key})
         await self._tell(
             await self.keylog.confirmed(command.key)
         )  # a stale read would leave this very stop out
-        self._unfinished[command.key] = message.stored_at
+        if not isinstance(command, Resume):
+            self._unfinished[command.key] = message.stored_at
 
     async def recall(self) -> None:
         """At start: whatever was ever stopped is told again until it is known that everybody stopped."""
@@ -127,6 +126,13 @@ class Revocation:
             _models(receipts, open_receipt, trust),
             datetime.now(UTC),
         )
+
+
+def _fact(state: KeyState, command: Suspend | Revoke | Resume, signed: SignedCommand) -> Fact:
+    now = datetime.now(UTC)
+    if isinstance(command, Resume):
+        return stopping.resume_fact(state, command, signed, now)
+    return stopping.stop_fact(state, command, signed, now)
 
 
 def _models(

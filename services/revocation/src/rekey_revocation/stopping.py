@@ -15,6 +15,8 @@ from rekey_core.contracts import (
     Fact,
     Lease,
     Receipt,
+    Resume,
+    Resumed,
     Revoke,
     SignedCommand,
     Stop,
@@ -22,10 +24,11 @@ from rekey_core.contracts import (
     Suspend,
     Suspended,
 )
-from rekey_core.errors import AlreadyDoneError, NotFoundError
+from rekey_core.errors import AlreadyDoneError, NotFoundError, UndecidableKeyError
 from rekey_core.fold import KeyState
 from rekey_core.next_fact import next_fact
 from rekey_core.preconditions import check_stop
+from rekey_core.suspension import check_resume
 
 
 def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand, now: datetime) -> Fact:
@@ -49,12 +52,35 @@ def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand,
     return fact(**next_fact(state, fact, cause, command.version, now), command=signed)
 
 
+def resume_fact(state: KeyState, command: Resume, signed: SignedCommand, now: datetime) -> Fact:
+    """``resumed`` as the next fact of the key. Lifting needs a decidable key, and the state that its author saw.
+
+    Raises:
+        AlreadyDoneError: the log names this command.
+        NotFoundError: no such key or version.
+        UndecidableKeyError: the log has a fact that this program does not know.
+        StateRefusedError: the version is not suspended, or its author has not seen the key as it is now.
+    """
+    cause = command_id(signed)
+    if cause in state.causes:
+        message = f"{state.key}: command {cause[:16]} is done"
+        raise AlreadyDoneError(message)
+    if state.registered is None:
+        message = f"key {state.key} is not registered"
+        raise NotFoundError(message, hint="rekey key ls")
+    if state.undecidable:
+        message = f"{state.key}: {state.undecidable}"
+        raise UndecidableKeyError(message)
+    check_resume(state.versions, command, state.last_sequence)
+    return Resumed(**next_fact(state, Resumed, cause, command.version, now), command=signed)
+
+
 def stopped_of(state: KeyState) -> tuple[StoppedVersion, ...]:
-    """Everything of the key that the log says is stopped, cumulative."""
+    """Everything of the key that the log says is stopped now, and by whose word."""
     return tuple(
         StoppedVersion(version=number, command=command)
         for number, version in sorted(state.versions.items())
-        for command in version.stopped_by
+        for command in version.stops_to_tell
     )
 
 

@@ -1,7 +1,9 @@
 """What of a notice or stop is believed: only what its own author signed, whoever passed it on. Pure.
 
 The distributor says which versions to hold; that a version is current only the scheduler's signed ``activated`` says; that
-one is stopped only a responder's signed command. What does not verify is left out with a reason, and the rest counts.
+one is stopped only a responder's signed command; that one lives again only revocation's signed ``resumed`` with two people's
+command inside, which lifts the suspensions that it names and no other one: so it is no matter which message comes first,
+twice, or not at all. What does not verify is left out with a reason, and the rest counts.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from rekey.errors import (
     VersionSuspendedError,
 )
 from rekey.versions import check_generated, data_id
-from rekey_core.commands import verify_accepted
+from rekey_core.commands import command_id, verify_accepted
 from rekey_core.contracts import (
     Activated,
     Destroyed,
@@ -26,16 +28,21 @@ from rekey_core.contracts import (
     Generated,
     Notice,
     NoticedVersion,
+    Resume,
+    Resumed,
     Revoke,
     Signed,
     StoppedVersion,
     Suspend,
 )
+from rekey_core.embedded import commanded
+from rekey_core.envelope import Stored
 from rekey_core.errors import MalformedError, RefusedError, ReplayedError, UnknownTypeError
 from rekey_core.readers import open_embedded_fact
 from rekey_core.trust import Trust
 
 F = TypeVar("F", bound=Fact)
+Lifts = Mapping[int, frozenset[str]]  # by version: the ids of the suspensions that were lifted
 
 
 @dataclass(frozen=True)
@@ -48,12 +55,18 @@ class Stopped:
     responder: str
     reason: str
     at: datetime
+    command: str = ""  # its id
+
+    def is_lifted(self, lifts: Lifts) -> bool:
+        """Whether two people have taken it back; a version that is compromised never lives again."""
+        return self.kind == "suspended" and self.command in lifts.get(self.version, ())
 
     def error(self, version: int) -> VersionStoppedError:
         """What a call under the version raises: names key, version, responder and reason, and what to do next."""
         text = f"{self.key}@{version} was {self.kind} by {self.responder} at {self.at:%Y-%m-%dT%H:%M:%SZ}: {self.reason}"
         if self.kind == "suspended":
-            hint = f"ask {self.responder}, or rotate: rekey key rotate {self.key}"
+            hint = f"ask {self.responder}, who can lift it with another person (rekey resume {self.key}@{version}); "
+            hint += f"or rotate: rekey key rotate {self.key}"
             return VersionSuspendedError(text, hint=hint)
         hint = f"never again usable; rotate: rekey key rotate {self.key}"
         return VersionCompromisedError(text, hint=hint)
@@ -132,9 +145,9 @@ def believe(notice: Notice, trust: Trust) -> Believed:
 
 
 def believed_stops(
-    entries: Iterable[StoppedVersion], key: str, trust: Trust, stored_at: datetime
+    entries: Iterable[StoppedVersion], key: str, trust: Trust, stored_at: datetime, lifts: Lifts | None = None
 ) -> tuple[dict[int, Stopped], tuple[str, ...]]:
-    """The stops that a responder's command says, by version (0: all), and what is wrong with the others.
+    """The stops that a responder's command says and nobody has lifted, by version (0: all), and what is wrong with others.
 
     A command is judged as the log may have accepted it, not later than the message that carries it: it was in time then, and
     relays repeat it for as long as the version is stopped.
@@ -147,10 +160,41 @@ def believed_stops(
         except (MalformedError, RefusedError) as error:
             doubts.append(f"stop of {key}@{entry.version}: {error}")
             continue
+        if stop.is_lifted(lifts or {}):
+            continue
         known = stops.get(entry.version)
         if known is None or stop.kind == "compromised":
             stops[entry.version] = stop
     return stops, tuple(doubts)
+
+
+def believed_lifts(
+    notice: Notice, trust: Trust, stored_at: datetime
+) -> tuple[dict[int, frozenset[str]], tuple[str, ...]]:
+    """What two people's commands lift, inside the ``resumed`` of a notice, and what is wrong with the others."""
+    lifts: dict[int, frozenset[str]] = {}
+    doubts: list[str] = []
+    for signed in notice.facts:
+        if signed.type != Resumed.TYPE:
+            continue
+        try:
+            version, ids = _lifted(signed, notice, trust, stored_at)
+        except (MalformedError, RefusedError) as error:
+            doubts.append(f"resumed in the notice of {notice.key}: {error}")
+            continue
+        lifts[version] = lifts.get(version, frozenset()) | ids
+    return lifts, tuple(doubts)
+
+
+def _lifted(signed: Signed, notice: Notice, trust: Trust, stored_at: datetime) -> tuple[int, frozenset[str]]:
+    fact = _fact(signed, notice, trust)
+    if not isinstance(fact, Resumed):
+        raise UnknownTypeError(f"expected resumed, found {fact.EVENT}")
+    where = f"{fact.EVENT} of {fact.key}@{fact.version}"
+    command = commanded(Stored(fact, 0, stored_at, where, signed), fact.command, Resume, trust)
+    if command.version != fact.version:
+        raise ReplayedError(f"{where}: the command is about version {command.version}")
+    return fact.version, frozenset(command.lifts)
 
 
 def believed_fact(signed: Signed, kind: type[F], *, key: str, version: int, trust: Trust) -> F:
@@ -192,4 +236,5 @@ def _stop(entry: StoppedVersion, key: str, trust: Trust, stored_at: datetime) ->
     if command.key != key or command.version not in (0, entry.version):
         raise ReplayedError(f"the command is about {command.key}@{command.version}")
     kind: Literal["suspended", "compromised"] = "suspended" if isinstance(command, Suspend) else "compromised"
-    return Stopped(key, entry.version, kind, command.author, command.reason, command.issued_at)
+    by = command_id(entry.command)
+    return Stopped(key, entry.version, kind, command.author, command.reason, command.issued_at, by)

@@ -85,7 +85,7 @@ class VersionStoppedError(RefusedError):
 
 
 class VersionSuspendedError(VersionStoppedError):
-    """Stopped by a responder; nothing lifts that yet."""
+    """Stopped by a responder until two people resume it."""
 
 
 class VersionCompromisedError(VersionStoppedError):

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from rekey.beliefs import Gone, Stopped
+from rekey.beliefs import Gone, Lifts, Stopped
 from rekey.errors import LeaseExpiredError, UnavailableError, UnknownKeyIdError
 from rekey.lease import LeaseClock
+from rekey.quota import Quota
 from rekey.versions import AeadVersion, SecretVersion, Version
 from rekey_core.ciphertext import prefix_of
 from rekey_core.contracts import MAX_DESTROYED_NAMED, KeyReceipt
@@ -52,6 +53,10 @@ class KeyState:
         self.held: dict[int, Version] = {}
         self.leaving: list[Version] = []  # stopped or destroyed, but a call may still be inside
         self.stopped: dict[int, Stopped] = {}
+        self.lifted: dict[int, frozenset[str]] = {}  # the suspensions of each version that are no more
+        self._spent: dict[
+            int, Quota
+        ] = {}  # of stopped versions: what was protected counts when they come back
         self.destroyed: dict[int, Gone] = {}
         self.newest = 0  # the newest version that was ever current here; it only rises
         self.protects: int | None = None  # what may be signed in a receipt: nobody is inside an older one
@@ -67,6 +72,7 @@ class KeyState:
         if version.version in self.stopped or version.version in self.destroyed:
             return
         if isinstance(version, SecretVersion):
+            version.quota = self._spent.pop(version.version, version.quota)
             version.quota.hurry = self.lease.hurry
         self.held[version.version] = version
         self.ids[version.version] = version.id
@@ -90,6 +96,7 @@ class KeyState:
         self.stopped.update(stops)
         gone = [self.held.pop(number) for number in stops if number in self.held]
         self.leaving += gone
+        self._spent |= {one.version: one.quota for one in gone if isinstance(one, SecretVersion)}
         view, ids = self.view, {version.id for version in gone}
         refused = self.stopped.get(self.newest)
         self.view = View(
@@ -99,6 +106,18 @@ class KeyState:
             refusal=refused,
         )
         return [self.stopped[version.version] for version in gone]
+
+    def lift(self, lifts: Lifts) -> list[int]:
+        """Two people's word that these suspensions are no more; the versions that may be held again."""
+        for number, ids in lifts.items():
+            self.lifted[number] = self.lifted.get(number, frozenset()) | ids
+        back = sorted(number for number, stop in self.stopped.items() if stop.is_lifted(self.lifted))
+        for number in back:
+            del self.stopped[number]
+        if back:
+            refusal = self.stopped.get(self.newest)
+            self.view = replace(self.view, refused_ids=self._refused_ids(), refusal=refusal)
+        return back
 
     def destroy(self, gone: Mapping[int, Gone]) -> list[int]:
         """Drop what is destroyed, for good; the versions that were held here."""

@@ -24,6 +24,7 @@ def plan(
     held: Collection[int],
     current: int | None,
     stopped: Mapping[int, Stopped],
+    idle: bool = False,
 ) -> Plan:
     """Decide.
 
@@ -32,7 +33,8 @@ def plan(
         stops: what the responders' commands of this moment say, by version (0: all that exist).
         held: versions installed.
         current: the newest version that was ever protected with here.
-        stopped: what is stopped already; a stop is never lifted by a notice.
+        stopped: what is stopped already; a stop is lifted by two people's command alone (``KeyState.lift``).
+        idle: nothing protects here now: ``current`` itself may come back.
 
     A version that a notice leaves out stays: only a responder's command, or the generator's word that it is destroyed, takes
     one away. ``current`` only rises.
@@ -44,7 +46,8 @@ def plan(
     out = {*stopped, *new}
     install = sorted((v for v in noticed if v not in held and v not in out), reverse=True)
     wanted = believed.current if believed else None
-    rises = wanted is not None and wanted not in out and wanted > (current or 0)
+    newest = current or 0
+    rises = wanted is not None and wanted not in out and (wanted > newest or (idle and wanted == newest))
     return Plan(fresh, tuple(install), wanted if rises else None)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from rekey.beliefs import Believed, Stopped, believe, believed_stops
+from rekey.beliefs import Believed, Stopped, believe, believed_lifts, believed_stops
 from rekey.connection import Connection
 from rekey.identity import Identity
 from rekey.installing import Installing
@@ -121,7 +121,8 @@ class KeyWorker:
     async def heed(self) -> tuple[BusMessage | None, dict[int, Stopped]]:
         """Read notice and stop, and stop what a responder says there; the notice, and the stops of this moment.
 
-        Neither distributor nor revocation can keep a responder's command from us: either message is enough.
+        Neither distributor nor revocation can keep a responder's command from us: either message is enough. What two people
+        lifted is told by the distributor, who has checked it against the whole log.
         """
         ports, name, dependent = self._ports, self.key.name, self._ports.identity.dependent
         notice, stop = await asyncio.gather(
@@ -147,18 +148,32 @@ class KeyWorker:
     ) -> tuple[dict[int, Stopped], list[str]]:
         stops: dict[int, Stopped] = {}
         doubts: list[str] = []
+        told: list[Stored[Notice] | Stored[Stop]] = []
         for message, opened in messages:
             try:
-                said = opened(message, trust)
+                told.append(opened(message, trust))
             except (MalformedError, RefusedError) as error:
                 doubts.append(str(error))
-                continue
-            found, more = believed_stops(said.model.stopped, self.key.name, trust, said.stored_at)
+        doubts += self._lift(told, trust)
+        for said in told:
+            found, more = believed_stops(
+                said.model.stopped, self.key.name, trust, said.stored_at, self.key.lifted
+            )
             doubts += more
             worse = {v: one for v, one in found.items() if v not in stops or one.kind == "compromised"}
             stops |= worse
         self._stop(self._plan(None, stops))
         return stops, doubts
+
+    def _lift(self, told: Sequence[Stored[Notice] | Stored[Stop]], trust: Trust) -> tuple[str, ...]:
+        """Take back what is lifted, before the stops of this moment are read; what is wrong with the rest."""
+        doubts: tuple[str, ...] = ()
+        for said in told:
+            if isinstance(said.model, Notice):
+                lifts, doubts = believed_lifts(said.model, trust, said.stored_at)
+                for number in self.key.lift(lifts):
+                    _log.warning("resumed %s@%d", self.key.name, number, extra={"event": "version-resumed"})
+        return doubts
 
     def _open_notice(self, message: BusMessage, trust: Trust) -> Stored[Notice]:
         """Verified and read once: the same bytes in the same place under the same document are what they were."""
@@ -169,7 +184,10 @@ class KeyWorker:
 
     def _plan(self, believed: Believed | None, stops: Mapping[int, Stopped]) -> Plan:
         key = self.key
-        return plan(believed, stops, held=key.held, current=key.newest or None, stopped=key.stopped)
+        idle = key.view.current is None
+        return plan(
+            believed, stops, held=key.held, current=key.newest or None, stopped=key.stopped, idle=idle
+        )
 
     def _stop(self, todo: Plan) -> None:
         for stop in self.key.stop(todo.stop) if todo.stop else ():
@@ -249,7 +267,7 @@ class KeyWorker:
     def _switch(self, number: int) -> None:
         previous = self.key.switch(number)
         _log.info("protecting with %s@%d", self.key.name, number, extra={"event": "switched"})
-        if previous is not None:
+        if previous not in (None, number):  # one that was suspended comes back
             self._ports.rotated(Rotated(self.key.name, number, previous))
 
     async def _confirm(self) -> None:

@@ -284,7 +284,10 @@ CONSUMERS: Final[tuple[Consumer, ...]] = (
     Consumer(Identity.ROTATION_SCHEDULER, Stream.RECEIPTS, "rotation-scheduler-receipts", ("rcpt.{env}.>",)),
     Consumer(Identity.ROTATION_SCHEDULER, Stream.QUOTAS, "rotation-scheduler-quotas", ("qta.{env}.>",)),
     Consumer(
-        Identity.REVOCATION, Stream.COMMANDS, "revocation", ("cmd.suspend.{env}.>", "cmd.revoke.{env}.>")
+        Identity.REVOCATION,
+        Stream.COMMANDS,
+        "revocation",
+        ("cmd.suspend.{env}.>", "cmd.revoke.{env}.>", "cmd.resume.{env}.>"),
     ),
     Consumer(Identity.AUDIT, Stream.LIFECYCLE, "audit", ("evt.{env}.>", "dlv.{env}.>"), max_ack_pending=1),
     Consumer(Identity.AUDIT, Stream.REPORTS, "audit-reports", ("rpt.{env}.>",)),

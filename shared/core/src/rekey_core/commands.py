@@ -60,6 +60,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         "rotate": Rule(Role.OWNER),
         "suspend": Rule(Role.RESPONDER),
         "revoke": Rule(Role.RESPONDER),
+        "resume": Rule(Role.RESPONDER, people=2, cosigners=frozenset({Role.OWNER, Role.RESPONDER})),
         "waive": Rule(Role.OWNER),
         "destroy": Rule(Role.OWNER, people=2, cosigners=frozenset({Role.OWNER, Role.RESPONDER})),
         "destroy-cancel": Rule(Role.OWNER),

@@ -30,6 +30,7 @@ from rekey_core.contracts import (
     Register,
     Registered,
     Restored,
+    Resumed,
     RotationRequested,
     SignedCommand,
     Suspended,
@@ -54,14 +55,15 @@ from rekey_core.errors import (
     RefusedError,
     SchemaError,
 )
-from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, is_legal, transition
+from rekey_core.lifecycle import RESUMABLE, Trigger, VersionState, transition
 from rekey_core.names import Algorithm, Release
 from rekey_core.persistent import PersistentMap, replace
 from rekey_core.policy import is_known_policy
 from rekey_core.restoring import restored
+from rekey_core.suspension import resume, stop
 from rekey_core.tracecontext import TraceContext
 from rekey_core.trust import Trust
-from rekey_core.versions import VersionFacts, Versions, stopped
+from rekey_core.versions import VersionFacts, Versions
 from rekey_core.waivers import check_passed_over, waived
 
 F = TypeVar("F", bound=Fact)
@@ -218,7 +220,7 @@ def _checked(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
     return _ruled(state, item, trust)
 
 
-def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:  # noqa: C901 - one case for each fact
+def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:  # noqa: C901, PLR0912 - a case for each
     match item.model:
         case Registered():
             after = _registered(state, _as(item, Registered), trust)
@@ -235,6 +237,11 @@ def _ruled(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:  # no
             )
         case Restored() as fact:
             after = _with(state, restored(_version(state, fact.version), _as(item, Restored), trust))
+        case Resumed() as fact:
+            _must_be_new(state, item)
+            versions = resume(state.versions, _as(item, Resumed), trust, state.last_sequence)
+            lives = versions[fact.version].state is VersionState.ACTIVE  # only if none is newer
+            after = replace(state, versions=versions, current=fact.version if lives else state.current)
         case Waived():
             _must_be_new(state, item)
             version = waived(_version(state, item.model.version), _as(item, Waived), trust, state.registered)
@@ -362,19 +369,12 @@ def _caused_by(item: Stored[Fact], cause: Stored[Fact] | None) -> None:
 
 
 def _stopped(state: KeyState, item: Stored[Fact], trust: Trust) -> KeyState:
-    """Suspended or compromised, one version or (0) all that the table lets."""
     _must_be_registered(state)
     fact = commanded_stop(item, trust)
     if state.has_stopped(fact.cause):
         raise AuthorityError(f"{item.subject}: command {fact.cause[:16]} is done already")
-    trigger = Trigger.SUSPEND if isinstance(fact, Suspended) else Trigger.COMPROMISE
-    numbers = sorted(state.versions) if fact.version == 0 else [_version(state, fact.version).number]
-    legal = [n for n in numbers if is_legal(state.versions[n].state, trigger)]
-    if not legal:
-        raise IllegalTransitionError(f"{state.key}@{fact.version}: there is nothing to {trigger}")
-    for number in legal:
-        state = _with(state, stopped(state.versions[number], trigger, fact.command, item.stored_at))
-    return replace(state, current=None) if state.current in legal else state
+    versions, numbers = stop(state.versions, fact, item.stored_at)
+    return replace(state, versions=versions, current=None if state.current in numbers else state.current)
 
 
 def _must_be_new(state: KeyState, item: Stored[Fact]) -> None:

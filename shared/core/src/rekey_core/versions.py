@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from rekey_core.commands import command_id
 from rekey_core.contracts import (
     Activated,
     BackedUp,
@@ -15,6 +16,7 @@ from rekey_core.contracts import (
     DestructionScheduled,
     Generated,
     Restored,
+    Resumed,
     RotationRequested,
     SignedCommand,
     Whom,
@@ -60,7 +62,9 @@ class VersionFacts:
     restored: Stored[Restored] | None = None  # the newest
     activated: Stored[Activated] | None = None
     deactivated: Stored[Deactivated] | None = None
-    stopped_by: tuple[SignedCommand, ...] = ()
+    stopped_by: tuple[SignedCommand, ...] = ()  # what stops it now: lifted suspensions are not in it
+    lifted: frozenset[str] = frozenset()  # ids of the suspensions that were lifted
+    resumed: Stored[Resumed] | None = None  # the newest
     waived: frozenset[Whom] = frozenset()  # whom the rotation to it does not wait for
     resume_to: VersionState | None = None
     destruction: Destruction | None = None  # scheduled and not cancelled; stays when it is carried out
@@ -73,6 +77,23 @@ class VersionFacts:
             return None
         made, newest = self.generated.model, self.restored or self.generated
         return Wrapped(made, newest.model.epoch, newest.model.blob_digest)
+
+    @property
+    def stops_to_tell(self) -> tuple[SignedCommand, ...]:
+        """As many of ``stopped_by`` as it takes to stop somebody: nobody can fill a notice with suspensions."""
+        return self.stopped_by if len(self.stopped_by) < 3 else (self.stopped_by[0], self.stopped_by[-1])  # noqa: PLR2004
+
+    @property
+    def lifts(self) -> tuple[str, ...]:
+        """The suspensions that a resume must name: all that there ever were, for who missed an earlier resume."""
+        return tuple(sorted({*self.lifted, *map(command_id, self.stopped_by)}))
+
+    @property
+    def processes_since(self) -> int | None:
+        """Where in the log it is said that nobody protects with it any more: deactivated, or resumed as such."""
+        if self.deactivated is None and self.state is VersionState.DEACTIVATED and self.resumed is not None:
+            return self.resumed.sequence
+        return self.deactivated.sequence if self.deactivated else None
 
     @property
     def pending(self) -> Destruction | None:
@@ -89,12 +110,17 @@ class VersionFacts:
 
 
 def stopped(version: VersionFacts, trigger: Trigger, command: SignedCommand, at: datetime) -> VersionFacts:
-    """The version suspended or compromised. Raises IllegalTransitionError where the table does not allow it."""
+    """The version suspended or compromised. Raises IllegalTransitionError where the table does not allow it.
+
+    Suspended again it is suspended since it was, and comes back to where it was.
+    """
+    again = version.state is VersionState.SUSPENDED and trigger is Trigger.SUSPEND
+    before = version.resume_to if again else version.state
     return replace(
         version,
         state=transition(version.state, trigger),
-        resume_to=version.state if trigger is Trigger.SUSPEND else None,
-        state_since=at,
+        resume_to=before if trigger is Trigger.SUSPEND else None,
+        state_since=version.state_since if again else at,
         stopped_by=(*version.stopped_by, command),
     )
 

@@ -309,9 +309,9 @@ async def suspend(
     yes: Annotated[bool, Parameter(negative="")] = False,
     common: Mutating = Mutating(),
 ) -> None:
-    """Stop a version, or every version of a key. Every instance refuses it at once; nothing lifts that yet.
+    """Stop a version, or every version of a key. Every instance refuses it at once, until two people resume it.
 
-    What is under it stays unreadable; ``rekey key rotate`` puts another version in its place.
+    What is under it is unreadable until then; ``rekey key rotate`` puts another version in its place.
 
     Args:
         target: a key, or one version of it.
@@ -320,6 +320,23 @@ async def suspend(
         common: what every command takes.
     """
     await _stop("suspend", target, reason, yes=yes, common=common)
+
+
+@app.command
+async def resume(
+    target: Annotated[str, Parameter(name="KEY@VERSION")], /, *, common: Cosigned = Cosigned()
+) -> None:
+    """Lift the suspension of a version: every instance uses it again. Needs two people.
+
+    Args:
+        target: a version that is suspended.
+        common: what every command of two people takes.
+    """
+    wanted = parse_version(target)
+    order = commanding.Order(wanted, common.reason or "", plan=common.plan, wait_s=common.wait)
+    papers = cosigning.Papers.of(common, f"resume {wanted}")
+    async with connected(common.who()) as session:
+        show(await commanding.resume(session, order, papers), common.output)
 
 
 @app.command

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rekey.cli import plans, waiting
 from rekey.cli.confirm import is_interactive, need_yes, typed
-from rekey.cli.cosigning import Papers
+from rekey.cli.cosigning import Papers, read_body, write_body
 from rekey.cli.errors import AnsweredError, UsageError
 from rekey.cli.output import View, tell
 from rekey.cli.session import Accepted, Session
@@ -31,6 +31,7 @@ from rekey_core.contracts import (
     Force,
     KeySummary,
     Register,
+    Resume,
     Revoke,
     Rotate,
     ShowAnswer,
@@ -199,6 +200,33 @@ async def cancel_destruction(session: Session, order: Order) -> View:
         return plan_view(plan)
     accepted = await _publish(session, command)
     return _result(command, accepted, await _decided(session, accepted), target.version)
+
+
+async def resume(session: Session, order: Order, papers: Papers) -> View:
+    """Lift the suspension of a version: what its author sees now must still be how things are when it is decided.
+
+    Raises as ``force``, and:
+        AnsweredError: the version cannot be resumed, or the key has changed since the body was written.
+    """
+    target = order.target
+    shown, adoption = await _known(session, target.key, version=target.version)
+    plan = plans.plan_resume(target, shown, adoption)
+    said = {"seen": shown.as_of, "lifts": adoption.resumption.lifts if adoption.resumption else ()}
+    if order.plan:
+        return plan_view(plan)
+    if papers.out:
+        return write_body(Resume, session.context, papers, target, **said)
+    body = read_body(papers.body) if papers.body else None
+    if isinstance(body, Resume) and body.seen != shown.as_of:
+        text = f"{target}: {papers.body} saw {target.key} as of {body.seen}, it is as of {shown.as_of}"
+        hint = f"look again and write another: rekey resume {target} --reason WHY --out BODY"
+        raise AnsweredError("state-refused", text, hint=hint)
+    command, accepted = await _together(session, papers, Resume, target, **said)
+    decided = await _decided(session, accepted)
+    if order.wait_s is not None:
+        waited = waiting.resumed(session, target.key, target.version)
+        await waiting.Deadline(order.wait_s).until(waited, hint=f"rekey adoption {target}")
+    return _result(command, accepted, decided, target.version)
 
 
 async def _together(

@@ -126,7 +126,7 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
         states[target.version] = VersionState(adoption.state)
     stopped = check_stop(key.key, verb, target.version, states)
     names = ", ".join(f"version {number} ({states[number]})" for number in stopped)
-    until = "and nothing lifts that yet" if verb == "suspend" else "for good: it is compromised"
+    until = "until two people resume it" if verb == "suspend" else "for good: it is compromised"
     current = key.current is not None and target.version in (0, key.current)
     return Plan(
         verb=verb,
@@ -143,6 +143,44 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
             ),
         ),
         unchanged=_unstopped(key, target),
+        dependents=_dependents(key, adoption),
+    )
+
+
+def plan_resume(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
+    """A suspended version back; ``adoption`` is of the version.
+
+    Raises:
+        AnsweredError: there is no such version, or it cannot be resumed.
+    """
+    back = adoption.resumption
+    if back is None:
+        if adoption.state == VersionState.SUSPENDED:
+            text = f"{target} was suspended before it was made, there is nothing to resume"
+            raise AnsweredError("state-refused", text, hint=f"rekey key rotate {target.key}")
+        if adoption.state is None:
+            raise AnsweredError("not-found", f"{target} does not exist", hint=f"rekey key show {target.key}")
+        text = f"{target} is {adoption.state}, expected suspended"
+        raise AnsweredError("state-refused", text, hint=f"rekey key history {target.key}")
+    becomes = {
+        "active": "is active and current again: every instance protects and processes with it",
+        "pre-activation": "is in pre-activation again: the rotation to it goes on",
+        "deactivated": "is deactivated: every instance processes with it, and none protects",
+    }
+    return Plan(
+        verb="resume",
+        key=key.key,
+        version=target.version,
+        owner=key.owner,
+        changes=(
+            f"version {target.version} (suspended) {becomes[back.state]}",
+            "what was under it is read and verified again, once each instance has fetched it anew",
+        ),
+        unchanged=(
+            "a suspension that comes after what this was decided on stops it again",
+            "a destruction that is scheduled goes on",
+            "every other version, and every other key",
+        ),
         dependents=_dependents(key, adoption),
     )
 
@@ -333,7 +371,7 @@ def _dependents(key: KeySummary, adoption: AdoptionAnswer) -> tuple[PlannedDepen
 
 def lines(plan: Plan) -> Iterable[str]:
     """The plan in words."""
-    of_version = plan.verb in ("suspend", "revoke", "waive", "force", "destroy", "destroy-cancel")
+    of_version = plan.verb in ("suspend", "resume", "revoke", "waive", "force", "destroy", "destroy-cancel")
     target = Target(plan.key, plan.version or 0) if of_version else plan.key
     yield f"{plan.verb} {target}, owner {plan.owner}"
     yield "will change:"

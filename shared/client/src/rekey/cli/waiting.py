@@ -112,6 +112,18 @@ def stopped(session: Session, key: str, versions: tuple[int, ...]) -> Done:
     return done
 
 
+def resumed(session: Session, key: str, version: int) -> Done:
+    """Done when every live instance holds the version again, and protects with it if it is current."""
+
+    async def done() -> str | None:
+        shown = (await session.ask(ShowAnswer, key, tries=1)).key
+        adoption = await session.ask(AdoptionAnswer, key, version=version, tries=1)
+        who = _who(adoption, "switched" if shown.current == version else "installed")
+        return f"{key}@{version} is {adoption.state}{who}" if who or adoption.state == "suspended" else None
+
+    return done
+
+
 def destroyed(session: Session, key: str, version: int) -> Done:
     """Done when the version is destroyed and every live instance has said that it has it no longer."""
 

@@ -146,6 +146,13 @@ class HistoryAnswer(AskAnswer):
     truncated: bool
 
 
+class Resumption(Model):
+    """What a resume of a suspended version would have to name, and the state that the version would be in then."""
+
+    lifts: tuple[Digest, ...]
+    state: str
+
+
 class AdoptionAnswer(AskAnswer):
     """Who has proved what of a version: the one asked for, else the one in motion, else the current one."""
 
@@ -158,6 +165,7 @@ class AdoptionAnswer(AskAnswer):
     deadline: Time | None
     dependents: tuple[DependentAdoption, ...]
     waiting: Waiting | None = None
+    resumption: Resumption | None = None  # of a suspended version that can be resumed
 
 
 class CommandAnswer(AskAnswer):

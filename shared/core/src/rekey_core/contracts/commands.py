@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field, StringConstraints
 
 from rekey_core.contracts.base import Base64Url, Model, Nonce, Sequence, Time, Version, VersionOrKey
-from rekey_core.names import DependentName, Environment, InstanceId, KeyName, PersonName
+from rekey_core.names import DependentName, Digest, Environment, InstanceId, KeyName, PersonName
 
 COMMAND_NAMESPACE: Final = "rekey-cmd@v1"  # SSHSIG namespace (DESIGN §3)
 MAX_COMMAND_LIFETIME_S: Final = 600  # 10 minutes (notes: reliability §7)
 MAX_COSIGNED_LIFETIME_S: Final = 4 * 3600  # a second person has to be woken first (decision 0030)
 MAX_COSIGNATURES: Final = 4  # no command needs more people than five
+MAX_LIFTED: Final = 64  # suspensions of one version, ever: whoever stops it more often wants another one
 MAX_DESTRUCTION_DELAY_S: Final = 366 * 24 * 3600  # longer is no plan any more
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500)]
@@ -52,11 +53,25 @@ class Rotate(Command):
 
 
 class Suspend(Command):
-    """A responder stops a version (0: all of the key's); nothing lifts that yet."""
+    """A responder stops a version (0: all of the key's) until two people resume it."""
 
     VERB: ClassVar[str] = "suspend"
     type: Literal["rekey.command.suspend.v1"] = "rekey.command.suspend.v1"
     version: VersionOrKey
+
+
+class Resume(Command):
+    """Two people lift the suspensions of a version; ``seen``: the key's last fact that the author knew of.
+
+    ``lifts``: the ids of every suspension of the version that there ever was, sorted. Whoever reads this lifts exactly
+    those: a suspension that the author did not see stays, in whatever order words arrive.
+    """
+
+    VERB: ClassVar[str] = "resume"
+    type: Literal["rekey.command.resume.v1"] = "rekey.command.resume.v1"
+    version: Version
+    seen: Sequence
+    lifts: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=MAX_LIFTED)]
 
 
 class Revoke(Command):
@@ -107,13 +122,14 @@ class CancelDestruction(Command):
 
 
 AnyCommand = Annotated[
-    Register | Rotate | Suspend | Revoke | Waive | Force | Destroy | CancelDestruction,
+    Register | Rotate | Suspend | Resume | Revoke | Waive | Force | Destroy | CancelDestruction,
     Field(discriminator="type"),
 ]
 COMMANDS: Final[tuple[type[Command], ...]] = (
     Register,
     Rotate,
     Suspend,
+    Resume,
     Revoke,
     Waive,
     Force,

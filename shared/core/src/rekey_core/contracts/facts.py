@@ -193,6 +193,19 @@ class Suspended(Fact):
     command: SignedCommand
 
 
+class Resumed(Fact):
+    """The version lives again, in the state that the log gives it. Valid only with two people's command inside.
+
+    It lifts the suspensions that the command names, and no other one.
+    """
+
+    TYPE: ClassVar[str] = "rekey.key.resumed.v1"
+    EVENT: ClassVar[str] = "resumed"
+    AUTHOR: ClassVar[Service] = Service.REVOCATION
+    type: Literal["rekey.key.resumed.v1"] = "rekey.key.resumed.v1"
+    command: SignedCommand
+
+
 class Compromised(Fact):
     """A responder declared the version (0: every version) compromised."""
 
@@ -256,6 +269,7 @@ FACTS: Final[tuple[type[Fact], ...]] = (
     Activated,
     Deactivated,
     Suspended,
+    Resumed,
     Compromised,
     DestructionScheduled,
     DestructionCancelled,
