@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import struct
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,40 @@ async def test_a_server_whose_certificate_is_not_trusted_is_away_and_no_reason_t
     async with server:
         with pytest.raises(DatabaseAwayError, match="certificate verify failed"):
             await Database(file, Identity.AUDIT, "a test").applied()
+
+
+async def test_a_server_that_takes_its_leave_in_the_middle_is_away_and_no_reason_to_end(
+    tmp_path: Path,
+) -> None:
+    """It is shut down just when we are to ask: its last word has come, and the connection still stands."""
+    gone = asyncio.Event()
+
+    async def leaving(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        length = struct.unpack("!i", await reader.readexactly(4))[0]
+        await reader.readexactly(length - 4)
+        version = said(b"S", b"server_version\x0018.0\x00")
+        writer.write(said(b"R", struct.pack("!i", 0)) + version + said(b"Z", b"I"))
+        await writer.drain()
+        writer.write(said(b"E", b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"))
+        await writer.drain()
+        await reader.read()
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(leaving, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    file = tmp_path / "database.url"
+    file.write_text(f"postgresql://a:b@127.0.0.1:{port}/x?sslmode=disable")
+    file.chmod(0o600)
+    async with server:
+        with pytest.raises(DatabaseAwayError):
+            await Database(file, Identity.AUDIT, "a test").applied()
+        await gone.wait()
+
+
+def said(kind: bytes, body: bytes) -> bytes:
+    """One message of a server (PostgreSQL 18 §54.7)."""
+    return kind + struct.pack("!i", len(body) + 4) + body
 
 
 def directories(path: Path) -> list[Path]:

@@ -28,6 +28,13 @@ STATEMENT_S: Final = 10.0
 SCHEMES: Final = (b"postgresql://", b"postgres://")
 HINT: Final = "postgresql://role:password@host:port/database"
 OTHERS: Final = 0o077
+_LOST: Final = (  # the last: the connection ends in the very moment in which it is used
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+    asyncpg.InternalClientError,
+)
 STAMP_TABLE: Final = "stamp"
 
 _MAKE: Final = """
@@ -199,7 +206,7 @@ class Database:
             raise self._away(error) from error
         except ValueError:  # asyncpg's text may hold a part of the URL
             raise ConfigurationError(f"{self._url_file}: not the URL of a database", hint=HINT) from None
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except _LOST as error:
             self._is_damaged |= isinstance(error, asyncpg.DataCorruptedError | asyncpg.IndexCorruptedError)
             raise self._away(error) from error
         except asyncio.CancelledError:
