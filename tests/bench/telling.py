@@ -157,7 +157,7 @@ def _releasing(bus: Bus, hsm: DistributorHsm) -> Releasing:
     keylog = KeyLog(bus)
     delivering = Delivering(keylog, Deliveries(bus))
     clock = BusClock(bus, Stream.LEASES)
-    return Releasing(bus, keylog, hsm, Records(bus, hsm), delivering, Emergencies(), clock)
+    return Releasing(bus, hsm, Records(bus, hsm), delivering, Emergencies(), clock)
 
 
 async def _released(releasing: Releasing, key: str, bus: RunningBus, names: Sequence[str]) -> float:

@@ -63,7 +63,7 @@ class Desk:
         self.deliveries = deliveries
         delivering = self.delivering = Delivering(self.keylog, deliveries)
         self.clock = BusClock(bus, Stream.LEASES)
-        self.releasing = Releasing(bus, self.keylog, hsm, self.records, delivering, emergencies, self.clock)
+        self.releasing = Releasing(bus, hsm, self.records, delivering, emergencies, self.clock)
         self.using = Using(self.keylog, hsm, self.records, delivering, emergencies, Permits(quotas.allot))
         self.leasing = Leasing(bus, self.keylog, deliveries, emergencies, quotas, self.clock)
         sealing = SealingKeys(bus)

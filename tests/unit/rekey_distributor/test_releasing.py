@@ -37,6 +37,37 @@ async def test_a_release_is_recorded_and_opens_for_its_dependent_alone(desk: Des
     assert released.activated is not None
 
 
+async def test_no_version_of_a_request_waits_until_another_one_is_stored(desk: Desk) -> None:
+    """An instance that comes back asks for sixteen at once, and asks again when they take longer than it waits."""
+    await desk.made(1)
+    await desk.made(2)
+    stored: list[int] = []
+    desk.while_the_record_is_read(lambda: stored.append(desk.delivered(1)), version=2)
+    answer = await desk.releasing.material(desk.scene.asker().material(1, 2))
+    assert stored == [0]
+    assert (desk.delivered(1), desk.delivered(2)) == (1, 1)
+    assert [one.version for one in answer.releases] == [1, 2]
+
+
+async def test_every_version_of_an_answer_is_as_of_its_newest_fact(desk: Desk) -> None:
+    await desk.made(1)
+    await desk.made(2, activated=False)
+    asker = desk.scene.asker()
+    await desk.releasing.material(asker.material(1, 2))
+    desk.while_the_record_is_read(lambda: desk.scene.activated(2), version=1)
+    answer = await desk.releasing.material(asker.material(2, 1))
+    assert answer.as_of == desk.scene.state().last_sequence
+    assert answer.releases[0].activated is not None
+
+
+async def test_one_version_that_is_refused_is_the_end_of_its_request(desk: Desk) -> None:
+    await desk.made(1)
+    await desk.made(2)
+    desk.while_the_record_is_read(lambda: desk.scene.suspended(2), version=2)
+    with pytest.raises(StateRefusedError, match="2 is suspended"):
+        await desk.releasing.material(desk.scene.asker().material(1, 2))
+
+
 async def test_a_key_that_generated_does_not_commit_to_is_not_given(desk: Desk) -> None:
     """A generator that wraps one key and commits to another: log, record, signature and MAC agree."""
     fact, wrong = (await desk.made(1)).made, "0" * 64

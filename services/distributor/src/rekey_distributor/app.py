@@ -41,7 +41,7 @@ async def compose(service: Service, settings: DistributorSettings) -> None:
     delivering, quotas = Delivering(keylog, deliveries), Quotas(bus)
     clock = BusClock(bus, Stream.LEASES)
     await clock.ask()
-    releasing = Releasing(bus, keylog, hsm, records, delivering, emergencies, clock)
+    releasing = Releasing(bus, hsm, records, delivering, emergencies, clock)
     using = Using(keylog, hsm, records, delivering, emergencies, Permits(quotas.allot))
     leasing = Leasing(bus, keylog, deliveries, emergencies, quotas, clock, settings.dev_lease_divisor)
     requests = Requests(bus, releasing, using, leasing, clock, SealingKeys(bus))

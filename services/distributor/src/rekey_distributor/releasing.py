@@ -8,6 +8,7 @@ The emergency lane is asked once more after the HSM worked, and before anything 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -26,7 +27,6 @@ from rekey_distributor.records import Records, context_of, kek_of
 from rekey_hsm import DistributorHsm, Released
 from rekey_runtime.bus import Bus
 from rekey_runtime.clock import BusClock
-from rekey_runtime.keylog import KeyLog
 
 
 class _Wanted(TypedDict):
@@ -41,7 +41,6 @@ class Releasing:
     """The distributor's wrapping for others."""
 
     bus: Bus
-    keylog: KeyLog
     hsm: DistributorHsm
     records: Records
     delivering: Delivering
@@ -49,13 +48,15 @@ class Releasing:
     clock: BusClock
 
     async def material(self, request: MaterialRequest) -> MaterialAnswer:
-        """The versions asked for, wrapped to the dependent's transport key. Raises what makes the refusal."""
-        releases = []
-        state = await self.keylog.confirmed(request.key)
-        for version in request.versions:
-            delivered = await self._release(request, version)
-            state = delivered.state
-            releases.append(_released(delivered))
+        """The versions asked for, wrapped to the dependent's transport key. Raises what makes the refusal.
+
+        None of them waits until another one is stored: who asks waits for one round to the log, not for sixteen.
+        """
+        given = await asyncio.gather(
+            *(self._release(request, version) for version in request.versions), return_exceptions=True
+        )
+        delivered = [_or_raised(one) for one in given]
+        state = max((one.state for one in delivered), key=lambda state: state.last_sequence)
         for version in request.versions:  # the emergency lane may have spoken while the HSM worked
             self._check(state, request, version)
         return MaterialAnswer(
@@ -65,7 +66,7 @@ class Releasing:
             nonce=request.nonce,
             key=request.key,
             as_of=state.last_sequence,
-            releases=tuple(releases),
+            releases=tuple(_released(one, state) for one in delivered),
         )
 
     async def _release(self, request: MaterialRequest, version: int) -> Delivered[Released]:
@@ -106,9 +107,15 @@ class Releasing:
         return await self.hsm.release_secret(kek, blob, **wanted)
 
 
-def _released(delivered: Delivered[Released]) -> ReleasedVersion:
+def _or_raised(result: Delivered[Released] | BaseException) -> Delivered[Released]:
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _released(delivered: Delivered[Released], state: KeyState) -> ReleasedVersion:
     version, out = delivered.generated.model.version, delivered.values.given
-    activated = delivered.state.versions[version].activated
+    activated = state.versions[version].activated
     return ReleasedVersion(
         version=version,
         delivery=delivered.delivery,
