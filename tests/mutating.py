@@ -21,7 +21,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LEFT_OUT: Final = (".git", ".rekey", "__pycache__", "*.egg-info", "uv.lock")
-TIME_LIMIT_S: Final = 900  # a mutant that hangs is killed as well; a slow machine needs 400 for all that judges
+TIME_LIMIT_S: Final = 900  # a mutant that hangs is killed as well; slow machines need 400 for all judges
 ALL_PASSED, SOME_FAILED = 0, 1  # pytest's exit codes; any other means that nothing was judged
 
 
