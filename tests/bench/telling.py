@@ -172,7 +172,7 @@ async def _released(releasing: Releasing, key: str, bus: RunningBus, names: Sequ
 
 async def _raw_release(releasing: Releasing, client: Client, key: str, names: Sequence[str]) -> float:
     """The HSM's part for each, one after the other, and one message that says so."""
-    state = await releasing.keylog.state(key)
+    state = await releasing.delivering.keylog.state(key)
     lies = state.versions[1].wrapped
     assert lies is not None
     blob = await releasing.records.blob(lies)
