@@ -347,8 +347,15 @@ GUARDS: Final = (
     Mutant(
         "durables: a connection that is there again is not asked at once",
         "shared/runtime/src/rekey_runtime/pulling.py",
-        "        self._coming = 0\n        self._look.set()\n\n    async def work",
-        "        self._look.set()\n\n    async def work",
+        "        self._coming = 0\n        self._look.set()\n\n    @property",
+        "        self._look.set()\n\n    @property",
+        ("tests/unit/rekey_runtime/test_pulling.py",),
+    ),
+    Mutant(
+        "durables: what the bus says of an older question ends the newest one",
+        "shared/runtime/src/rekey_runtime/pulling.py",
+        "if subject != self._reply:",
+        "if not subject:",
         ("tests/unit/rekey_runtime/test_pulling.py",),
     ),
     Mutant(

@@ -24,6 +24,7 @@ class Asked:
         self.is_connected = True
         self.is_full = False
         self.counts: list[int] = []
+        self.replies: list[str] = []  # where the bus answers each
         self._came = asyncio.Event()
 
     async def publish(self, subject: str, payload: bytes, reply: str) -> None:
@@ -32,6 +33,7 @@ class Asked:
             raise OutboundBufferLimitError
         assert (subject, reply[:16]) == ("JSC.API.CONSUMER.MSG.NEXT.LIFECYCLE.generator", "_INBOX_generator")
         self.counts.append(json.loads(payload)["batch"])
+        self.replies.append(reply)
         self._came.set()
 
     async def until(self, number: int) -> None:
@@ -83,29 +85,49 @@ async def test_no_question_goes_out_while_no_hand_is_free() -> None:
         assert asked.counts == [HANDS, HANDS], "those that ended together are asked for together"
 
 
+def told(status: str) -> Callable[[Pulling, Asked], None]:
+    """The bus says this of the newest question."""
+    return lambda pull, asked: pull.told(status, asked.replies[-1])
+
+
 AGAIN = [
-    pytest.param(lambda pull: pull.told("408"), id="the bus says that its time is over"),
-    pytest.param(lambda pull: pull.told("404"), id="the bus says that nothing is there"),
-    pytest.param(lambda pull: pull.told("503"), id="the bus says that nobody is there"),
-    pytest.param(lambda pull: pull.told("409"), id="the bus says that the leader is another one now"),
-    pytest.param(lambda pull: pull.back(), id="the connection is there again, and the bus knows nothing"),
+    pytest.param(told("408"), id="the bus says that its time is over"),
+    pytest.param(told("404"), id="the bus says that nothing is there"),
+    pytest.param(told("503"), id="the bus says that nobody is there"),
+    pytest.param(told("409"), id="the bus says that the leader is another one now"),
+    pytest.param(
+        lambda pull, _: pull.back(), id="the connection is there again, and the bus may know nothing"
+    ),
 ]
 
 
 @pytest.mark.parametrize("happens", AGAIN)
 async def test_the_next_question_goes_out_when_the_one_before_brings_nothing_more(
-    happens: Callable[[Pulling], None],
+    happens: Callable[[Pulling, Asked], None],
 ) -> None:
     asked = Asked()
     async with pulling(asked) as pull, asyncio.timeout(LONG_S - 1):  # before its own time is over
-        happens(pull)
+        happens(pull, asked)
         await asked.until(2)
+
+
+async def test_what_the_bus_says_of_an_older_question_leads_to_no_further_one() -> None:
+    """It keeps the old one over a short interruption: each such word would otherwise be one question more, for ever."""
+    asked = Asked()
+    async with pulling(asked) as pull, asyncio.timeout(LONG_S - 1):
+        pull.back()
+        await asked.until(2)
+        pull.told("408", asked.replies[0])
+        await turns()
+        assert asked.counts == [HANDS, HANDS], "the second is on its way"
+        pull.told("408", asked.replies[1])
+        await asked.until(3)
 
 
 async def test_a_bus_that_cannot_take_a_question_is_not_asked_without_a_pause() -> None:
     asked = Asked()
     async with pulling(asked) as pull:
-        pull.told("503")
+        pull.told("503", asked.replies[-1])
         await turns()
         assert asked.counts == [HANDS]
 

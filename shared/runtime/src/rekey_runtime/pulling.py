@@ -2,7 +2,8 @@
 
 The client's own fetch of one message asks for each pair of hands, again whenever its time is over; its fetch of many hands
 them over when all are there or the time is over. Here each comes to an inbox of ours as soon as the bus has it, and a
-durable that has nothing costs one question in each ``fetch_wait_s`` (decision 0064).
+durable that has nothing costs one question in each ``fetch_wait_s`` (decision 0064). The bus keeps a question over a short
+interruption of the connection, so each has a reply subject of its own: what is said of an older one asks for nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Pulling:
     """
 
     def __init__(self, client: Callable[[], Asking], consumer: Consumer, hands: int, wait_s: float) -> None:
-        self.inbox = f"_INBOX_{consumer.identity}.{uuid.uuid4().hex}"
+        self._prefix = f"_INBOX_{consumer.identity}.{uuid.uuid4().hex}"
+        self.inbox = f"{self._prefix}.*"
+        self._number = 0  # of the newest question
         self._client = client
         self._subject = f"{wire.API}.CONSUMER.MSG.NEXT.{consumer.stream}.{consumer.name}"
         self._hands = hands
@@ -68,15 +71,21 @@ class Pulling:
             self._in_hand -= 1
             self._look.set()
 
-    def told(self, status: str | None) -> None:
-        """The bus says that a question is over."""
+    def told(self, status: str | None, subject: str) -> None:
+        """The bus says that the question which it answers at ``subject`` is over; of an older one it changes nothing."""
+        if subject != self._reply:
+            return
         self._coming, self._pause = 0, status not in OVER
         self._look.set()
 
     def back(self) -> None:
-        """The connection is there again: the bus knows nothing of a question from before."""
+        """The connection is there again: the bus may know nothing of a question from before."""
         self._coming = 0
         self._look.set()
+
+    @property
+    def _reply(self) -> str:
+        return f"{self._prefix}.{self._number}"
 
     async def work(self) -> None:
         """Ask again and again, until cancelled."""
@@ -96,10 +105,11 @@ class Pulling:
             self._coming = 0
 
     async def _ask(self, count: int) -> None:
+        self._number += 1
         question = {"batch": count, "expires": int(self._wait_s * NANOSECONDS)}
         self._coming, self._over_at = count, time.monotonic() + self._wait_s + LATE_S
         try:
-            await self._client().publish(self._subject, json.dumps(question).encode(), self.inbox)
+            await self._client().publish(self._subject, json.dumps(question).encode(), self._reply)
         except nats.errors.Error:  # it is closing, or its buffer is full
             self._coming, self._pause = 0, True
             self._look.set()

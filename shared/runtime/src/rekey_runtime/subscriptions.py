@@ -63,7 +63,7 @@ class Consuming:
                 with pulling.taken():
                     await self._on_message(raw)
             else:  # what cannot be acknowledged is no message: the bus says something of a question of ours
-                pulling.told(wire.status(raw))
+                pulling.told(wire.status(raw), raw.subject)
 
         subscriber = self._bus.broker.subscriber(
             pulling.inbox,
