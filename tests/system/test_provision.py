@@ -275,4 +275,4 @@ def test_settings_that_are_wrong_name_the_field(tmp_path: Path, capsys: pytest.C
     settings = tmp_path / "provision.toml"
     settings.write_text('bus_url = "tls://localhost"\n', encoding="utf-8")
     assert main(["--settings", str(settings), "apply"]) == 70
-    assert "plan: Field required" in capsys.readouterr().err
+    assert "plan: field required" in capsys.readouterr().err

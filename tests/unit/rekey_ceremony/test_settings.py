@@ -15,10 +15,10 @@ PIN = "8a1f-the-pin-of-a-token"
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        pytest.param(PIN, "Invalid JSON", id="the file of a PIN"),
-        pytest.param(f'{{"pin": "{PIN}"}}', "env: Field required", id="a PIN in JSON"),
+        pytest.param(PIN, "invalid JSON", id="the file of a PIN"),
+        pytest.param(f'{{"pin": "{PIN}"}}', "env: field required", id="a PIN in JSON"),
         pytest.param(f'"{PIN}"', "should be an object", id="a word in JSON"),
-        pytest.param("\udcff", "Invalid JSON", id="bytes"),
+        pytest.param("\udcff", "invalid JSON", id="bytes"),
         pytest.param(None, "No such file", id="no file"),
     ],
 )

@@ -85,7 +85,9 @@ def _unknown_field(payload: bytes) -> bytes:
         pytest.param(*first(quorum=4), "quorum 4 of 3 officers", id="a quorum above the officers"),
         pytest.param(*_with_payload(_spaced), "canonical", id="not canonical: a space"),
         pytest.param(*_with_payload(lambda p: p + b"\n"), "canonical", id="not canonical: a line end"),
-        pytest.param(*_with_payload(_unknown_field), "Extra inputs", id="an unknown field"),
+        pytest.param(
+            *_with_payload(_unknown_field), "trust document: surprise: extra inputs", id="an unknown field"
+        ),
         pytest.param(*_with_payload(lambda _: b"{"), "trust document", id="not JSON"),
         pytest.param(*_with_payload(lambda _: b""), "trust document", id="nothing"),
         pytest.param(

@@ -47,6 +47,7 @@ from rekey_core.officers import check_order, open_by_quorum, payload_of
 from rekey_core.restoring import order_id, ordered
 from rekey_core.secret import Secret
 from rekey_core.trust import Trust
+from rekey_core.validation import what_is_wrong
 from rekey_hsm import TokenSettings as Login
 
 FAILED: Final = 1
@@ -283,9 +284,8 @@ def _order(said: Mapping[str, object]) -> BackupOrder:
     try:
         return kind.model_validate(said)
     except ValidationError as error:
-        [first, *_] = error.errors(include_url=False)
-        message = f"the order's {first['loc'][0]}: {first['msg']}"
-        raise UsageRefusedError(message) from error
+        message = f"the order's {what_is_wrong(error)}"
+        raise UsageRefusedError(message) from None
 
 
 def _signed(file: Path, signatures: Sequence[tuple[str, Path]]) -> OfficersSigned:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import Digest, Environment
+from rekey_core.validation import what_is_wrong
 
 
 class BusSettings(BaseModel):
@@ -58,7 +59,5 @@ def load(path: Path, kind: type[S]) -> S:
         message = f"settings {path}: {getattr(error, 'strerror', None) or error}"
         raise ConfigurationError(message, hint=_HINT) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        message = f"settings {path}: {field}: {first['msg'].lower()}"
-        raise ConfigurationError(message, hint=_HINT) from error
+        message = f"settings {path}: {what_is_wrong(error)}"
+        raise ConfigurationError(message, hint=_HINT) from None

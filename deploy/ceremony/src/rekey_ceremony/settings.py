@@ -10,6 +10,7 @@ from rekey_ceremony.plan import CeremonyPlan, TokenPlan
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import Digest, Environment
 from rekey_core.secret import Secret
+from rekey_core.validation import what_is_wrong
 
 
 class TokenFile(BaseModel):
@@ -48,9 +49,7 @@ def read_settings(path: Path) -> SettingsFile:
     except OSError as error:
         raise _unreadable(path, str(error)) from error
     except ValidationError as error:  # whose text quotes what it found: that may be a PIN
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise _unreadable(path, f"{field}: {first['msg']}" if field else first["msg"]) from None
+        raise _unreadable(path, what_is_wrong(error)) from None
 
 
 def read_plan(path: Path, epoch: int) -> CeremonyPlan:

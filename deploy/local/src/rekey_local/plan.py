@@ -11,6 +11,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rekey_core.names import DependentName, Environment, PersonName, Role, Service
+from rekey_core.validation import what_is_wrong
 from rekey_local.errors import DamagedError, NotReadyError
 from rekey_local.layout import Layout, write_private
 
@@ -104,9 +105,7 @@ def read_plan(layout: Layout) -> Plan:
     try:
         return Plan.model_validate_json(file.read_bytes())
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        message = f"{file}: expected a plan, found {f'{where}: ' if where else ''}{first['msg'].lower()}"
+        message = f"{file}: expected a plan, found {what_is_wrong(error)}"
         hint = "bring the file back from a copy; deploy/up --fresh forgets all keys of this directory"
         raise DamagedError(message, hint=hint) from None
     except FileNotFoundError:

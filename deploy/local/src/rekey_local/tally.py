@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rekey_core.validation import what_is_wrong
+
 LOCAL: Final = ("encrypt", "decrypt", "mac", "check", "verify")
 REMOTE: Final = ("sign", "seal", "open")
 KINDS: Final = (*LOCAL, *REMOTE)
@@ -111,8 +113,8 @@ class Tally:
         try:
             report = InstanceReport.model_validate(line)
         except ValidationError as error:
-            message = f"an instance reported something else than its counts: {error}"
-            raise ValueError(message) from error
+            message = f"an instance reported something else than its counts: {what_is_wrong(error)}"
+            raise ValueError(message) from None
         self._reports[report.name, report.pid] = report
         self._newest[report.name] = report
 

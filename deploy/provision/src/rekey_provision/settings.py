@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rekey_core.authority import Identity
 from rekey_core.errors import ConfigurationError
 from rekey_core.secret import Secret
+from rekey_core.validation import what_is_wrong
 from rekey_provision.plan import BusPlan
 
 OTHERS: Final = 0o077
@@ -47,9 +48,7 @@ def load(path: Path) -> ProvisionSettings:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"settings {path}: {error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"settings {path}: {field}: {first['msg']}") from error
+        raise ConfigurationError(f"settings {path}: {what_is_wrong(error)}") from None
 
 
 def secret_in(path: Path) -> Secret:

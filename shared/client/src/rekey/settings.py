@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import DependentName, Digest, Environment
+from rekey_core.validation import what_is_wrong
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -50,9 +51,7 @@ class Settings(BaseModel):
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"settings {path}: {error}") from error
         except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise ConfigurationError(f"settings {path}: {field}: {first['msg']}") from error
+            raise ConfigurationError(f"settings {path}: {what_is_wrong(error)}") from None
         base = path.resolve().parent
         return settings.model_copy(
             update={

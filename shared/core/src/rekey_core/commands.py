@@ -36,6 +36,7 @@ from rekey_core.errors import (
 from rekey_core.names import Role
 from rekey_core.sshsig import sign
 from rekey_core.trust import Trust, verify_person
+from rekey_core.validation import what_is_wrong
 
 CLOCK_SKEW_S: Final = 60  # how far the author's clock may be ahead of the log's (notes: reliability §7)
 
@@ -107,9 +108,8 @@ def _read(text: str) -> AnyCommand:
     try:
         command = _COMMAND.validate_json(payload)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        message = f"command: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise SchemaError(message) from error
+        message = f"command: {what_is_wrong(error)}"
+        raise SchemaError(message) from None
     if payload_of(command) != payload:
         message = "command: expected canonical JSON"
         raise SchemaError(message)

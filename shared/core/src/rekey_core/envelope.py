@@ -30,6 +30,7 @@ from rekey_core.errors import (
 )
 from rekey_core.signing import SigningKey, key_id, verify
 from rekey_core.tracecontext import TraceContext, parse_traceparent
+from rekey_core.validation import what_is_wrong
 
 KEY_ID_HEADER: Final = "ce-dssekeyid"
 SIGNATURE_HEADER: Final = "ce-dssesignature"
@@ -238,10 +239,8 @@ def parse(payload: bytes, message_type: str, models: Iterable[type[M]], *, where
     try:
         return model.model_validate_json(payload)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"]) or "body"
-        text = f"{where}: {field}: {first['msg']}"
-        raise SchemaError(text) from error
+        text = f"{where}: {what_is_wrong(error)}"
+        raise SchemaError(text) from None
 
 
 def read_signed(data: bytes, kind: type[S], *, where: str) -> S:

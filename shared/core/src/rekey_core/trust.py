@@ -24,6 +24,7 @@ from rekey_core.encoding import b64u_decode, b64u_encode, canonical_json, sha256
 from rekey_core.errors import AuthorityError, SchemaError, SignatureError, TrustError
 from rekey_core.names import Role, Service
 from rekey_core.sshsig import verify
+from rekey_core.validation import what_is_wrong
 
 ED25519_KEY_BYTES: Final = 32  # a raw public key (RFC 8032 §5.1.5)
 
@@ -226,8 +227,8 @@ def _parse(payload: bytes) -> TrustDocument:
     try:
         document = TrustDocument.model_validate_json(payload)
     except ValidationError as error:
-        message = f"trust document: {error.errors(include_input=False)[0]['msg']}"
-        raise TrustError(message) from error
+        message = f"trust document: {what_is_wrong(error)}"
+        raise TrustError(message) from None
     if payload_of(document) != payload:
         message = "trust document: expected canonical JSON"
         raise TrustError(message)

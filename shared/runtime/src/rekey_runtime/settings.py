@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import Digest, Environment, Service
+from rekey_core.validation import what_is_wrong
 
 
 class ServiceSettings(BaseModel):
@@ -61,9 +62,7 @@ def load_settings(path: Path, model: type[S]) -> S:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigurationError(f"settings {path}: {error}") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationError(f"settings {path}: {field}: {first['msg']}") from error
+        raise ConfigurationError(f"settings {path}: {what_is_wrong(error)}") from None
     base = path.resolve().parent
     located = {
         name: base / value for name, value in settings if isinstance(value, Path) and not value.is_absolute()

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rekey.cli.errors import UsageError
 from rekey_core.names import Digest, Environment, PersonName, Service
+from rekey_core.validation import what_is_wrong
 
 _HINT: Final = "give --context FILE or set REKEY_CONTEXT; rekey key ls --help names its fields"
 
@@ -52,9 +53,8 @@ def load_context(path: Path | None) -> Context:
         message = f"context {path}: {error}"
         raise UsageError(message, hint=_HINT) from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        message = f"context {path}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        raise UsageError(message, hint=_HINT) from error
+        message = f"context {path}: {what_is_wrong(error)}"
+        raise UsageError(message, hint=_HINT) from None
     base = path.resolve().parent
     located = {
         name: base / value for name, value in context if isinstance(value, Path)

@@ -13,6 +13,7 @@ from rekey.cli.context import Context
 from rekey.cli.errors import UsageError
 from rekey_core.commands import RULES, sign_command
 from rekey_core.contracts import MAX_COSIGNED_LIFETIME_S, Command, SignedCommand
+from rekey_core.validation import what_is_wrong
 
 LIFETIME_S: Final = 300  # below MAX_COMMAND_LIFETIME_S: a command is accepted within seconds or not at all
 COSIGNED_LIFETIME_S: Final = MAX_COSIGNED_LIFETIME_S  # somebody has to be found who signs it too
@@ -41,9 +42,8 @@ def build(model: type[C], context: Context, **fields: Any) -> C:  # noqa: ANN401
             **fields,
         )
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        text = f"{model.VERB}: {'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
-        raise UsageError(text, hint=f"rekey {place_of(model.VERB)} --help") from error
+        text = f"{model.VERB}: {what_is_wrong(error)}"
+        raise UsageError(text, hint=f"rekey {place_of(model.VERB)} --help") from None
 
 
 def place_of(verb: str) -> str:
