@@ -20,14 +20,14 @@ def said(versions: tuple[int, ...], current: int | None) -> Believed:
 @pytest.mark.parametrize(
     ("believed", "stops", "held", "current", "stopped", "expected"),
     [
-        pytest.param(None, {}, [], None, [], ([], (), None), id="nothing said, nothing done"),
+        pytest.param(None, (), [], None, [], ([], (), None), id="nothing said, nothing done"),
         pytest.param(
-            said((1,), None), {}, [], None, [], ([], (1,), None), id="a version to hold is installed"
+            said((1,), None), (), [], None, [], ([], (1,), None), id="a version to hold is installed"
         ),
-        pytest.param(said((1,), 1), {}, [1], None, [], ([], (), 1), id="the first activation is followed"),
+        pytest.param(said((1,), 1), (), [1], None, [], ([], (), 1), id="the first activation is followed"),
         pytest.param(
             said((1, 2), 1),
-            {},
+            (),
             [1],
             1,
             [],
@@ -35,20 +35,20 @@ def said(versions: tuple[int, ...], current: int | None) -> Believed:
             id="a version in motion is installed, no switch",
         ),
         pytest.param(
-            said((1, 2), 2), {}, [1, 2], 1, [], ([], (), 2), id="an activated version is switched to"
+            said((1, 2), 2), (), [1, 2], 1, [], ([], (), 2), id="an activated version is switched to"
         ),
         pytest.param(
-            said((1, 2, 3), 3), {}, [], None, [], ([], (3, 2, 1), 3), id="a joiner installs the newest first"
+            said((1, 2, 3), 3), (), [], None, [], ([], (3, 2, 1), 3), id="a joiner installs the newest first"
         ),
-        pytest.param(said((1, 2), 1), {}, [1, 2], 2, [], ([], (), None), id="current never goes back"),
-        pytest.param(said((2,), 2), {}, [1, 2], 2, [], ([], (), None), id="a version that is left out stays"),
+        pytest.param(said((1, 2), 1), (), [1, 2], 2, [], ([], (), None), id="current never goes back"),
+        pytest.param(said((2,), 2), (), [1, 2], 2, [], ([], (), None), id="a version that is left out stays"),
         pytest.param(
-            said((1,), None), {}, [1], 1, [], ([], (), None), id="no current said, the switch is not undone"
+            said((1,), None), (), [1], 1, [], ([], (), None), id="no current said, the switch is not undone"
         ),
-        pytest.param(None, {1: stop(1)}, [1], 1, [], ([1], (), None), id="a stop needs no notice"),
+        pytest.param(None, (stop(1),), [1], 1, [], ([1], (), None), id="a stop needs no notice"),
         pytest.param(
             said((1, 2), 2),
-            {2: stop(2)},
+            (stop(2),),
             [1, 2],
             1,
             [],
@@ -57,7 +57,7 @@ def said(versions: tuple[int, ...], current: int | None) -> Believed:
         ),
         pytest.param(
             said((1, 2), 1),
-            {2: stop(2)},
+            (stop(2),),
             [1],
             1,
             [],
@@ -66,20 +66,20 @@ def said(versions: tuple[int, ...], current: int | None) -> Believed:
         ),
         pytest.param(
             said((1, 2), 1),
-            {0: stop(0)},
+            (stop(0),),
             [1],
             1,
             [],
             ([1, 2], (), None),
             id="a stop of all stops what is known",
         ),
-        pytest.param(said((1, 2), 2), {}, [1], 1, [2], ([], (), None), id="a stop is not lifted by a notice"),
+        pytest.param(said((1, 2), 2), (), [1], 1, [2], ([], (), None), id="a stop is not lifted by a notice"),
         pytest.param(
-            said((1,), 1), {1: stop(1)}, [], 1, [1], ([], (), None), id="a stop that is known is no news"
+            said((1,), 1), (stop(1),), [], 1, [1], ([], (), None), id="a stop that is known is no news"
         ),
         pytest.param(
             said((1,), 1),
-            {1: stop(1, "compromised")},
+            (stop(1, "compromised"),),
             [],
             1,
             [1],
@@ -87,17 +87,27 @@ def said(versions: tuple[int, ...], current: int | None) -> Believed:
             id="compromised after suspended is news",
         ),
         pytest.param(
-            said((3,), 3), {2: stop(2)}, [2], 2, [], ([2], (3,), 3), id="stop, install and switch in one pass"
+            None,
+            (stop(0, "compromised"),),
+            [2],
+            2,
+            [1],
+            ([1, 2], (), None),
+            id="all compromised, what is suspended already too",
+        ),
+        pytest.param(
+            said((3,), 3), (stop(2),), [2], 2, [], ([2], (3,), 3), id="stop, install and switch in one pass"
         ),
     ],
 )
 def test_plan(
     believed: Believed | None,
-    stops: dict[int, Stopped],
+    stops: tuple[Stopped, ...],
     held: list[int],
     current: int | None,
     stopped: list[int],
     expected: tuple[list[int], tuple[int, ...], int | None],
 ) -> None:
-    todo = plan(believed, stops, held=held, current=current, stopped={v: stop(v) for v in stopped})
+    before = {version: stop(version) for version in stopped}
+    todo = plan(believed, stops, held=held, current=current, stopped=before, lifts={})
     assert (sorted(todo.stop), todo.install, todo.switch_to) == expected

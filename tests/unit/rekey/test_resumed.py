@@ -13,7 +13,15 @@ from rekey import VersionSuspendedError
 from rekey.beliefs import believed_lifts
 from rekey.versions import SecretVersion
 from rekey_core.commands import command_id, cosigned, payload_of, sign_command
-from rekey_core.contracts import COMMAND_NAMESPACE, Notice, Resume, Resumed, Signed, SignedCommand
+from rekey_core.contracts import (
+    COMMAND_NAMESPACE,
+    Notice,
+    Resume,
+    Resumed,
+    Signed,
+    SignedCommand,
+    StoppedVersion,
+)
 from rekey_core.names import Service
 from rekey_core.sshsig import sign as ssh_sign
 from tests.unit.rekey.desk import Instance
@@ -24,6 +32,9 @@ OTHER = World()  # the same names, other keys: everything that it signs is forge
 FIRST: Final = W.command(1)
 SECOND: Final = W.command(1, issued_at=NOW + timedelta(seconds=-1))
 COMPROMISED: Final = W.command(1, verb="revoke")
+EVERY: Final = W.command(0)  # of the whole key
+EVERY_AGAIN: Final = W.command(0, issued_at=NOW + timedelta(seconds=-1))
+EVERY_COMPROMISED: Final = W.command(0, verb="revoke")
 REVOCATION: Final = Service.REVOCATION
 
 
@@ -189,6 +200,80 @@ async def test_messages_that_were_protected_before_the_stop_count_after_it(me: I
     assert isinstance(after, SecretVersion)
     assert after is not before
     assert (after.quota.total, after.quota.left) == (before.quota.total, before.quota.left)
+
+
+def tell_of_all(me: Instance, said: Notice, *stops: StoppedVersion, sequence: int) -> None:
+    """Revocation tells of the whole key, as version 0: honest services name each version, a taken-over one need not."""
+    me.desk.put(W.stored(said, Service.DISTRIBUTOR, sequence=sequence))
+    me.desk.put(W.stored(W.stop(*stops), REVOCATION, sequence=sequence))
+
+
+@pytest.mark.parametrize(
+    ("stops", "lifts"),
+    [
+        pytest.param((W.stopped(0, EVERY),), (EVERY,), id="one of the whole key"),
+        pytest.param(
+            (W.stopped(0, EVERY), W.stopped(0, EVERY_AGAIN)), (EVERY, EVERY_AGAIN), id="two of them"
+        ),
+        pytest.param((W.stopped(0, EVERY), W.stopped(1, FIRST)), (EVERY, FIRST), id="and one of the version"),
+        pytest.param((W.stopped(0, EVERY), W.stopped(1, EVERY)), (EVERY,), id="told of the version too"),
+    ],
+)
+async def test_what_is_lifted_of_a_version_stops_it_no_more_told_of_the_whole_key_either(
+    me: Instance, stops: tuple[StoppedVersion, ...], lifts: tuple[SignedCommand, ...]
+) -> None:
+    tell(me, notice(), sequence=1)
+    await me.worker.reconcile()
+    tell_of_all(me, notice(as_of=11), *stops, sequence=2)
+    await me.worker.reconcile()
+    assert not protects(me)
+    assert [event.version for event in me.stopped] == [1], "the version that it is, never 0"
+    for sequence in (3, 4):  # at once, and when what was lifted is told again
+        tell_of_all(me, notice(resumed(resume(*lifts)), as_of=12), *stops, sequence=sequence)
+        await me.worker.reconcile()
+        assert protects(me)
+
+
+@pytest.mark.parametrize("turn", [1, -1], ids=["the lifted one first", "the lifted one last"])
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        pytest.param(
+            (W.stopped(0, EVERY), W.stopped(0, EVERY_AGAIN)), "suspended", id="another of the whole key"
+        ),
+        pytest.param((W.stopped(0, EVERY), W.stopped(1, SECOND)), "suspended", id="another of the version"),
+        pytest.param((W.stopped(1, EVERY), W.stopped(0, EVERY_AGAIN)), "suspended", id="told of the version"),
+        pytest.param(
+            (W.stopped(0, EVERY), W.stopped(1, COMPROMISED)), "compromised", id="compromised beside it"
+        ),
+        pytest.param(
+            (W.stopped(1, EVERY), W.stopped(0, EVERY_COMPROMISED)), "compromised", id="all compromised"
+        ),
+    ],
+)
+@pytest.mark.parametrize("way", ["stop", "notice", "both"])
+async def test_what_nobody_lifted_stops_it_beside_what_is_lifted_of_the_whole_key(
+    me: Instance, told: tuple[StoppedVersion, ...], kind: str, turn: int, way: str
+) -> None:
+    tell(me, notice(), sequence=1)
+    await me.worker.reconcile()
+    in_notice, in_stop = {"stop": ((), told), "notice": (told, ()), "both": (told[:1], told[1:])}[way]
+    said = notice(resumed(resume(EVERY)), as_of=12).model_copy(update={"stopped": in_notice[::turn]})
+    for sequence in (2, 3):
+        tell_of_all(me, said, *in_stop[::turn], sequence=sequence)
+        await me.worker.reconcile()
+        assert not protects(me)
+        assert me.key.stopped[1].kind == kind
+
+
+async def test_all_compromised_is_no_less_for_a_version_that_was_suspended(me: Instance) -> None:
+    await stopped(me)
+    tell_of_all(me, notice(stopped=(FIRST,), as_of=12), W.stopped(0, EVERY_COMPROMISED), sequence=3)
+    await me.worker.heed()
+    assert me.key.stopped[1].kind == "compromised"
+    tell_of_all(me, notice(resumed(resume(FIRST)), as_of=13), sequence=4)
+    await me.worker.reconcile()
+    assert not protects(me)
 
 
 FORGED = {

@@ -47,7 +47,7 @@ Lifts = Mapping[int, frozenset[str]]  # by version: the ids of the suspensions t
 
 @dataclass(frozen=True)
 class Stopped:
-    """A version that a responder stopped (0: all that there were); also what ``on_stopped`` handlers get."""
+    """A version that a responder stopped (as told, 0: all that there are); also what ``on_stopped`` handlers get."""
 
     key: str
     version: int
@@ -61,11 +61,12 @@ class Stopped:
         """Whether two people have taken it back; a version that is compromised never lives again."""
         return self.kind == "suspended" and self.command in lifts.get(self.version, ())
 
-    def error(self, version: int) -> VersionStoppedError:
+    def error(self) -> VersionStoppedError:
         """What a call under the version raises: names key, version, responder and reason, and what to do next."""
-        text = f"{self.key}@{version} was {self.kind} by {self.responder} at {self.at:%Y-%m-%dT%H:%M:%SZ}: {self.reason}"
+        name = f"{self.key}@{self.version}"
+        text = f"{name} was {self.kind} by {self.responder} at {self.at:%Y-%m-%dT%H:%M:%SZ}: {self.reason}"
         if self.kind == "suspended":
-            hint = f"ask {self.responder}, who can lift it with another person (rekey resume {self.key}@{version}); "
+            hint = f"ask {self.responder}, who can lift it with another person (rekey resume {name}); "
             hint += f"or rotate: rekey key rotate {self.key}"
             return VersionSuspendedError(text, hint=hint)
         hint = f"never again usable; rotate: rekey key rotate {self.key}"
@@ -80,9 +81,9 @@ class Gone:
     version: int
     at: datetime
 
-    def error(self, version: int) -> VersionDestroyedError:
+    def error(self) -> VersionDestroyedError:
         """What a call for data of the version raises."""
-        text = f"{self.key}@{version} was destroyed at {self.at:%Y-%m-%dT%H:%M:%SZ}"
+        text = f"{self.key}@{self.version} was destroyed at {self.at:%Y-%m-%dT%H:%M:%SZ}"
         hint = f"what is under it cannot be read any more, by anybody: rekey key history {self.key}"
         return VersionDestroyedError(text, hint=hint)
 
@@ -145,27 +146,21 @@ def believe(notice: Notice, trust: Trust) -> Believed:
 
 
 def believed_stops(
-    entries: Iterable[StoppedVersion], key: str, trust: Trust, stored_at: datetime, lifts: Lifts | None = None
-) -> tuple[dict[int, Stopped], tuple[str, ...]]:
-    """The stops that a responder's command says and nobody has lifted, by version (0: all), and what is wrong with others.
+    entries: Iterable[StoppedVersion], key: str, trust: Trust, stored_at: datetime
+) -> tuple[tuple[Stopped, ...], tuple[str, ...]]:
+    """The stops that a responder's command says, all of them as told (version 0: of all), and what is wrong with others.
 
     A command is judged as the log may have accepted it, not later than the message that carries it: it was in time then, and
     relays repeat it for as long as the version is stopped.
     """
-    stops: dict[int, Stopped] = {}
+    stops: list[Stopped] = []
     doubts: list[str] = []
     for entry in entries:
         try:
-            stop = _stop(entry, key, trust, stored_at)
+            stops.append(_stop(entry, key, trust, stored_at))
         except (MalformedError, RefusedError) as error:
             doubts.append(f"stop of {key}@{entry.version}: {error}")
-            continue
-        if stop.is_lifted(lifts or {}):
-            continue
-        known = stops.get(entry.version)
-        if known is None or stop.kind == "compromised":
-            stops[entry.version] = stop
-    return stops, tuple(doubts)
+    return tuple(stops), tuple(doubts)
 
 
 def believed_lifts(

@@ -74,7 +74,7 @@ class Keyring:
     def _unknown(self, key_id: int) -> Exception:
         stop = self._key.view.refused_ids.get(key_id)
         if stop is not None:
-            return stop.error(stop.version)
+            return stop.error()
         stopped = ", ".join(str(version) for version in sorted(self._key.stopped))
         return UnknownKeyIdError(
             f"key {self._key.name} has no version with key id {key_id}"

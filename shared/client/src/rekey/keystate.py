@@ -168,7 +168,7 @@ class KeyState:
             return version
         stop = self.view.refused_ids.get(name)
         if stop is not None:
-            raise stop.error(stop.version)
+            raise stop.error()
         text = f"key {self.name} has no version with id {str(name)[:64]!r}"
         raise UnknownKeyIdError(text, hint=f"is it data of this key? rekey key show {self.name}")
 
@@ -208,8 +208,7 @@ class KeyState:
     def _refused_ids(self) -> dict[int | str, Stopped | Gone]:
         """By the ids that their data carries; a version that is gone is gone, whoever stopped it before."""
         why: dict[int, Stopped | Gone] = {**self.stopped, **self.destroyed}
-        known = ((version, one) for version, one in why.items() if version in self.ids)
-        return {self.ids[version]: replace(one, version=version) for version, one in known}
+        return {self.ids[version]: one for version, one in why.items() if version in self.ids}
 
     def _previous(self) -> int:
         below = [number for number in self.held if number < self.newest]
@@ -220,7 +219,7 @@ class KeyState:
         if refusal is None and self.stopped:
             refusal = self.stopped[max(self.stopped)]
         if refusal is not None:
-            return refusal.error(self.newest or max(self.stopped))
+            return refusal.error()
         return UnavailableError(
             f"key {self.name} has no active version yet", hint=f"rekey adoption {self.name}"
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -118,7 +118,7 @@ class KeyWorker:
                 )
                 await _pause(poked, pause_s(failures))
 
-    async def heed(self) -> tuple[BusMessage | None, dict[int, Stopped]]:
+    async def heed(self) -> tuple[BusMessage | None, tuple[Stopped, ...]]:
         """Read notice and stop, and stop what a responder says there; the notice, and the stops of this moment.
 
         Neither distributor nor revocation can keep a responder's command from us: either message is enough. What two people
@@ -145,8 +145,8 @@ class KeyWorker:
 
     def _heard(
         self, messages: Sequence[tuple[BusMessage, Opener]], trust: Trust
-    ) -> tuple[dict[int, Stopped], list[str]]:
-        stops: dict[int, Stopped] = {}
+    ) -> tuple[tuple[Stopped, ...], list[str]]:
+        stops: tuple[Stopped, ...] = ()
         doubts: list[str] = []
         told: list[Stored[Notice] | Stored[Stop]] = []
         for message, opened in messages:
@@ -156,12 +156,9 @@ class KeyWorker:
                 doubts.append(str(error))
         doubts += self._lift(told, trust)
         for said in told:
-            found, more = believed_stops(
-                said.model.stopped, self.key.name, trust, said.stored_at, self.key.lifted
-            )
+            found, more = believed_stops(said.model.stopped, self.key.name, trust, said.stored_at)
             doubts += more
-            worse = {v: one for v, one in found.items() if v not in stops or one.kind == "compromised"}
-            stops |= worse
+            stops += found
         self._stop(self._plan(None, stops))
         return stops, doubts
 
@@ -182,11 +179,16 @@ class KeyWorker:
             known = self._opened = (message, trust, open_notice(message, trust))
         return known[2]
 
-    def _plan(self, believed: Believed | None, stops: Mapping[int, Stopped]) -> Plan:
+    def _plan(self, believed: Believed | None, stops: Sequence[Stopped]) -> Plan:
         key = self.key
-        idle = key.view.current is None
         return plan(
-            believed, stops, held=key.held, current=key.newest or None, stopped=key.stopped, idle=idle
+            believed,
+            stops,
+            held=key.held,
+            current=key.newest or None,
+            stopped=key.stopped,
+            lifts=key.lifted,
+            idle=key.view.current is None,
         )
 
     def _stop(self, todo: Plan) -> None:
@@ -207,7 +209,7 @@ class KeyWorker:
             with following(led_by(self._newest, datetime.now(UTC)), "follow", names):
                 await self._follow(notice, stops)
 
-    async def _follow(self, notice: BusMessage | None, stops: Mapping[int, Stopped]) -> None:
+    async def _follow(self, notice: BusMessage | None, stops: Sequence[Stopped]) -> None:
         believed = await self._believed(notice)
         if believed:
             self.key.learn(believed.ids)
