@@ -10,6 +10,7 @@ CORE: Final = "shared/core/src/rekey_core"
 UNIT: Final = "tests/unit/rekey_core"
 DISTRIBUTOR: Final = "services/distributor/src/rekey_distributor"
 LEASING: Final = "tests/unit/rekey_distributor/test_leasing.py"
+SHARES: Final = "tests/unit/rekey_distributor/test_shares.py"
 
 GUARDS: Final = (
     Mutant(
@@ -310,6 +311,27 @@ GUARDS: Final = (
         ("tests/unit/rekey/test_renewing.py",),
     ),
     Mutant(
+        "shares: a dependent has any number of leases",
+        f"{DISTRIBUTOR}/leasing.py",
+        "self.share.take(request.dependent, _growth(held, previous))",
+        "_growth(held, previous)",
+        (SHARES,),
+    ),
+    Mutant(
+        "shares: a dependent has any number of deliveries",
+        f"{DISTRIBUTOR}/deliveries.py",
+        "        self.share.take(delivery.dependent, 1)\n",
+        "",
+        (SHARES,),
+    ),
+    Mutant(
+        "leases: a clock of the bus that was set back makes them longer",
+        f"{DISTRIBUTOR}/leasing.py",
+        "min(leased.lease_s, leased.lease_s - age.total_seconds())",
+        "leased.lease_s - age.total_seconds()",
+        (LEASING,),
+    ),
+    Mutant(
         "leases: whoever has one renews it, told or not",
         f"{DISTRIBUTOR}/leasing.py",
         "if previous is None or previous.model.nonce != request.after:",
@@ -326,7 +348,7 @@ GUARDS: Final = (
     Mutant(
         "leases: an active version is never proved",
         f"{DISTRIBUTOR}/granting.py",
-        "return activated is None or (activated.sequence > seen and not is_passed_over)",
+        "return wanted.activated is None or (since > seen and not is_passed_over)",
         "return not is_passed_over",
         (LEASING,),
     ),

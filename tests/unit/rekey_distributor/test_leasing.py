@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -251,3 +253,20 @@ async def test_an_instance_may_have_shorter_leases_than_the_class_says_and_no_lo
     asker = desk.scene.asker()
     request = asker.lease(await desk.receipt(asker, 1)).model_copy(update={"at_most_s": wish})
     assert (await desk.leasing.lease(request)).keys[KEY].lease_s == lease_s
+
+
+async def test_a_lease_is_no_longer_than_it_says_though_the_clock_of_the_bus_was_set_back(desk: Desk) -> None:
+    """A replica that finds it there counts it from its own asking at most, until the clock is right again."""
+    await desk.made(1)
+    asker = desk.scene.asker()
+    answer = await desk.leasing.lease(asker.lease(await desk.receipt(asker, 1)))
+    lease_s = answer.keys[KEY].lease_s
+    [stored] = desk.scene.server.messages(Stream.LEASES)
+    booted = 100.0
+    other = replace(desk.leasing, now=lambda: booted, _until=OrderedDict())
+    desk.scene.server.clock = lambda: stored.stored_at - timedelta(hours=1)
+    await other.check("orders", asker.instance, KEY)
+    booted += lease_s + 1
+    desk.scene.server.clock = lambda: stored.stored_at + timedelta(seconds=lease_s + 1)
+    with pytest.raises(ExpiredError, match="has no lease for key orders-db"):
+        await other.check("orders", asker.instance, KEY)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rekey_core.authority import STREAMS, Stream
+from rekey_core.contracts import Quota
 from rekey_core.errors import UnavailableError
+from rekey_core.quotas import LEAST
 from rekey_core.room import DELIVERIES_UNTIL
 from rekey_distributor.shares import DELIVERIES, DELIVERIES_PER_S, LEASES, LEASES_PER_S, Share
 from tests.fakes.scene import KEY
@@ -87,8 +89,27 @@ async def test_an_instance_more_than_the_share_gets_no_lease_and_the_others_rene
     receipt, another = await desk.receipt(asker, 1), await desk.receipt(more, 1)
     first = await desk.leasing.lease(asker.lease(receipt))
     desk.leasing.share.most = 0
+    wanted = {KEY: Quota(version=1, messages=LEAST)}
     with pytest.raises(UnavailableError, match="orders has used up its share of bytes of new leases"):
-        await desk.leasing.lease(more.lease(another))
+        await desk.leasing.lease(more.lease(another).model_copy(update={"wanted": wanted}))
     assert await desk.bus.last(Stream.LEASES, desk.bus.subjects.lease("orders", more.instance)) is None
+    assert await desk.bus.last(Stream.QUOTAS, desk.bus.subjects.quota(KEY, 1)) is None, "the budget is whole"
     renewed = await desk.leasing.lease(asker.lease(receipt, after=first.nonce))
     assert renewed.keys[KEY].versions == (1,)
+
+
+async def test_a_new_lease_counts_as_what_is_kept_of_it_and_the_next_as_nothing(desk: Desk) -> None:
+    await desk.made(1)
+    share = desk.leasing.share
+    share.most, share.per_s = 10_000, 0
+    asker = desk.scene.asker()
+    request = asker.lease(await desk.receipt(asker, 1))
+    first = await desk.leasing.lease(
+        request.model_copy(update={"wanted": {KEY: Quota(version=1, messages=LEAST)}})
+    )
+    [stored] = desk.scene.server.messages(Stream.LEASES)
+    size = len(stored.data) + sum(len(f"{name}: {value}\r\n") for name, value in stored.headers.items())
+    with pytest.raises(UnavailableError):
+        share.take("orders", 10_000 - size)
+    await desk.leasing.lease(asker.lease(asker.receipt({}), after=first.nonce))
+    share.take("orders", 10_000 - 2 * size)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -23,7 +23,6 @@ from typing import Final
 from rekey_core.adoption import proved
 from rekey_core.authority import Stream
 from rekey_core.contracts import Lease, LeaseAnswer, LeasedKey, LeaseRequest, Quota, Receipt
-from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import Stored
 from rekey_core.errors import ConflictError, ExpiredError, NotInstalledError, WrongAuthorError
 from rekey_core.fold import KeyState
@@ -39,7 +38,8 @@ from rekey_runtime.clock import BusClock, boottime
 from rekey_runtime.keylog import KeyLog
 
 CACHED_LEASES: Final = 10_000  # ends of leases kept in memory
-DIGITS: Final = 256  # bytes: a lease that is renewed names newer versions and a later state of the same keys
+FIRST_BYTES: Final = 1024  # what a lease without keys takes at most, headers included
+KEY_BYTES: Final = 128  # what a key adds to it: a name of 30 letters, two versions and a quota
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Leasing:
     clock: BusClock
     divisor: int = 1
     share: Share = field(default_factory=shares.leases)
+    now: Callable[[], float] = boottime
     _until: OrderedDict[tuple[str, str, str], float] = field(
         default_factory=OrderedDict
     )  # boot time, seconds
@@ -86,6 +87,7 @@ class Leasing:
         for key, one in held.items():
             said, before = receipt.keys.get(key), previous.model.keys.get(key) if previous else None
             granting.check_protects(one.state, said.protects if said else None, before.as_of if before else 0)
+        self.share.take(request.dependent, _growth(held, previous))  # messages are given away for good
         quotas = {key: await self._quota(request, one.state, previous) for key, one in held.items()}
         lease = Lease(
             env=request.env,
@@ -96,8 +98,7 @@ class Leasing:
             at=datetime.now(UTC),
             keys={key: self._leased(one, quotas[key], request.at_most_s) for key, one in held.items()},
         )
-        stored_at = boottime()
-        self.share.take(request.dependent, _growth(lease, previous))
+        stored_at = self.now()
         await self._store(lease, previous.sequence if previous else 0)
         stored = await self._read_back(lease)
         after = await self._held(request, receipt, stored, _renewed(request, previous, stored.stored_at))
@@ -135,7 +136,7 @@ class Leasing:
         Raises:
             ExpiredError: it has none, or it ran out.
         """
-        asked = boottime()
+        asked = self.now()
         if self._until.get((dependent, instance, key), asked) > asked:
             return
         stored = await self._stored(dependent, instance)
@@ -259,10 +260,10 @@ def _renewed(request: LeaseRequest, previous: Stored[Lease] | None, now: datetim
     return {key: leased for key, leased in previous.model.keys.items() if age_s <= leased.lease_s}
 
 
-def _growth(lease: Lease, previous: Stored[Lease] | None) -> int:
-    """By how many bytes what is kept of the instance grows; a digit more here and there is no growth."""
-    before = len(b64u_decode(previous.signed.payload)) + DIGITS if previous is not None else 0
-    return max(0, len(lease.model_dump_json()) - before)
+def _growth(keys: Iterable[str], previous: Stored[Lease] | None) -> int:
+    """By about how many bytes what is kept of the instance grows; a renewal of the same keys is no growth."""
+    first, known = (FIRST_BYTES, frozenset()) if previous is None else (0, previous.model.keys.keys())
+    return first + KEY_BYTES * len(set(keys) - known)
 
 
 def _given(leased: LeasedKey | None, version: int) -> int:
