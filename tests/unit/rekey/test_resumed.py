@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -15,17 +19,25 @@ from rekey.versions import SecretVersion
 from rekey_core.commands import command_id, cosigned, payload_of, sign_command
 from rekey_core.contracts import (
     COMMAND_NAMESPACE,
+    TRUST_NAMESPACE,
+    Cosignature,
     Notice,
+    OfficerSignature,
+    Person,
     Resume,
     Resumed,
     Signed,
     SignedCommand,
     StoppedVersion,
 )
-from rekey_core.names import Service
+from rekey_core.encoding import b64u_decode
+from rekey_core.envelope import BusMessage
+from rekey_core.names import Role, Service
 from rekey_core.sshsig import sign as ssh_sign
+from rekey_core.trust import issue
+from rekey_core.trust import payload_of as document_bytes
 from tests.unit.rekey.desk import Instance
-from tests.unit.rekey.world import ENV, KEY, NOW, POLICY, World
+from tests.unit.rekey.world import ENV, KEY, NOW, POLICY, World, ssh_key, ssh_public
 
 W = World()
 OTHER = World()  # the same names, other keys: everything that it signs is forged
@@ -274,6 +286,56 @@ async def test_all_compromised_is_no_less_for_a_version_that_was_suspended(me: I
     tell_of_all(me, notice(resumed(resume(FIRST)), as_of=13), sequence=4)
     await me.worker.reconcile()
     assert not protects(me)
+
+
+@contextmanager
+def runs_of(function: Callable[..., object]) -> Iterator[list[str]]:
+    """An entry for each time that the function runs."""
+    runs: list[str] = []
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code is function.__code__:
+            runs.append(function.__name__)
+
+    before = sys.getprofile()
+    sys.setprofile(look)
+    try:
+        yield runs
+    finally:
+        sys.setprofile(before)
+
+
+async def test_what_a_notice_lifts_is_verified_once_however_often_it_is_looked_at(me: Instance) -> None:
+    await stopped(me)
+    with runs_of(believed_lifts) as runs:
+        tell(me, notice(resumed(resume(FIRST)), as_of=12), sequence=3)
+        for _ in range(3):
+            await me.worker.reconcile()
+        assert len(runs) == 1
+        tell(me, notice(resumed(resume(FIRST)), as_of=13), sequence=4)
+        await me.worker.reconcile()
+    assert len(runs) == 2, "another notice"
+
+
+async def test_a_resume_by_somebody_whom_a_new_trust_document_names_counts_once_it_is_there(
+    me: Instance,
+) -> None:
+    await stopped(me)
+    carol = ssh_key()
+    person = Person(ssh_keys=(ssh_public(carol),), roles=(Role.RESPONDER,), scopes=("*",))
+    people = {**W.trust.document.people, "carol": person}
+    document = W.trust.document.model_copy(update={"n": 2, "previous": W.trust.digest, "people": people})
+    officer = ssh_sign(W.people["oliver"], document_bytes(document), TRUST_NAMESPACE)
+    alone = resume(FIRST, other=None)
+    carols = ssh_sign(carol, b64u_decode(alone.payload), COMMAND_NAMESPACE)
+    both = alone.model_copy(update={"cosignatures": (Cosignature(person="carol", sshsig=carols),)})
+    tell(me, notice(resumed(both), as_of=12), sequence=3)
+    await me.worker.reconcile()
+    assert not protects(me)
+    signed = issue(document, (OfficerSignature(person="oliver", sshsig=officer),))
+    me.desk.put(BusMessage("TRUST", "trust.dev.2", {}, signed.model_dump_json().encode(), 2, NOW))
+    await me.worker.reconcile()
+    assert protects(me)
 
 
 FORGED = {

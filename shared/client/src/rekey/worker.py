@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from rekey.beliefs import Believed, Stopped, believe, believed_lifts, believed_stops
+from rekey.beliefs import Believed, Lifts, Stopped, believe, believed_lifts, believed_stops
 from rekey.connection import Connection
 from rekey.identity import Identity
 from rekey.installing import Installing
@@ -86,6 +86,7 @@ class KeyWorker:
         self._turn = asyncio.Lock()
         self._newest: BusMessage | None = None  # of notice and stop: what the next pass follows
         self._opened: tuple[BusMessage, Trust, Stored[Notice]] | None = None
+        self._lifting: tuple[Notice, Trust, tuple[Lifts, tuple[str, ...]]] | None = None
         self.task: asyncio.Task[None] | None = None  # set by who starts run()
 
     def poke(self) -> None:
@@ -167,10 +168,17 @@ class KeyWorker:
         doubts: tuple[str, ...] = ()
         for said in told:
             if isinstance(said.model, Notice):
-                lifts, doubts = believed_lifts(said.model, trust, said.stored_at)
+                lifts, doubts = self._lifts(said.model, trust, said.stored_at)
                 for number in self.key.lift(lifts):
                     _log.warning("resumed %s@%d", self.key.name, number, extra={"event": "version-resumed"})
         return doubts
+
+    def _lifts(self, notice: Notice, trust: Trust, stored_at: datetime) -> tuple[Lifts, tuple[str, ...]]:
+        """Verified once: what was opened once lifts the same under the same document."""
+        known = self._lifting
+        if known is None or known[0] is not notice or known[1] is not trust:
+            known = self._lifting = (notice, trust, believed_lifts(notice, trust, stored_at))
+        return known[2]
 
     def _open_notice(self, message: BusMessage, trust: Trust) -> Stored[Notice]:
         """Verified and read once: the same bytes in the same place under the same document are what they were."""
