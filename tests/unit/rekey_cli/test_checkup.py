@@ -147,6 +147,12 @@ def _alarm(subject: str) -> RecentAlarm:
             (_alarm("$JS.EVENT.ADVISORY.X"),), 1, "audit's log (event alarm) says why", id="the server's word"
         ),
         pytest.param((_alarm("evt.dev"),), 1, "audit's log (event alarm) says why", id="no key in it"),
+        pytest.param(
+            (_alarm("evt.dev.$(id).1.x"),),
+            1,
+            "audit's log (event alarm) says why",
+            id="what is no name of a key",
+        ),
         pytest.param((), 3, "ask an auditor", id="others' alone"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -15,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from rekey.cli.errors import Exit
 from rekey.cli.output import View
 from rekey_core.contracts import HealthAnswer
+from rekey_core.errors import SchemaError
+from rekey_core.readers import key_in
 
 EXPIRES_SOON_DAYS: Final = 14
 CLOCK_WARN_S: Final = 5.0
@@ -188,9 +191,10 @@ def _alarms(answer: HealthAnswer) -> Line:
 
 def _look_at(subject: str) -> str:
     """Where more is said about the newest alarm: a fact's key shows it, anything else stands in audit's log."""
-    kind, _, rest = subject.partition(".")
-    key = rest.split(".")[1] if kind == "evt" and rest.count(".") else None
-    where = f"rekey key history {key} shows what is VOID" if key else "audit's log (event alarm) says why"
+    where = "audit's log (event alarm) says why"
+    with suppress(SchemaError):  # no key's name
+        if subject.startswith("evt."):
+            where = f"rekey key history {key_in(subject)} shows what is VOID"
     return f"find out who wrote {subject}; {where}"
 
 
