@@ -128,23 +128,16 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
     names = ", ".join(f"version {number} ({states[number]})" for number in stopped)
     until = "until two people resume it" if verb == "suspend" else "for good: it is compromised"
     current = key.current is not None and target.version in (0, key.current)
-    return Plan(
-        verb=verb,
-        key=key.key,
-        version=target.version or None,
-        owner=key.owner,
-        changes=(
-            f"{names} stops {until}",
-            "every instance refuses to encrypt, decrypt, sign and verify with it, from the moment that it hears of it",
-            *(
-                ["the key has no current version then: nothing can be protected until it is rotated"]
-                if current
-                else []
-            ),
+    changes = (
+        f"{names} stops {until}",
+        "every instance refuses to encrypt, decrypt, sign and verify with it, from the moment that it hears of it",
+        *(
+            ["the key has no current version then: nothing can be protected until it is rotated"]
+            if current
+            else []
         ),
-        unchanged=_unstopped(key, target),
-        dependents=_dependents(key, adoption),
     )
+    return _of_version(verb, target, key, adoption, changes, _unstopped(key, target))
 
 
 def plan_resume(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
@@ -167,22 +160,16 @@ def plan_resume(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Pl
         "pre-activation": "is in pre-activation again: the rotation to it goes on",
         "deactivated": "is deactivated: every instance processes with it, and none protects",
     }
-    return Plan(
-        verb="resume",
-        key=key.key,
-        version=target.version,
-        owner=key.owner,
-        changes=(
-            f"version {target.version} (suspended) {becomes[back.state]}",
-            "what was under it is read and verified again, once each instance has fetched it anew",
-        ),
-        unchanged=(
-            "a suspension that comes after what this was decided on stops it again",
-            "a destruction that is scheduled goes on",
-            "every other version, and every other key",
-        ),
-        dependents=_dependents(key, adoption),
+    changes = (
+        f"version {target.version} (suspended) {becomes[back.state]}",
+        "what was under it is read and verified again, once each instance has fetched it anew",
     )
+    unchanged = (
+        "a suspension that comes after what this was decided on stops it again",
+        "a destruction that is scheduled goes on",
+        "every other version, and every other key",
+    )
+    return _of_version("resume", target, key, adoption, changes, unchanged)
 
 
 def plan_force(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
@@ -247,21 +234,15 @@ def _waiting(target: Target, adoption: AdoptionAnswer) -> Waiting:
 def _pass_over(
     verb: str, target: Target, key: KeySummary, adoption: AdoptionAnswer, missing: tuple[str, ...]
 ) -> Plan:
-    return Plan(
-        verb=verb,
-        key=key.key,
-        version=target.version,
-        owner=key.owner,
-        changes=(
-            f"version {target.version} ({adoption.state}) waits no longer for {', '.join(missing)}",
-            "whoever is passed over may fail to process what the others protect, until it has caught up",
-        ),
-        unchanged=(
-            "everybody else is waited for as before",
-            "whoever is passed over gets no other lease before it has proved the version",
-        ),
-        dependents=_dependents(key, adoption),
+    changes = (
+        f"version {target.version} ({adoption.state}) waits no longer for {', '.join(missing)}",
+        "whoever is passed over may fail to process what the others protect, until it has caught up",
     )
+    unchanged = (
+        "everybody else is waited for as before",
+        "whoever is passed over gets no other lease before it has proved the version",
+    )
+    return _of_version(verb, target, key, adoption, changes, unchanged)
 
 
 def plan_destroy(
@@ -287,25 +268,19 @@ def plan_destroy(
         if instance.installed
     ]
     since, until = when(version.since), when(now + timedelta(seconds=delay_s))
-    return Plan(
-        verb="destroy",
-        key=key.key,
-        version=target.version,
-        owner=key.owner,
-        changes=(
-            f"version {target.version} ({version.state} since {since}) is destroyed after {days(delay_s)}",
-            f"if it is scheduled now, that can be cancelled until {until}",
-            f"held now by {', '.join(holders) or 'no live instance'}: each removes it from its memory",
-            f"what is under key id {version.key_id} cannot be read or verified any more, by anybody",
-            "its wrapped blob is overwritten for good",
-        ),
-        unchanged=(
-            "until then it is used as before; a suspension holds the destruction up",
-            "copies in the storage and backups of the bus are not claimed: certain when its KEK epoch dies",
-            "every other version, and every other key",
-        ),
-        dependents=_dependents(key, adoption),
+    changes = (
+        f"version {target.version} ({version.state} since {since}) is destroyed after {days(delay_s)}",
+        f"if it is scheduled now, that can be cancelled until {until}",
+        f"held now by {', '.join(holders) or 'no live instance'}: each removes it from its memory",
+        f"what is under key id {version.key_id} cannot be read or verified any more, by anybody",
+        "its wrapped blob is overwritten for good",
     )
+    unchanged = (
+        "until then it is used as before; a suspension holds the destruction up",
+        "copies in the storage and backups of the bus are not claimed: certain when its KEK epoch dies",
+        "every other version, and every other key",
+    )
+    return _of_version("destroy", target, key, adoption, changes, unchanged)
 
 
 def plan_cancel(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
@@ -318,16 +293,29 @@ def plan_cancel(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Pl
     if version.destruction is None:
         text = f"{target} is {version.state}, and no destruction is scheduled"
         raise AnsweredError("state-refused", text, hint=f"rekey key show {target.key}")
+    changes = (
+        f"version {target.version} ({version.state}) is not destroyed",
+        f"without this it is, not before {when(version.destruction)}",
+    )
+    unchanged = ("the state of the version, and who has it", "every other version, and every other key")
+    return _of_version("destroy-cancel", target, key, adoption, changes, unchanged)
+
+
+def _of_version(
+    verb: str,
+    target: Target,
+    key: KeySummary,
+    adoption: AdoptionAnswer,
+    changes: tuple[str, ...],
+    unchanged: tuple[str, ...],
+) -> Plan:
     return Plan(
-        verb="destroy-cancel",
+        verb=verb,
         key=key.key,
-        version=target.version,
+        version=target.version or None,
         owner=key.owner,
-        changes=(
-            f"version {target.version} ({version.state}) is not destroyed",
-            f"without this it is, not before {when(version.destruction)}",
-        ),
-        unchanged=("the state of the version, and who has it", "every other version, and every other key"),
+        changes=changes,
+        unchanged=unchanged,
         dependents=_dependents(key, adoption),
     )
 
@@ -371,8 +359,7 @@ def _dependents(key: KeySummary, adoption: AdoptionAnswer) -> tuple[PlannedDepen
 
 def lines(plan: Plan) -> Iterable[str]:
     """The plan in words."""
-    of_version = plan.verb in ("suspend", "resume", "revoke", "waive", "force", "destroy", "destroy-cancel")
-    target = Target(plan.key, plan.version or 0) if of_version else plan.key
+    target = plan.key if plan.verb in ("register", "rotate") else Target(plan.key, plan.version or 0)
     yield f"{plan.verb} {target}, owner {plan.owner}"
     yield "will change:"
     yield from (f"  {change}" for change in plan.changes)
