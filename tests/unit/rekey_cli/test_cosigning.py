@@ -51,9 +51,11 @@ class Desk:
         """Alice's body with hers and these signatures; verified."""
         context = self.context(person)
         wanted = wanted or build(Force, context, key=KEY, version=2, reason="x")
+        return self.papers(*signatures).together(wanted, context, WORLD.trust)[0]
+
+    def papers(self, *signatures: str) -> cosigning.Papers:
         cosign = tuple(self.home / name for name in signatures)
-        papers = cosigning.Papers("key force", None, None, self.home / "body", cosign)
-        return papers.together(wanted, context, WORLD.trust)[0]
+        return cosigning.Papers("key force", None, None, self.home / "body", cosign)
 
 
 @pytest.fixture
@@ -71,6 +73,15 @@ def test_one_writes_another_signs_both_count(desk: Desk, capsys: pytest.CaptureF
     assert "force orders-db@2, by alice in dev\nreason: stuck\n" in said.err
     assert "body.sig" in said.out
     assert desk.together("alice", "body.sig").reason == "stuck"
+
+
+def test_a_body_that_changes_after_it_was_looked_at_is_not_what_is_sent(desk: Desk) -> None:
+    assert desk.run("rita", "sign HERE/body --yes") == 0
+    papers, alice = desk.papers("body.sig"), desk.context("alice")
+    looked_at = papers.command
+    other = build(Force, alice, key=KEY, version=2, reason="another")
+    (desk.home / "body").write_bytes(payload_of(other))
+    assert papers.together(other, alice, WORLD.trust)[0] == looked_at
 
 
 def test_the_hint_of_a_second_signature_without_a_terminal_names_what_sign_takes(

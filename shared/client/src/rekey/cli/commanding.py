@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from rekey.cli import plans, waiting
 from rekey.cli.confirm import is_interactive, need_yes, typed
-from rekey.cli.cosigning import Papers, read_body, write_body
+from rekey.cli.cosigning import Papers, write_body
 from rekey.cli.errors import AnsweredError, UsageError
 from rekey.cli.output import View, tell
 from rekey.cli.session import Accepted, Session
-from rekey.cli.signing import build, sign
+from rekey.cli.signing import build, build_of, sign
 from rekey.cli.target import Target
 from rekey.cli.views import plan_view, result_view
 from rekey_core.commands import check_author
@@ -138,7 +138,7 @@ async def waive(session: Session, order: Order, dependent: str, instance: str | 
         adoption = await session.ask(AdoptionAnswer, target.key, version=target.version)
         instance = plans.instance_of(target, adoption, dependent, instance)
     whom = {"dependent": dependent, "instance": instance}
-    command = _build(Waive, session, target, order.reason, **whom)
+    command = build_of(Waive, session.context, target, order.reason, **whom)
     if order.plan:
         check_author(command, session.trust.current)
         shown, adoption = await _known(session, target.key)
@@ -194,7 +194,7 @@ async def cancel_destruction(session: Session, order: Order) -> View:
     target = order.target
     shown, adoption = await _known(session, target.key, version=target.version)
     plan = plans.plan_cancel(target, shown, adoption)
-    command = _build(CancelDestruction, session, target, order.reason, seen=shown.as_of)
+    command = build_of(CancelDestruction, session.context, target, order.reason, seen=shown.as_of)
     if order.plan:
         check_author(command, session.trust.current)
         return plan_view(plan)
@@ -210,13 +210,12 @@ async def resume(session: Session, order: Order, papers: Papers) -> View:
     """
     target = order.target
     shown, adoption = await _known(session, target.key, version=target.version)
-    plan = plans.plan_resume(target, shown, adoption)
-    said = {"seen": shown.as_of, "lifts": adoption.resumption.lifts if adoption.resumption else ()}
     if order.plan:
-        return plan_view(plan)
+        return plan_view(plans.plan_resume(target, shown, adoption))
+    said = {"seen": shown.as_of, "lifts": plans.resumption(target, adoption).lifts}
     if papers.out:
         return write_body(Resume, session.context, papers, target, **said)
-    body = read_body(papers.body) if papers.body else None
+    body = papers.command
     if isinstance(body, Resume) and body.seen != shown.as_of:
         text = f"{target}: {papers.body} saw {target.key} as of {body.seen}, it is as of {shown.as_of}"
         hint = f"look again and write another: rekey resume {target} --reason WHY --out BODY"
@@ -237,7 +236,7 @@ async def _together(
     **fields: Any,  # noqa: ANN401 - the model types them
 ) -> tuple[Command, Accepted]:
     """Publish what both people signed."""
-    wanted = _build(model, session, target, "as the body says", **fields)
+    wanted = build_of(model, session.context, target, "as the body says", **fields)
     command, signed = papers.together(wanted, session.context, session.trust.current)
     return command, await session.publish(command, signed)
 
@@ -251,9 +250,7 @@ def check_confirmable(verb: str, order: Order, *, yes: bool) -> None:
 async def stop(session: Session, verb: str, order: Order, *, yes: bool) -> View:
     """Suspend or revoke. Raises what the services refused it with."""
     target = order.target
-    command = build(
-        _STOPS[verb], session.context, key=target.key, reason=order.reason, version=target.version
-    )
+    command = build_of(_STOPS[verb], session.context, target, order.reason)
     if order.plan:
         check_author(command, session.trust.current)
         shown, adoption = await _known(session, target.key, version=target.version or None)
@@ -268,16 +265,6 @@ async def stop(session: Session, verb: str, order: Order, *, yes: bool) -> View:
         hint = f"rekey adoption {target}; leases end what an unreachable instance can still do"
         await waiting.Deadline(order.wait_s).until(waiting.stopped(session, target.key, versions), hint=hint)
     return _result(command, accepted, decided, target.version)
-
-
-def _build(
-    model: type[Command],
-    session: Session,
-    target: Target,
-    reason: str,
-    **fields: Any,  # noqa: ANN401 - the model types them
-) -> Command:
-    return build(model, session.context, key=target.key, version=target.version, reason=reason, **fields)
 
 
 async def _publish(session: Session, command: Command) -> Accepted:

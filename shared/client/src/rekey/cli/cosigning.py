@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from rekey.cli.context import Context
 from rekey.cli.errors import UsageError
 from rekey.cli.output import View, tell, when
 from rekey.cli.parameters import Cosigned
-from rekey.cli.signing import build, sign
+from rekey.cli.signing import build_of, sign
 from rekey.cli.target import Target
 from rekey.cli.views import result_view
 from rekey_core.commands import RULES, cosigned, payload_of, read_command, verify_command
@@ -57,6 +58,11 @@ class Papers:
             raise UsageError(text, hint="one other person is enough")
         return cls(line, common.reason, common.out, common.body, common.cosign)
 
+    @cached_property
+    def command(self) -> Command:
+        """What the body says; read once, so that what was looked at is what is sent. Raises as ``read_body``."""
+        return read_body(self.body or Path())
+
     def together(self, wanted: Command, context: Context, trust: Trust) -> tuple[Command, SignedCommand]:
         """The body's command with the author's signature and the others', verified as the services will.
 
@@ -66,7 +72,7 @@ class Papers:
             UsageError: a file cannot be read, or the body says something else.
             RefusedError, MalformedError: as ``verify_command``: these are not two people who may do that.
         """
-        command = read_body(self.body or Path())
+        command = self.command
         same = {name: getattr(wanted, name, None) for name in wanted.model_fields_set - _OWN}
         found = {name: getattr(command, name, None) for name in same}
         if command.VERB != wanted.VERB or found != same:
@@ -88,9 +94,7 @@ def write_body(model: type[Command], context: Context, papers: Papers, target: T
     Raises:
         UsageError: the file is there already or cannot be written, or a field is not what the command takes.
     """
-    command = build(
-        model, context, key=target.key, version=target.version, reason=papers.reason or "", **fields
-    )
+    command = build_of(model, context, target, papers.reason or "", **fields)
     out = papers.out or Path()
     _create(out, payload_of(command))
     tell(

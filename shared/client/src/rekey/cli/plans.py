@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from rekey.cli.errors import AnsweredError, UsageError
 from rekey.cli.output import when
 from rekey.cli.target import Target
-from rekey_core.contracts import AdoptionAnswer, KeySummary, Register, VersionSummary, Waiting
+from rekey_core.contracts import AdoptionAnswer, KeySummary, Register, Resumption, VersionSummary, Waiting
 from rekey_core.errors import NotEnrolledError
 from rekey_core.lifecycle import Trigger, VersionState, is_legal
 from rekey_core.policy import check_registration, class_named
@@ -140,8 +140,8 @@ def plan_stop(verb: str, target: Target, key: KeySummary, adoption: AdoptionAnsw
     return _of_version(verb, target, key, adoption, changes, _unstopped(key, target))
 
 
-def plan_resume(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
-    """A suspended version back; ``adoption`` is of the version.
+def resumption(target: Target, adoption: AdoptionAnswer) -> Resumption:
+    """What a resume of the version lifts and makes of it; ``adoption`` is of the version.
 
     Raises:
         AnsweredError: there is no such version, or it cannot be resumed.
@@ -155,6 +155,12 @@ def plan_resume(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Pl
             raise AnsweredError("not-found", f"{target} does not exist", hint=f"rekey key show {target.key}")
         text = f"{target} is {adoption.state}, expected suspended"
         raise AnsweredError("state-refused", text, hint=f"rekey key history {target.key}")
+    return back
+
+
+def plan_resume(target: Target, key: KeySummary, adoption: AdoptionAnswer) -> Plan:
+    """A suspended version back. Raises as ``resumption``."""
+    back = resumption(target, adoption)
     becomes = {
         "active": "is active and current again: every instance protects and processes with it",
         "pre-activation": "is in pre-activation again: the rotation to it goes on",

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from rekey.cli.context import Context
 from rekey.cli.errors import UsageError
+from rekey.cli.target import Target
 from rekey_core.commands import RULES, sign_command
 from rekey_core.contracts import MAX_COSIGNED_LIFETIME_S, Command, SignedCommand
 from rekey_core.validation import what_is_wrong
@@ -44,6 +45,17 @@ def build(model: type[C], context: Context, **fields: Any) -> C:  # noqa: ANN401
     except ValidationError as error:
         text = f"{model.VERB}: {what_is_wrong(error)}"
         raise UsageError(text, hint=f"rekey {place_of(model.VERB)} --help") from None
+
+
+def build_of(
+    model: type[C],
+    context: Context,
+    target: Target,
+    reason: str,
+    **fields: Any,  # noqa: ANN401 - the model types them
+) -> C:
+    """A command about one version, or every version. Raises as ``build``."""
+    return build(model, context, key=target.key, version=target.version, reason=reason, **fields)
 
 
 def place_of(verb: str) -> str:
