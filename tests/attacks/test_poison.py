@@ -10,18 +10,22 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import nats
 import pytest
 
+from rekey.connection import Connection
+from rekey.credentials import Login
 from rekey_core.authority import Stream
 from rekey_core.contracts import Notice, RefusalAnswer, Rotate, Stop, Suspend
 from rekey_core.envelope import BusMessage
 from rekey_core.names import Service
 from rekey_core.readers import open_answer, open_notice, open_stop
 from rekey_core.signing import SigningKey
+from rekey_local.plan import SERVER_NAME
 from rekey_rotation_scheduler.proofs import LONGEST
 from tests.attacks.intruder import Intruder, a_key, intruder
 from tests.fakes.hostile_requests import SPOILT
@@ -96,9 +100,16 @@ async def test_no_status_in_a_stored_message_hides_what_comes_after_it(attacker:
     """Headers are outside of every signature; this one is how the bus says "that was all", "nothing", "nobody"."""
     key, env = a_key(), attacker.env
     await attacker.registered(key, dependents=("orders",))
+    notice, stop = attacker.subjects.notice("orders", key), attacker.subjects.stop("orders", key)
 
     async def poison(status: str) -> str:
         headers, name = {"Status": status, "Nats-Num-Pending": "0"}, uuid.uuid4().hex
+        async with sdk_connection(attacker) as sdk:
+            for place in (notice, stop):
+                at = await attacker.store(place, b"{}", headers)
+                found = await sdk.get(Stream.NOTICES, place, WITHIN_S)
+                assert found is not None, (place, status)
+                assert found.sequence >= at
         await attacker.store(f"cmd.suspend.{env}.{key}.{name[:16]}", b"{}", headers)
         await attacker.store(f"rcpt.{env}.orders.{name}", b"{}", headers)
         subject = f"evt.{env}.{key}.1.generator.generated.{name[:16]}"
@@ -111,6 +122,8 @@ async def test_no_status_in_a_stored_message_hides_what_comes_after_it(attacker:
     subjects += [await poison(status) for status in ("408", "204", "503")]
     await attacker.give(attacker.command(Suspend, "rita", key, version=2))
     await attacker.until(key, lambda s: s.current is None)
+    await attacker.message(Stream.NOTICES, notice, lambda m: is_notice(m, attacker, 0))
+    await attacker.message(Stream.NOTICES, stop, lambda m: is_stop(m, attacker, 0, version=2))
     for subject in subjects:
         assert (await attacker.report(Service.AUDIT, subject)).code == "signature"
 
@@ -174,6 +187,19 @@ async def test_a_stale_or_replayed_request_is_refused_by_name(attacker: Intruder
                 assert said.code == code
 
 
+@asynccontextmanager
+async def sdk_connection(attacker: Intruder) -> AsyncIterator[Connection]:
+    """How the SDK of orders reads."""
+    place = attacker.stack.layout.dependent("orders")
+    files = (place / "tls.crt", place / "tls.key", place / "ca.crt")
+    connection = Connection(Login(attacker.stack.plan.bus_url, SERVER_NAME, *files, "orders"))
+    await connection.open(WITHIN_S)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
 def is_notice(message: BusMessage, attacker: Intruder, after: int) -> bool:
     if message.sequence <= after:
         return False
@@ -181,8 +207,8 @@ def is_notice(message: BusMessage, attacker: Intruder, after: int) -> bool:
     return len(found.versions) > 0
 
 
-def is_stop(message: BusMessage, attacker: Intruder, after: int) -> bool:
+def is_stop(message: BusMessage, attacker: Intruder, after: int, version: int = 1) -> bool:
     if message.sequence <= after:
         return False
     found: Stop = open_stop(message, attacker.trust).model
-    return [entry.version for entry in found.stopped] == [1]
+    return [entry.version for entry in found.stopped] == [version]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -173,6 +174,23 @@ async def test_nothing_there_is_empty_and_none(scheduler: Bus) -> None:
     assert await scheduler.last(Stream.LIFECYCLE, check) is None
     assert [m async for m in scheduler.read_all(Stream.LIFECYCLE, check)] == []
     assert await scheduler.get(Stream.TRUST, scheduler.subjects.trust(99)) is None
+
+
+async def test_no_status_that_an_author_writes_hides_a_message(
+    environment: RunningBus, scheduler: Bus
+) -> None:
+    """The client's own request makes "nobody is there" of a stored message with status 503."""
+    distributor, generator = Service.DISTRIBUTOR, Service.GENERATOR
+    async with environment.service_bus(generator) as author, environment.service_bus(distributor) as reader:
+        for status in ("204", "404", "503"):
+            packed, key = an_alert(author), a_key()
+            poisoned = replace(packed, headers=packed.headers | {"Status": status})
+            record, check = author.subjects.material(key, 1), author.subjects.check(key)
+            fact = author.subjects.fact(key, 1, generator, "generated", uuid.uuid4().hex)
+            places = [(Stream.MATERIAL, record), (Stream.LIFECYCLE, fact)]
+            stored = [await author.publish(stream, subject, poisoned) for stream, subject in places]
+            found = [await reader.get(*places[0]), await scheduler.newest(Stream.LIFECYCLE, check)]
+            assert [m and m.sequence for m in found] == stored, status
 
 
 async def test_more_subjects_than_one_answer_holds_are_read_in_pages(environment: RunningBus) -> None:

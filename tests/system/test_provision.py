@@ -60,6 +60,10 @@ async def test_drift_is_reported_and_never_altered_and_no_service_runs_on_it(tmp
         await client.request(
             f"JSC.API.STREAM.CREATE.{STREAMS[0].name}", json.dumps(loose).encode(), timeout=5
         )
+        trust = json.dumps(stream_config(next(s for s in STREAMS if s.name is Stream.TRUST), ENV, 1)).encode()
+        await client.request("JSC.API.STREAM.CREATE.TRUST", trust, timeout=5)
+        status = {"Status": "404"}  # the word of whoever wrote it, and no answer that it is not there
+        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=5, headers=status)
         await client.close()
         for _ in range(2):
             report = await bus.provision()

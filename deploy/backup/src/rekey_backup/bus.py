@@ -12,6 +12,7 @@ from typing import Final
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from rekey_backup.bundle import Bundle, bundle_of
@@ -151,20 +152,14 @@ class BackupBus:
         raise UnavailableError(message)
 
     async def _page(self, stream: Stream, question: dict[str, object]) -> list[BusMessage]:
-        inbox = self._client.new_inbox()
-        answers = await self._client.subscribe(inbox)
         found: list[BusMessage] = []
         try:
-            await self._client.publish(
-                f"{API}.DIRECT.GET.{stream}", json.dumps(question).encode(), reply=inbox
-            )
-            while (state := _status(answer := await answers.next_msg(REQUEST_S))) is None:
-                found.append(direct_message(answer.headers or {}, answer.data))
+            async with self._answers(f"{API}.DIRECT.GET.{stream}", json.dumps(question).encode()) as answers:
+                while (state := _status(answer := await answers.next_msg(REQUEST_S))) is None:
+                    found.append(direct_message(answer.headers or {}, answer.data, stream))
         except NatsError as error:
             message = f"read of {stream}: {str(error) or 'no end of the answer'}"
             raise StaleReadError(message) from error
-        finally:
-            await answers.unsubscribe()
         if state not in (_END, _NOT_FOUND):
             message = f"read of {stream}: status {state}, expected the end"
             raise StaleReadError(message)
@@ -172,9 +167,8 @@ class BackupBus:
 
     async def _get(self, stream: Stream, subject: str) -> BusMessage | None:
         try:
-            answer = await self._client.request(
-                f"{API}.DIRECT.GET.{stream}.{subject}", b"", timeout=REQUEST_S
-            )
+            async with self._answers(f"{API}.DIRECT.GET.{stream}.{subject}", b"") as answers:
+                answer = await answers.next_msg(REQUEST_S)
         except NatsError as error:
             message = f"read of {subject}: {str(error) or 'no answer'}"
             raise UnavailableError(message) from error
@@ -182,7 +176,18 @@ class BackupBus:
         if state not in (None, _NOT_FOUND):
             message = f"read of {subject}: status {state}"
             raise UnavailableError(message)
-        return direct_message(answer.headers or {}, answer.data) if state is None else None
+        return direct_message(answer.headers or {}, answer.data, stream) if state is None else None
+
+    @asynccontextmanager
+    async def _answers(self, subject: str, question: bytes) -> AsyncIterator[Subscription]:
+        """What comes to an inbox of its own: the client's request makes "nobody is there" of a message with status 503."""
+        inbox = self._client.new_inbox()
+        answers = await self._client.subscribe(inbox)
+        try:
+            await self._client.publish(subject, question, reply=inbox)
+            yield answers
+        finally:
+            await answers.unsubscribe()
 
 
 def _status(message: Msg) -> str | None:

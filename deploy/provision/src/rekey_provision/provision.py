@@ -12,6 +12,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from rekey_core.authority import CONSUMERS, STREAMS, Consumer, StreamConfig, Subjects
+from rekey_core.envelope import answer_status
 from rekey_core.errors import UnavailableError
 from rekey_core.jetstream import consumer_config, differences, stream_config
 from rekey_provision.plan import BusPlan
@@ -129,7 +130,7 @@ async def _stored(client: Client, subject: str) -> bytes | None:
         found = await client.request(f"{API}.DIRECT.GET.TRUST.{subject}", b"", timeout=TIMEOUT_S)
     except nats.errors.NoRespondersError:  # a plan before the stream is there
         return None
-    return None if (found.headers or {}).get("Status") else found.data
+    return found.data if answer_status(found.headers or {}) is None else None
 
 
 async def _strangers(client: Client) -> list[str]:

@@ -7,7 +7,7 @@ import json
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -157,7 +157,8 @@ class Connection:
         Raises:
             UnavailableError: nobody answered in time.
         """
-        answer = await self._ask(subject, data, within_s, trace_headers())
+        headers = trace_headers() or None
+        answer = await self._ask(subject, lambda bus: bus.request(subject, data, within_s, headers=headers))
         return answer.data, answer.headers or {}
 
     async def get(self, stream: Stream, subject: str, within_s: float) -> BusMessage | None:
@@ -167,15 +168,16 @@ class Connection:
             UnavailableError: nobody answered.
             StaleReadError: the answer does not say where the message stands.
         """
-        answer = await self._ask(f"{API}.DIRECT.GET.{stream}.{subject}", b"", within_s, {})
+        place = f"{API}.DIRECT.GET.{stream}.{subject}"
+        answer = await self._ask(place, lambda bus: _first_answer(bus, place, within_s))
         status = answer_status(answer.headers or {})
         if status == _NOT_FOUND:
             return None
         if status is not None:
             raise UnavailableError(f"read of {subject}: status {status}")
-        message = direct_message(answer.headers or {}, answer.data)
-        if message.stream not in (stream.value, "") or message.subject != subject:
-            raise StaleReadError(f"read of {subject}: found {message.subject} of {message.stream}")
+        message = direct_message(answer.headers or {}, answer.data, stream)
+        if message.subject != subject:
+            raise StaleReadError(f"read of {subject}: found {message.subject}")
         return message
 
     async def append(
@@ -187,28 +189,26 @@ class Connection:
             UnavailableError: the server refused it; nothing was stored.
             UnknownOutcomeError: no answer; it may be stored.
         """
-        conditions = {"Nats-Expected-Stream": stream.value, **trace_headers()}
+        said = {**headers, "Nats-Expected-Stream": stream.value, **trace_headers()}
         try:
-            answer = await self._request(subject, data, within_s, {**headers, **conditions})
+            with self._line.use() as client:
+                answer = await cancellable(client.request(subject, data, within_s, headers=said))
         except nats.errors.NoRespondersError as error:
             raise UnavailableError(f"{subject}: the bus has no stream for it now") from error
         except nats.errors.Error as error:
             raise UnknownOutcomeError(f"{subject}: {str(error) or 'no acknowledgement'}") from error
         return _acknowledged(answer.data, subject)
 
-    async def _ask(self, subject: str, data: bytes, within_s: float, headers: dict[str, str]) -> Msg:
+    async def _ask(self, subject: str, question: Callable[[Client], Awaitable[Msg]]) -> Msg:
         if (
             not self._line.client.is_connected
         ):  # or it would be kept and sent when nobody waits for the answer any more
             raise UnavailableError(f"{subject}: not connected to the bus: {self._last_error}")
         try:
-            return await self._request(subject, data, within_s, headers)
+            with self._line.use() as client:
+                return await cancellable(question(client))
         except nats.errors.Error as error:
             raise UnavailableError(f"{subject}: {str(error) or self._last_error}") from error
-
-    async def _request(self, subject: str, data: bytes, within_s: float, headers: dict[str, str]) -> Msg:
-        with self._line.use() as client:
-            return await cancellable(client.request(subject, data, within_s, headers=headers or None))
 
     async def _on_error(self, error: Exception) -> None:
         self._last_error = str(error) or type(error).__name__
@@ -217,6 +217,27 @@ class Connection:
     async def _on_reconnected(self) -> None:
         for call in self._reconnected:
             call()
+
+
+async def _first_answer(client: Client, subject: str, within_s: float) -> Msg:
+    """The first message to an inbox of its own, whatever its author wrote into it.
+
+    The client's own request takes a stored message with status 503 for the bus's word that nobody is there.
+    """
+    first: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox, future=first, max_msgs=1)
+    try:
+        await answers.unsubscribe(limit=1)
+        await client.publish(subject, b"", reply=inbox)
+        async with asyncio.timeout(within_s):
+            return await first
+    except TimeoutError as error:
+        raise nats.errors.TimeoutError from error
+    finally:
+        if first.cancelled() or not first.done():
+            with suppress(nats.errors.Error):  # the connection went away, with the subscription
+                await answers.unsubscribe()
 
 
 def _acknowledged(answer: bytes, subject: str) -> int:

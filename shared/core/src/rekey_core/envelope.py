@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from rekey_core.authority import STREAMS
+from rekey_core.authority import STREAMS, Stream
 from rekey_core.contracts import MAX_MESSAGE_BYTES, Message, Signed, SignedCommand
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.errors import (
@@ -103,18 +103,18 @@ def answer_status(headers: Mapping[str, str]) -> str | None:
     return None if _SEQUENCE in headers else headers.get("Status")
 
 
-def direct_message(headers: Mapping[str, str], data: bytes) -> BusMessage:
-    """A message as DIRECT.GET answers it: its own headers, and where it stands in headers of the server.
+def direct_message(headers: Mapping[str, str], data: bytes, stream: Stream) -> BusMessage:
+    """A message as DIRECT.GET of a stream answers it: its own headers, and where it stands in headers of the server.
 
-    The server writes its headers behind the author's. Where those do not end as headers do, its first one, the stream, is
-    swallowed: then the stream is not known, and the message is what it is all the same.
+    The server writes its headers behind the author's. Where those do not end as headers do, the last of them swallows its
+    first one, the stream: whoever asked knows that.
 
     Raises:
         StaleReadError: a header that says where it stands is missing, or is none.
     """
     try:
         return BusMessage(
-            headers.get("Nats-Stream", ""),
+            stream.value,
             headers["Nats-Subject"],
             own_headers(headers),
             data,

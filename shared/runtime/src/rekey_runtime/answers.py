@@ -1,4 +1,4 @@
-"""An answer of many messages: everything that comes to an inbox of its own, up to the message that ends it."""
+"""Answers with stored messages: what comes to an inbox of its own, the first or all up to the message that ends it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,33 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from rekey_runtime import wire
+
+
+async def first_answer(client: Client, subject: str, question: bytes, *, wait_s: float) -> Msg:
+    """The first message of the answer, whatever its author wrote into it.
+
+    The client's own request takes a stored message with status 503 for the bus's word that nobody is there.
+
+    Raises:
+        nats.errors.Error: nobody is there, nothing came in time, or the connection is closed.
+    """
+    first: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+    inbox = client.new_inbox()
+    answers = await client.subscribe(inbox, future=first, max_msgs=1)
+    try:
+        await answers.unsubscribe(limit=1)
+        await client.publish(subject, question, reply=inbox)
+        async with asyncio.timeout(wait_s):
+            answer = await first
+    except TimeoutError as error:
+        raise nats.errors.TimeoutError from error
+    finally:
+        if first.cancelled() or not first.done():
+            with suppress(nats.errors.Error):  # the connection went away, with the subscription
+                await answers.unsubscribe()
+    if wire.status(answer) == wire.NO_RESPONDERS:
+        raise nats.errors.NoRespondersError
+    return answer
 
 
 async def all_answers(

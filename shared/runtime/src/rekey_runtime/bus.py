@@ -32,7 +32,7 @@ from rekey_core.signing import SigningKey
 from rekey_core.tracecontext import Attribute
 from rekey_runtime import wire
 from rekey_runtime.about import event_of, names_in
-from rekey_runtime.answers import all_answers
+from rekey_runtime.answers import all_answers, first_answer
 from rekey_runtime.at_work import AtWork
 from rekey_runtime.identity import read_credentials, read_signing_keys, tls
 from rekey_runtime.link import Link
@@ -250,18 +250,14 @@ class Bus:
         Raises:
             UnavailableError: nobody answered.
         """
-        return wire.found(await self._ask(f"{wire.API}.DIRECT.GET.{stream}.{subject}", b""), subject)
+        return wire.found(stream, await self._ask(f"{wire.API}.DIRECT.GET.{stream}.{subject}", b""), subject)
 
     async def newest(self, stream: Stream, subject_filter: str) -> BusMessage | None:
         """The newest message that matches, as whoever answers has it; may be behind the leader. Raises as ``last``."""
         question = json.dumps({"last_by_subj": subject_filter}).encode()
-        try:
-            answer = await self._ask(f"{wire.API}.DIRECT.GET.{stream}", question)
-        except UnavailableError as error:
-            if not isinstance(error.__cause__, nats.errors.NoRespondersError):
-                raise
-            return await self.last(stream, subject_filter)  # its author may have written that status into it
-        return wire.found(answer, subject_filter)
+        return wire.found(
+            stream, await self._ask(f"{wire.API}.DIRECT.GET.{stream}", question), subject_filter
+        )
 
     async def read_many(self, stream: Stream, filters: Sequence[str], *, start: int = 1) -> list[BusMessage]:
         """The newest message of every subject that matches, oldest first; empty only when there is none.
@@ -314,7 +310,7 @@ class Bus:
                 )
         except nats.errors.Error as error:
             raise StaleReadError(f"read of {stream}: {str(error) or 'no end of the answer'}") from error
-        return wire.complete(stream, end, [wire.direct(message) for message in found], paged=paged)
+        return wire.complete(stream, end, [wire.direct(stream, message) for message in found], paged=paged)
 
     async def _leader(self, stream: Stream, question: Mapping[str, object]) -> BusMessage | None:
         answer = await self._ask(f"{wire.API}.STREAM.MSG.GET.{stream}", json.dumps(question).encode())
@@ -346,7 +342,7 @@ class Bus:
             raise UnavailableError(f"{subject}: not connected to the bus")
         try:
             with self._link.use() as client:
-                return await client.request(subject, data, timeout=self.settings.request_timeout_s)
+                return await first_answer(client, subject, data, wait_s=self.settings.request_timeout_s)
         except nats.errors.Error as error:
             raise UnavailableError(f"{subject}: {str(error) or 'no answer'}") from error
 

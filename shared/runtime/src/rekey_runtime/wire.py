@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from nats.aio.msg import Msg
 
+from rekey_core.authority import Stream
 from rekey_core.envelope import BusMessage, answer_status, direct_message, own_headers, timestamp
 from rekey_core.errors import (
     ConfigurationError,
@@ -86,13 +87,13 @@ def refusal(code: int, description: str, *, where: str) -> RekeyError:
     return UnknownOutcomeError(text)
 
 
-def direct(message: Msg) -> BusMessage:
-    """A message as DIRECT.GET answers it: its own headers, and where it stands in headers of the server.
+def direct(stream: Stream, message: Msg) -> BusMessage:
+    """A message as DIRECT.GET of a stream answers it: its own headers, and where it stands in headers of the server.
 
     Raises:
         StaleReadError: a header that says where it stands is missing.
     """
-    return direct_message(message.headers or {}, message.data)
+    return direct_message(message.headers or {}, message.data, stream)
 
 
 def status(message: Msg) -> str | None:
@@ -100,8 +101,8 @@ def status(message: Msg) -> str | None:
     return answer_status(message.headers or {})
 
 
-def found(answer: Msg, where: str) -> BusMessage | None:
-    """What one question of DIRECT.GET found; None when there is nothing.
+def found(stream: Stream, answer: Msg, where: str) -> BusMessage | None:
+    """What one question of DIRECT.GET found in a stream; None when there is nothing.
 
     Raises:
         UnavailableError: any other status.
@@ -111,7 +112,7 @@ def found(answer: Msg, where: str) -> BusMessage | None:
         return None
     if state is not None:
         raise UnavailableError(f"read of {where}: status {state}")
-    return direct(answer)
+    return direct(stream, answer)
 
 
 def complete(stream: str, end: Msg, messages: list[BusMessage], *, paged: bool) -> list[BusMessage]:
