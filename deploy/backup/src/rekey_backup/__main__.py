@@ -12,6 +12,7 @@ from rekey_backup.actions import ACTIONS, FAILED
 from rekey_backup.words import FORMATS
 from rekey_core.contracts import About, DrillOrder, RestoreOrder
 from rekey_core.drilled import ATTESTATION
+from rekey_core.encoding import what_and_next
 from rekey_core.errors import ConfigurationError, RefusedError, RekeyError
 from rekey_core.names import is_token
 
@@ -61,8 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments, "rekey_backup", "json")
     except RekeyError as error:
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        sys.stderr.write(f"error: {error}{hint}\n")
+        sys.stderr.write(what_and_next(f"error: {error}", error.hint))
         return _REFUSED if isinstance(error, RefusedError) else FAILED
 
 

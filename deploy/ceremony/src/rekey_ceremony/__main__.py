@@ -14,6 +14,7 @@ from rekey_ceremony.log import read_log
 from rekey_ceremony.perform import perform, planned
 from rekey_ceremony.retire import close, end_of, retire
 from rekey_ceremony.settings import read_plan, read_settings
+from rekey_core.encoding import what_and_next
 from rekey_core.errors import ConfigurationError, RefusedError, RekeyError
 from rekey_core.officers import payload_of
 
@@ -29,10 +30,10 @@ def main(arguments: list[str]) -> int:
     try:
         report = _ACTIONS[options.action](options)
     except OSError as error:  # a file that somebody named
-        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n")
+        sys.stderr.write(what_and_next(f"error: {error.filename}: {error.strerror}", None))
         return _FAILED
     except RekeyError as error:
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.stderr.write(what_and_next(f"error: {error}", error.hint))
         return _REFUSED if isinstance(error, RefusedError) else _FAILED
     sys.stdout.write(json.dumps(report, default=str, indent=2) + "\n")
     return 0

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from rekey_core.contracts import OfficerSignature
+from rekey_core.encoding import what_and_next
 from rekey_core.errors import RefusedError, RekeyError, UsageRefusedError
 from rekey_core.names import Service
 from rekey_core.signing import key_id
@@ -31,8 +32,7 @@ def main() -> int:
     try:
         asyncio.run(_run(options))
     except RekeyError as error:
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        sys.stderr.write(f"error: {error}{hint}\n")
+        sys.stderr.write(what_and_next(f"error: {error}", error.hint))
         return 4 if isinstance(error, RefusedError) else 1
     return 0
 

@@ -34,5 +34,5 @@ async def enrolment(
     _, words = await process.communicate()
     if process.returncode != 0:
         what = " ".join(arguments[:2])
-        message = f"enrolment ({what}) exited with {process.returncode}: {words.decode().strip()}"
+        message = f"enrolment ({what}) exited with {process.returncode}: {' '.join(words.decode().split())}"
         raise NotReadyError(message)

@@ -17,6 +17,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from rekey_core.encoding import what_and_next
 from rekey_core.errors import RekeyError
 from rekey_core.names import Role
 from rekey_local import bus
@@ -50,7 +51,7 @@ def main() -> int:
             with one_after_the_other(layout):
                 asyncio.run(join(layout, environments, options.name, options.owner))
     except (LocalError, RekeyError) as error:
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.stderr.write(what_and_next(f"error: {error}", error.hint))
         return REFUSED if isinstance(error, RefusedError) else UNREACHABLE
     settings = instance_settings(layout, options.name, 1)
     said = {

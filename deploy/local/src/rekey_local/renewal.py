@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from rekey_core.encoding import what_and_next
 from rekey_core.errors import RekeyError
 from rekey_core.names import Service
 from rekey_core.signing import key_id
@@ -60,7 +61,7 @@ def main() -> int:
             with one_after_the_other(layout):
                 asyncio.run(renew(layout, environments, plan, services))
     except (LocalError, RekeyError) as error:
-        sys.stderr.write(f"error: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.stderr.write(what_and_next(f"error: {error}", error.hint))
         return REFUSED if isinstance(error, RefusedError) else UNREACHABLE
     said = {"services": [service.value for service in services], "planned": options.plan}
     sys.stdout.write(json.dumps(said) + "\n")

@@ -20,6 +20,7 @@ import nats
 import nats.errors
 
 from rekey_core.authority import Identity
+from rekey_core.encoding import what_and_next
 from rekey_core.errors import ConfigurationError, RekeyError, UnavailableError
 from rekey_provision.database import provision_database
 from rekey_provision.provision import Report, provision
@@ -99,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         make = apply if options.action == "apply" else database
         report = asyncio.run(make(settings, dry=options.plan))
     except RekeyError as error:
-        sys.stderr.write(f"{error.code}: {error}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+        sys.stderr.write(what_and_next(f"{error.code}: {error}", error.hint))
         return EXIT_FAILED
     for word, lines in (
         ("created", report.created),

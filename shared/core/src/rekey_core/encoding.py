@@ -130,3 +130,8 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def what_and_next(what: str, hint: str | None) -> str:
+    """What a program says when it goes wrong: that, and in a line of its own what to do next; both ``printable``."""
+    return f"{printable(what)}\n" + (f"hint: {printable(hint)}\n" if hint else "")
