@@ -15,10 +15,10 @@ from rekey_core.commands import read_command
 from rekey_core.contracts import Activated, SignedCommand, SignedTrust
 from rekey_core.encoding import b64u_encode, sha256_hex
 from rekey_core.envelope import parse
-from rekey_core.errors import RekeyError
+from rekey_core.errors import ConfigurationError, RekeyError
 from rekey_core.names import Role
 from rekey_core.trust import Trust
-from rekey_core.validation import what_is_wrong
+from rekey_core.validation import settings_in, what_is_wrong
 
 PIN = "8a1f-pin"  # short: the text of an error cuts long values
 
@@ -128,3 +128,24 @@ def test_a_traceback_does_not_quote_it_either(read: Callable[[], object], said: 
     with pytest.raises(RekeyError, match=said) as refused:
         read()
     assert PIN not in "".join(traceback.format_exception(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        pytest.param(b"", "here: part: field required", id="nothing"),
+        pytest.param(
+            b"part = {kind = 'right'}\ncolour = 1", "here: colour: extra inputs", id="another file's"
+        ),
+        pytest.param(b"part", "here: Expected '='", id="no TOML"),
+        pytest.param(b"\xff", "here: 'utf-8' codec can't decode", id="no text"),
+    ],
+)
+def test_settings_that_are_none_are_told_with_where_they_are_and_what_to_do(data: bytes, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        settings_in(data, _Whole, where="here", hint="take another file")
+    assert refused.value.hint == "take another file"
+
+
+def test_settings_are_read() -> None:
+    assert settings_in(b"part = {kind = 'right'}\nname = 'B'\n", _Whole, where="here").name == "B"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import Digest, Environment
-from rekey_core.validation import what_is_wrong
+from rekey_core.validation import settings_in
 
 
 class BusSettings(BaseModel):
@@ -54,10 +53,7 @@ def load(path: Path, kind: type[S]) -> S:
         ConfigurationError: it is not there, not TOML, or not these settings; names the field, never a value.
     """
     try:
-        return kind.model_validate(tomllib.loads(path.read_text()))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        message = f"settings {path}: {getattr(error, 'strerror', None) or error}"
-        raise ConfigurationError(message, hint=_HINT) from error
-    except ValidationError as error:
-        message = f"settings {path}: {what_is_wrong(error)}"
-        raise ConfigurationError(message, hint=_HINT) from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"settings {path}: {error.strerror}", hint=_HINT) from error
+    return settings_in(data, kind, where=f"settings {path}", hint=_HINT)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import ssl
-import tomllib
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from rekey_core.authority import Identity
 from rekey_core.errors import ConfigurationError
 from rekey_core.secret import Secret
-from rekey_core.validation import what_is_wrong
+from rekey_core.validation import settings_in
 from rekey_provision.plan import BusPlan
 
 OTHERS: Final = 0o077
@@ -44,11 +43,10 @@ def load(path: Path) -> ProvisionSettings:
         ConfigurationError: the file is missing, not TOML, or not the model; names the field, never a value.
     """
     try:
-        return ProvisionSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"settings {path}: {error}") from error
-    except ValidationError as error:
-        raise ConfigurationError(f"settings {path}: {what_is_wrong(error)}") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"settings {path}: {error.strerror}") from error
+    return settings_in(data, ProvisionSettings, where=f"settings {path}")
 
 
 def secret_in(path: Path) -> Secret:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import DependentName, Digest, Environment
-from rekey_core.validation import what_is_wrong
+from rekey_core.validation import settings_in
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -47,11 +46,10 @@ class Settings(BaseModel):
         """
         path = Path(path)
         try:
-            settings = cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigurationError(f"settings {path}: {error}") from error
-        except ValidationError as error:
-            raise ConfigurationError(f"settings {path}: {what_is_wrong(error)}") from None
+            data = path.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"settings {path}: {error.strerror}") from error
+        settings = settings_in(data, cls, where=f"settings {path}")
         base = path.resolve().parent
         return settings.model_copy(
             update={

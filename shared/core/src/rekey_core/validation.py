@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+import tomllib
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from rekey_core.errors import ConfigurationError
+
+M = TypeVar("M", bound=BaseModel)
 
 
 def what_is_wrong(error: ValidationError) -> str:
@@ -19,3 +26,17 @@ def what_is_wrong(error: ValidationError) -> str:
     if rule[1:2].islower():  # no acronym
         rule = rule[0].lower() + rule[1:]
     return f"{'.'.join(field)}: {rule}" if field else rule
+
+
+def settings_in(data: bytes, kind: type[M], *, where: str, hint: str | None = None) -> M:
+    """The settings in a TOML file that was read from ``where``.
+
+    Raises:
+        ConfigurationError: it is not TOML, or not the model; names the field, never a value.
+    """
+    try:
+        return kind.model_validate(tomllib.loads(data.decode()))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{where}: {error}", hint=hint) from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{where}: {what_is_wrong(error)}", hint=hint) from None

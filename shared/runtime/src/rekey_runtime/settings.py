@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from rekey_core.errors import ConfigurationError
 from rekey_core.names import Digest, Environment, Service
-from rekey_core.validation import what_is_wrong
+from rekey_core.validation import settings_in
 
 
 class ServiceSettings(BaseModel):
@@ -57,12 +56,10 @@ def load_settings(path: Path, model: type[S]) -> S:
         ConfigurationError: the file is missing, not TOML, or not the model; names the field, never a value.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        settings = model.model_validate(raw)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"settings {path}: {error}") from error
-    except ValidationError as error:
-        raise ConfigurationError(f"settings {path}: {what_is_wrong(error)}") from None
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"settings {path}: {error.strerror}") from error
+    settings = settings_in(data, model, where=f"settings {path}")
     base = path.resolve().parent
     located = {
         name: base / value for name, value in settings if isinstance(value, Path) and not value.is_absolute()
