@@ -11,8 +11,9 @@ import pytest
 
 from rekey_core.adoption import adoption
 from rekey_core.authority import Stream, Subjects
-from rekey_core.contracts import LeaseAnswer, LeaseRequest, Receipt
+from rekey_core.contracts import LeaseAnswer, LeaseRequest, Quota, Receipt
 from rekey_core.errors import ExpiredError, NotFoundError, NotInstalledError, WrongAuthorError
+from rekey_core.quotas import LEAST
 from rekey_core.readers import open_lease
 from rekey_core.signing import SigningKey
 from tests.fakes.scene import KEY, Asker
@@ -152,6 +153,42 @@ async def test_who_was_passed_over_gets_the_lease_to_go_over_within_once_it_hold
         NotInstalledError, match="orders-db@1 is deactivated, expected to protect with version 2"
     ):
         await desk.leasing.lease(asker.lease(both, after=answer.nonce))
+
+
+async def test_with_the_lease_to_go_over_within_come_messages_to_go_over_with_though_it_asked_for_the_other_version(
+    desk: Desk,
+) -> None:
+    """Another version became current and the one before was left, between the notice that it read and its request.
+
+    With none it could not go over before this lease ends, since it gets no second one: one that joins would not be ready.
+    """
+    await desk.made(1)
+    await desk.made(2)
+    desk.scene.deactivated(1)
+    asker = desk.scene.asker()
+    both = protecting(await desk.receipt(asker, 1, 2), 1)
+    wanted = {KEY: Quota(version=1, messages=5 * LEAST)}
+    answer = await desk.leasing.lease(asker.lease(both).model_copy(update={"wanted": wanted}))
+    assert answer.keys[KEY].quota == Quota(version=2, messages=LEAST), "as many as with any version at first"
+    over = protecting(both, 2)
+    wanted = {KEY: Quota(version=2, messages=LEAST)}
+    answer = await desk.leasing.lease(
+        asker.lease(over, after=answer.nonce).model_copy(update={"wanted": wanted})
+    )
+    assert answer.keys[KEY].quota == Quota(version=2, messages=LEAST), "which count like any others"
+
+
+async def test_who_still_protects_with_an_active_version_gets_messages_of_the_one_that_it_asks_for(
+    desk: Desk,
+) -> None:
+    """Whoever goes over in time asks for as many as it needs."""
+    await desk.made(1)
+    await desk.made(2)
+    asker = desk.scene.asker()
+    both = protecting(await desk.receipt(asker, 1, 2), 1)
+    wanted = {KEY: Quota(version=1, messages=5 * LEAST)}
+    answer = await desk.leasing.lease(asker.lease(both).model_copy(update={"wanted": wanted}))
+    assert answer.keys[KEY].quota == Quota(version=2, messages=0)
 
 
 def protecting(receipt: Receipt, version: int) -> Receipt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from rekey_core.confirmation import PROBE_PREFIX
-from rekey_core.contracts import Generated
+from rekey_core.contracts import Generated, Quota
 from rekey_core.envelope import Stored
 from rekey_core.errors import (
     NotFoundError,
@@ -19,7 +19,7 @@ from rekey_core.errors import (
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Release
-from rekey_core.quotas import is_counted
+from rekey_core.quotas import LEAST, is_counted
 from rekey_core.uses import PROTECTING, USES, Operation, check_operation
 from rekey_core.versions import Wrapped
 
@@ -149,6 +149,19 @@ def counted_version(state: KeyState, denied: Collection[int]) -> int | None:
     return state.current
 
 
+def total_of(state: KeyState, version: int, protects: int | None, wanted: Quota | None) -> int:
+    """How many messages of the current version an instance should have in all: what it asks for, if it asks for this one.
+
+    Who goes over within one lease (``check_protects``) and does not know yet to which version has as many as for any at
+    first: it gets no other lease before it protects with that one, and with none it would wait for the end of this one.
+    """
+    if wanted is None:
+        return 0
+    if wanted.version == version:
+        return wanted.messages
+    return LEAST if _processes_since(state, protects) is not None else 0
+
+
 def surfaces_of(generated: Generated) -> str:
     """What the SDK uses such a key by, for hints."""
     return " or ".join(f"{surface}()" for surface in USES[generated.algorithm, generated.release].surfaces)
@@ -163,8 +176,7 @@ def check_protects(state: KeyState, protects: int | None, seen: int) -> None:
     Raises:
         NotInstalledError: it protects with a version that was deactivated before that.
     """
-    found = state.versions.get(protects) if protects is not None else None
-    left = found.processes_since if found is not None else None
+    left = _processes_since(state, protects)
     if left is None:
         return
     current = state.versions.get(state.current) if state.current is not None else None
@@ -185,9 +197,14 @@ def may_be_proved_later(state: KeyState, version: int, protects: int | None, see
     """
     wanted = state.versions[version]
     since = max((fact.sequence for fact in (wanted.activated, wanted.resumed) if fact is not None), default=0)
-    found = state.versions.get(protects) if protects is not None else None
-    is_passed_over = found is not None and found.processes_since is not None
+    is_passed_over = _processes_since(state, protects) is not None
     return wanted.activated is None or (since > seen and not is_passed_over)
+
+
+def _processes_since(state: KeyState, protects: int | None) -> int | None:
+    """Since which sequence the version that an instance protects with only processes; None: it does more, or is none."""
+    found = state.versions.get(protects) if protects is not None else None
+    return found.processes_since if found is not None else None
 
 
 def versions_to_prove(state: KeyState, denied: Collection[int]) -> tuple[int, ...]:

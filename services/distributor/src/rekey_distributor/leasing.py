@@ -84,11 +84,14 @@ class Leasing:
             raise ExpiredError(message, hint="connect again, as another instance")
         renewed = _renewed(request, previous, self.clock.now())
         held = await self._held(request, receipt, previous, renewed)
+        protects = {key: said.protects if (said := receipt.keys.get(key)) else None for key in held}
         for key, one in held.items():
-            said, before = receipt.keys.get(key), previous.model.keys.get(key) if previous else None
-            granting.check_protects(one.state, said.protects if said else None, before.as_of if before else 0)
+            before = previous.model.keys.get(key) if previous else None
+            granting.check_protects(one.state, protects[key], before.as_of if before else 0)
         self.share.take(request.dependent, _growth(held, previous))  # messages are given away for good
-        quotas = {key: await self._quota(request, one.state, previous) for key, one in held.items()}
+        quotas = {
+            key: await self._quota(request, one.state, protects[key], previous) for key, one in held.items()
+        }
         lease = Lease(
             env=request.env,
             dependent=request.dependent,
@@ -211,15 +214,14 @@ class Leasing:
         )
 
     async def _quota(
-        self, request: LeaseRequest, state: KeyState, previous: Stored[Lease] | None
+        self, request: LeaseRequest, state: KeyState, protects: int | None, previous: Stored[Lease] | None
     ) -> Quota | None:
         """What the instance has of the current version in all, with what it wants more and the budget can give."""
         version = granting.counted_version(state, self.emergencies.denied(state))
         if version is None:
             return None
         had = _given(previous.model.keys.get(state.key) if previous else None, version)
-        wanted = request.wanted.get(state.key)
-        more = wanted.messages - had if wanted is not None and wanted.version == version else 0
+        more = granting.total_of(state, version, protects, request.wanted.get(state.key)) - had
         given = await self.quotas.allot(state.key, version, more) if more > 0 else 0
         return Quota(version=version, messages=had + given)
 
