@@ -381,6 +381,13 @@ GUARDS: Final = (
         ("tests/unit/rekey_runtime/test_pulling.py",),
     ),
     Mutant(
+        "hsm: an error keeps what its operation held until a collector runs",
+        "shared/hsm/src/rekey_hsm/thread.py",
+        "del operation, outcome, result, error",
+        "del result, error",
+        ("tests/unit/rekey_hsm/test_thread.py",),
+    ),
+    Mutant(
         "hsm: what nobody waits for any more is begun all the same",
         "shared/hsm/src/rekey_hsm/thread.py",
         "if not outcome.cancelled():",

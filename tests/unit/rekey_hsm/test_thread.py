@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -36,6 +39,43 @@ async def test_an_error_is_for_who_asked_alone() -> None:
         on_hsm_thread(lambda: 1), on_hsm_thread(fails), on_hsm_thread(lambda: 2), return_exceptions=True
     )
     assert [o if isinstance(o, int) else type(o) for o in outcomes] == [1, ZeroDivisionError, 2]
+
+
+async def test_what_ends_an_iteration_is_an_error_like_others() -> None:
+    """A future takes no StopIteration, and all that ended with it would wait for ever."""
+
+    def ends() -> int:
+        return next(iter(()))
+
+    async with asyncio.timeout(60):
+        outcomes = await asyncio.gather(on_hsm_thread(ends), on_hsm_thread(lambda: 2), return_exceptions=True)
+    assert [o if isinstance(o, int) else type(o) for o in outcomes] == [RuntimeError, 2]
+
+
+async def test_what_an_operation_held_that_raised_is_gone_when_its_error_is() -> None:
+    """It may be secret: no cycle keeps it until a collector runs."""
+
+    class Secret:
+        pass
+
+    def failing() -> tuple[Callable[[], None], weakref.ref[Secret]]:
+        secret = Secret()
+
+        def operation() -> None:
+            raise ZeroDivisionError(secret)
+
+        return operation, weakref.ref(secret)
+
+    gc.disable()
+    try:
+        operation, held = failing()
+        with suppress(ZeroDivisionError):
+            await on_hsm_thread(operation)
+        del operation
+        await on_hsm_thread(lambda: None)  # the thread has turned to something else
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 async def test_who_is_cancelled_waits_no_more_and_what_has_not_begun_never_begins() -> None:

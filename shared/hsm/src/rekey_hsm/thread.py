@@ -61,18 +61,24 @@ class _Line:
             del operation, outcome  # they may hold what is secret
 
     def _run(self, operation: Callable[[], Any], outcome: asyncio.Future[Any]) -> None:
-        result, error = None, None
+        loop = outcome.get_loop()
+        result: Any = None
+        error: BaseException | None = None
         try:
             result = operation()
+        except StopIteration as raised:  # which no future takes
+            error = RuntimeError("an operation on the HSM thread raised StopIteration")
+            error.__cause__ = raised
         except BaseException as raised:  # noqa: BLE001 - whatever it is, it is for who waits
             error = raised
         with self._lock:
             self._ended.append((outcome, result, error))
             tells, self._is_told = not self._is_told, True
-        del result, error  # an error holds this frame: it must not hold the error
+        # an error holds this frame, which must hold neither it nor what the operation holds
+        del operation, outcome, result, error
         if tells:
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                outcome.get_loop().call_soon_threadsafe(self._settle)
+                loop.call_soon_threadsafe(self._settle)
 
     def _settle(self) -> None:
         with self._lock:
