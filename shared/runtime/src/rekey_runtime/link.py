@@ -140,10 +140,7 @@ class Link:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def leave(self) -> None:
-        """Finish what is being handled and close.
-
-        Not by the client's drain: it waits for every message that a pull left behind, which nobody takes any more.
-        """
+        """Finish what is being handled and close."""
         await self._end_jobs()
         if not self.broker.config.connection_state:
             return

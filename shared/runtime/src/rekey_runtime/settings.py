@@ -28,7 +28,7 @@ class ServiceSettings(BaseModel):
     trust_genesis: Digest  # SHA-256 of the first trust document, pinned out of band
     state_dir: Path  # the highest trust version seen is kept here
     fetch_wait_s: Annotated[float, Field(gt=0, le=5)] = (
-        2.0  # a pull's length; also the longest silence after a restart
+        2.0  # a pull's length; where the bus forgot it, LATE_S later there is another one
     )
     request_timeout_s: Annotated[float, Field(gt=0)] = 5.0
     watchdog_s: Annotated[float, Field(gt=0)] = 3.0
