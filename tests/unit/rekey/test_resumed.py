@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import pytest
@@ -37,6 +33,7 @@ from rekey_core.sshsig import sign as ssh_sign
 from rekey_core.trust import issue
 from rekey_core.trust import payload_of as document_bytes
 from tests.unit.rekey.desk import Instance
+from tests.unit.rekey.profile import runs_of
 from tests.unit.rekey.world import ENV, KEY, NOW, POLICY, World, ssh_key, ssh_public
 
 W = World()
@@ -286,23 +283,6 @@ async def test_all_compromised_is_no_less_for_a_version_that_was_suspended(me: I
     tell_of_all(me, notice(resumed(resume(FIRST)), as_of=13), sequence=4)
     await me.worker.reconcile()
     assert not protects(me)
-
-
-@contextmanager
-def runs_of(function: Callable[..., object]) -> Iterator[list[str]]:
-    """An entry for each time that the function runs."""
-    runs: list[str] = []
-
-    def look(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code is function.__code__:
-            runs.append(function.__name__)
-
-    before = sys.getprofile()
-    sys.setprofile(look)
-    try:
-        yield runs
-    finally:
-        sys.setprofile(before)
 
 
 async def test_what_a_notice_lifts_is_verified_once_however_often_it_is_looked_at(me: Instance) -> None:

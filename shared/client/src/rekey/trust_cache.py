@@ -41,6 +41,7 @@ class Seen:
     trust_digest: str = ""
     as_of: dict[str, int] = field(default_factory=dict)
     is_saved: bool = True
+    _is_said: bool = field(default=False, init=False, repr=False, compare=False)  # that it could not be saved
     _saving: Grouped[None] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,18 +57,14 @@ class Seen:
         """
         path = state_dir / _FILE
         try:
-            text = path.read_text(encoding="utf-8")
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            as_of = {str(key): int(sequence) for key, sequence in raw["as_of"].items()}
+            return cls(path, int(raw["trust_n"]), str(raw["trust_digest"]), as_of)
         except FileNotFoundError:
             return cls(path)
         except OSError as error:
             raise ConfigurationError(f"state_dir {state_dir}: {error.strerror}", hint=_HINT) from error
-        except UnicodeDecodeError as error:
-            raise TrustError(f"{path} is damaged", hint="find out why before removing it") from error
-        try:
-            raw = json.loads(text)
-            as_of = {str(key): int(sequence) for key, sequence in raw["as_of"].items()}
-            return cls(path, int(raw["trust_n"]), str(raw["trust_digest"]), as_of)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise TrustError(f"{path} is damaged", hint="find out why before removing it") from error
 
     def save(self) -> None:
@@ -88,15 +85,21 @@ class Seen:
         except OSError as error:
             self.is_saved = False
             raise ConfigurationError(f"state_dir {self.path.parent}: {error.strerror}", hint=_HINT) from error
-        self.is_saved = True
+        self.is_saved, self._is_said = True, False
+
+    def try_to_save(self) -> None:
+        """Write it, or say once that it is known to this process alone: who protects data goes on when a disk is full."""
+        try:
+            self.save()
+        except ConfigurationError as error:
+            if not self._is_said:
+                _log.warning(
+                    "what was seen is not written down: %s", error, extra={"event": "state-not-saved"}
+                )
+            self._is_said = True
 
     def note_trust(self, trust: Trust) -> None:
-        """Remember a document.
-
-        Raises:
-            TrustError: it is older than, or another one than, the one seen before.
-            ConfigurationError: it could not be written down; it is remembered all the same.
-        """
+        """Remember a document, unless it is older than, or another one than, the one seen before: TrustError."""
         if trust.n < self.trust_n:
             raise TrustError(
                 f"trust document {trust.n} is the newest on the bus, expected at least {self.trust_n}, seen before",
@@ -106,30 +109,20 @@ class Seen:
             raise TrustError(f"trust document {trust.n} is not the one seen before")
         if trust.n > self.trust_n:
             self.trust_n, self.trust_digest, self.is_saved = trust.n, trust.digest, False
-        if not self.is_saved:
-            self.save()
 
     async def note_as_of(self, key: str, sequence: int) -> None:
         """Remember how far the key was seen, and write that down where it can be written.
 
-        Keys that come within GROUP_WAIT_S share one write. Who protects data goes on when a disk is full.
+        Keys that come within GROUP_WAIT_S share one write, or one try.
         """
         if sequence > self.as_of.get(key, 0):
             self.as_of[key], self.is_saved = sequence, False
         if not self.is_saved:
-            try:
-                await self._saving.run()
-            except ConfigurationError as error:
-                not_saved(error)
+            await self._saving.run()
 
     async def _save_soon(self) -> None:
         await asyncio.sleep(GROUP_WAIT_S)
-        self.save()
-
-
-def not_saved(error: ConfigurationError) -> None:
-    """Say that what was seen is known to this process alone."""
-    _log.warning("what was seen is not written down: %s", error, extra={"event": "state-not-saved"})
+        self.try_to_save()
 
 
 class TrustCache:
@@ -171,12 +164,10 @@ class TrustCache:
                 trust = Trust.from_chain(first, genesis=self._genesis, env=self._env)
             for signed, stored_at in added:
                 trust = trust.extended(signed, since=stored_at)
-            try:
-                self._seen.note_trust(trust)
-            except ConfigurationError as error:
-                if self._trust is None:
-                    raise
-                not_saved(error)
+            self._seen.note_trust(trust)
+            if not self._seen.is_saved:
+                save = self._seen.save if self._trust is None else self._seen.try_to_save
+                save()
             self._trust = trust
             return trust
 
