@@ -24,25 +24,26 @@ from rekey_core.names import Role, Service
 from rekey_core.signing import SigningKey
 from rekey_core.sshsig import public_key_of, sign
 from rekey_core.trust import payload_of
-from tests.system import plain_dependent as plain
+from tests.system import plain_beliefs as plain
+from tests.system.plain_dependent import Contract
 
-FILE = ROOT / "tests" / "system" / "plain_dependent.py"
+FILES = [ROOT / "tests" / "system" / f"plain_{name}.py" for name in ("dependent", "beliefs")]
 THIRD_PARTIES = {"cryptography", "faststream", "nats"}
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 CONTRACT = json.loads((ROOT / "deploy" / "asyncapi.json").read_text())
 
 
 def test_it_imports_nothing_of_rekey() -> None:
-    nodes = list(ast.walk(ast.parse(FILE.read_text())))
+    nodes = [node for file in FILES for node in ast.walk(ast.parse(file.read_text()))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
-    tops = {name.partition(".")[0] for name in names}
+    tops = {name.partition(".")[0] for name in names - {"tests.system.plain_beliefs"}}
     assert tops - set(sys.stdlib_module_names) <= THIRD_PARTIES
     assert not tops & {"importlib", "runpy"}
 
 
 def test_its_subjects_are_the_contract_s() -> None:
-    contract = plain.Contract(CONTRACT, "dev", "orders")
+    contract = Contract(CONTRACT, "dev", "orders")
     assert contract.subject("poke.ntc") == "poke.ntc.dev.orders.*"
     assert contract.subject("stop", key="orders-db") == "stop.dev.orders.orders-db"
     assert contract.stream("ntc") == "NOTICES"
@@ -131,8 +132,8 @@ SECOND = document(2, PINNED)
 def test_a_chain_signed_by_its_quorum_says_whose_keys_are_whose() -> None:
     trust = plain.Trust(PINNED)
     assert trust.keys("distributor") == []
-    trust.extend(signed(FIRST))
-    trust.extend(signed(SECOND, **OFFICERS))
+    trust.extend(signed(FIRST), NOW)
+    trust.extend(signed(SECOND, **OFFICERS), NOW)
     assert trust.keys("distributor") == [KEY.public_raw]
     assert trust.keys("generator") == []
 
@@ -151,22 +152,22 @@ def test_a_chain_signed_by_its_quorum_says_whose_keys_are_whose() -> None:
 )
 def test_a_document_that_does_not_follow_is_refused_and_changes_nothing(second: dict[str, Any]) -> None:
     trust = plain.Trust(PINNED)
-    trust.extend(signed(FIRST))
+    trust.extend(signed(FIRST), NOW)
     with pytest.raises(plain.NotGenuineError):
-        trust.extend(second)
+        trust.extend(second, NOW)
     assert trust.keys("distributor") == [KEY.public_raw]
-    trust.extend(signed(SECOND, **OFFICERS))
+    trust.extend(signed(SECOND, **OFFICERS), NOW)
 
 
 def test_one_officer_twice_is_one() -> None:
     trust = plain.Trust(PINNED)
-    trust.extend(signed(FIRST))
+    trust.extend(signed(FIRST), NOW)
     twice = signed(SECOND, olga=OFFICERS["olga"])
     twice["signatures"] *= 2
     with pytest.raises(plain.NotGenuineError, match="quorum"):
-        trust.extend(twice)
+        trust.extend(twice, NOW)
 
 
 def test_a_first_document_that_is_not_the_pinned_one_is_refused() -> None:
     with pytest.raises(plain.NotGenuineError, match="pinned"):
-        plain.Trust("0" * 64).extend(signed(FIRST))
+        plain.Trust("0" * 64).extend(signed(FIRST), NOW)

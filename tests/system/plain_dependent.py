@@ -1,55 +1,36 @@
 """A dependent that knows rekey only by its published contract: FastStream, cryptography, and deploy/asyncapi.json.
 
-    python plain_dependent.py SETTINGS.toml asyncapi.json
+    python -m tests.system.plain_dependent SETTINGS.toml asyncapi.json KEY...
 
-It hears pokes, reads its notices and stops, verifies them as the contract's description says, and writes a JSON line for
-each rotation and each stop. It imports nothing of rekey, and subjects, headers and types come from the document.
+It hears pokes, reads its notices and stops, verifies them as the contract's description says (``plain_beliefs``), and writes
+a JSON line for each rotation, each stop and each version that is lifted. It imports nothing of rekey, and subjects, headers
+and types come from the document.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import hashlib
+import datetime as dt
 import json
 import logging
 import re
 import ssl
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import nats.errors
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from faststream import ContextRepo, FastStream
 from faststream.nats import NatsBroker, NatsMessage
 from faststream.security import BaseSecurity
 
+from tests.system.plain_beliefs import Json, NotGenuineError, Stops, Trust, fact_in, opened
+
 READ = "JSC.API.DIRECT.GET"
 REQUEST_S = 5.0
 REREAD_S = 2.0  # pokes may be lost
-SSHSIG_NAMESPACE = b"rekey-trust@v1"
-
-Json = dict[str, Any]
 Headers = dict[str, str]
-
-
-class NotGenuineError(Exception):
-    """What was read is not what the contract says it must be."""
-
-
-def unb64(text: str) -> bytes:
-    """Base64url without padding."""
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def pae(kind: str, body: bytes) -> bytes:
-    """DSSE's pre-authentication encoding."""
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(body), body)
 
 
 class Contract:
@@ -75,79 +56,6 @@ class Contract:
         return str(message["$ref"].rpartition("/")[2])
 
 
-class Trust:
-    """Whose keys are whose, from the pinned first document on."""
-
-    def __init__(self, pinned: str) -> None:
-        self._digest = pinned
-        self._document: Json | None = None
-
-    def extend(self, signed: Json) -> None:
-        """Take the next document if it follows from the one before."""
-        payload = unb64(signed["payload"])
-        document = json.loads(payload)
-        digest = hashlib.sha256(payload).hexdigest()
-        if self._document is None:
-            if digest != self._digest:
-                raise NotGenuineError("the first trust document is not the pinned one")
-        else:
-            if (document["previous"], document["n"]) != (self._digest, self._document["n"] + 1):
-                raise NotGenuineError("a trust document does not follow the one before")
-            officers = {s["person"] for s in signed["signatures"] if self._is_officers(s, payload)}
-            if len(officers) < self._document["quorum"]:
-                raise NotGenuineError("a trust document lacks its quorum")
-        self._document, self._digest = document, digest
-
-    def keys(self, service: str) -> list[bytes]:
-        """The raw public keys of a service."""
-        return [unb64(key) for key in (self._document or {"services": {}})["services"].get(service, [])]
-
-    def _is_officers(self, signature: Json, payload: bytes) -> bool:
-        person = (self._document or {})["people"].get(signature["person"])
-        if person is None or "trust-officer" not in person["roles"]:
-            return False
-        return any(is_sshsig(signature["sshsig"], payload, key) for key in person["ssh_keys"])
-
-
-def is_sshsig(armored: str, message: bytes, public_key: str) -> bool:
-    """Whether an ssh-ed25519 key signed the message in our namespace (OpenSSH PROTOCOL.sshsig)."""
-    blob = base64.b64decode("".join(armored.strip().splitlines()[1:-1]))
-    public = base64.b64decode(public_key.split()[1])
-    key, namespace, reserved, name, signature = ssh_strings(blob[len(b"SSHSIG") + 4 :])
-    if (key, namespace, reserved) != (public, SSHSIG_NAMESPACE, b""):
-        return False
-    digest = hashlib.new(name.decode(), message).digest()
-    signed = b"SSHSIG" + b"".join(len(s).to_bytes(4, "big") + s for s in (namespace, b"", name, digest))
-    return is_signed(list(ssh_strings(public))[1], list(ssh_strings(signature))[1], signed)
-
-
-def ssh_strings(data: bytes) -> Iterator[bytes]:
-    """Strings with their length before them (RFC 4251 §5)."""
-    while data:
-        end = 4 + int.from_bytes(data[:4], "big")
-        yield data[4:end]
-        data = data[end:]
-
-
-def is_signed(raw: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether the Ed25519 key signed the data."""
-    try:
-        Ed25519PublicKey.from_public_bytes(raw).verify(signature, data)
-    except InvalidSignature:
-        return False
-    return True
-
-
-def opened(kind: str, body: bytes, key_id: str, signature: str, keys: list[bytes]) -> Json:
-    """Verify, then parse."""
-    for raw in keys:
-        if hashlib.sha256(raw).hexdigest()[:32] == key_id and is_signed(
-            raw, unb64(signature), pae(kind, body)
-        ):
-            return dict(json.loads(body))
-    raise NotGenuineError(f"{kind} is not signed by its author")
-
-
 class Dependent:
     """What this service knows of its keys."""
 
@@ -158,7 +66,7 @@ class Dependent:
         self._trust = Trust(settings["trust_genesis"])
         self._trusted = 0
         self._known: dict[str, Json] = {}
-        self._stopped: set[tuple[str, int]] = set()
+        self._stops: dict[str, Stops] = {}
         self._one_at_a_time = asyncio.Lock()
 
     async def read(self, key: str) -> None:
@@ -172,11 +80,12 @@ class Dependent:
     async def _read(self, key: str) -> None:
         await self._read_trust()
         stop = await self._get("stop", "revocation", key=key)
-        self._stop(key, stop)
         notice = await self._get("ntc", "distributor", key=key)
-        if notice is None:
-            return
-        self._stop(key, notice)
+        self._stop(key, [found for found in (notice, stop) if found is not None])
+        if notice is not None:
+            self._follow(key, notice[0])
+
+    def _follow(self, key: str, notice: Json) -> None:
         before = self._known.get(key, {"current": None, "as_of": -1})
         if notice["as_of"] <= before["as_of"]:
             return
@@ -192,31 +101,27 @@ class Dependent:
         for key in list(self._known):
             await self.read(key)
 
-    def _stop(self, key: str, message: Json | None) -> None:
-        for stopped in (message or {"stopped": []})["stopped"]:
-            if (key, stopped["version"]) not in self._stopped:
-                self._stopped.add((key, stopped["version"]))
-                say("stopped", key=key, version=stopped["version"])
+    def _stop(self, key: str, messages: list[tuple[Json, dt.datetime]]) -> None:
+        stops = self._stops.setdefault(key, Stops(self._settings["env"], key))
+        before = stops.stopped
+        for message, stored_at in messages:
+            for error in stops.hear(message, stored_at, self._trust):
+                say("refused", key=key, why=str(error))
+        for event, versions in (("stopped", stops.stopped - before), ("resumed", before - stops.stopped)):
+            for version in sorted(versions):
+                say(event, key=key, version=version)
 
     def _activated(self, notice: Json) -> Json:
         """The scheduler's own word that the version is current."""
-        facts = [
-            opened(
-                f["type"],
-                unb64(f["payload"]),
-                f["key_id"],
-                f["signature"],
-                self._trust.keys("rotation-scheduler"),
-            )
-            for f in notice["facts"]
-            if f["type"] == "rekey.key.activated.v1"
-        ]
-        for fact in facts:
-            if (fact["key"], fact["version"]) == (notice["key"], notice["current"]):
-                return fact
+        keys = self._trust.keys("rotation-scheduler", ever=True)
+        for signed in notice["facts"]:
+            if signed["type"] == "rekey.key.activated.v1":
+                fact = fact_in(signed, keys)
+                if (fact["key"], fact["version"]) == (notice["key"], notice["current"]):
+                    return fact
         raise NotGenuineError(f"no activated fact for version {notice['current']}")
 
-    async def _get(self, channel: str, author: str, **places: str) -> Json | None:
+    async def _get(self, channel: str, author: str, **places: str) -> tuple[Json, dt.datetime] | None:
         subject = self._contract.subject(channel, **places)
         found = await self._direct(self._contract.stream(channel), subject)
         if found is None:
@@ -231,7 +136,7 @@ class Dependent:
             or message["env"] != self._settings["env"]
         ):
             raise NotGenuineError(f"{subject}: signed for another place")
-        return message
+        return message, stored_at(headers)
 
     async def _read_trust(self) -> None:
         while True:
@@ -239,7 +144,8 @@ class Dependent:
             found = await self._direct(self._contract.stream("trust"), subject)
             if found is None:
                 return
-            self._trust.extend(json.loads(found[1]))
+            headers, body = found
+            self._trust.extend(json.loads(body), stored_at(headers))
             self._trusted += 1
 
     async def _direct(self, stream: str, subject: str) -> tuple[Headers, bytes] | None:
@@ -250,6 +156,11 @@ class Dependent:
         if status is not None:
             raise NotGenuineError(f"{subject}: status {status}")
         return dict(answer.headers), bytes(answer.body)
+
+
+def stored_at(headers: Headers) -> dt.datetime:
+    """When the log took the message."""
+    return dt.datetime.fromisoformat(headers["Nats-Time-Stamp"])
 
 
 def say(event: str, **fields: object) -> None:

@@ -152,8 +152,8 @@ def test_the_newcomer_is_still_let_in_by_a_bus_that_was_started_again(
     test_the_readme_s_program_encrypts_under_a_key_that_was_granted_to_the_newcomer(stack, tmp_path)
 
 
-def test_a_service_that_has_only_the_contract_sees_a_rotation_and_a_stop(
-    stack: RunningStack, plain: Plain
+def test_a_service_that_has_only_the_contract_sees_a_rotation_a_stop_and_its_end(
+    stack: RunningStack, plain: Plain, tmp_path: Path
 ) -> None:
     current = stack.show(KEY).current
     assert current is not None
@@ -166,6 +166,13 @@ def test_a_service_that_has_only_the_contract_sees_a_rotation_and_a_stop(
     stopped = stack.rekey("rita", "suspend", f"{KEY}@{current}", "--reason", "a test", "--yes")
     assert stopped.code == 0, stopped.err
     stack.until(plain.has_said("stopped", key=KEY, version=current), what="the stop")
+
+    resume, body = ("rita", "resume", f"{KEY}@{current}"), str(tmp_path / "body")
+    assert stack.rekey(*resume, "--reason", "found again", "--out", body).code == 0
+    assert stack.rekey("alice", "sign", body, "--yes").code == 0
+    resumed = stack.rekey(*resume, "--body", body, "--cosign", f"{body}.sig")
+    assert resumed.code == 0, resumed.err
+    stack.until(plain.has_said("resumed", key=KEY, version=current), what="the end of the stop")
     assert not plain.has_said("refused")()
 
 
