@@ -59,7 +59,7 @@ TABLE: Final[Mapping[tuple[VersionState, Trigger], VersionState | None]] = Mappi
         (_S.SUSPENDED, _T.ACTIVATE): None,
         (_S.SUSPENDED, _T.DEACTIVATE): None,  # it would process again: only a resumption may lift a stop
         (_S.SUSPENDED, _T.SUSPEND): _S.SUSPENDED,  # each suspension counts: a resume must have seen them all
-        (_S.SUSPENDED, _T.RESUME): _S.ACTIVE,  # or where the suspension came from: ``resumed``
+        (_S.SUSPENDED, _T.RESUME): _S.ACTIVE,  # or where the suspension came from: ``suspension.resume``
         (_S.SUSPENDED, _T.COMPROMISE): _S.COMPROMISED,
         (_S.SUSPENDED, _T.DESTROY): None,
         (_S.DEACTIVATED, _T.ACTIVATE): None,

@@ -147,9 +147,8 @@ async def connected(context: Context) -> AsyncIterator[Session]:
 
     Raises:
         UnavailableError: the bus does not answer.
-        ConfigurationError: the certificate or its key cannot be used.
+        ConfigurationError: the certificate or its key cannot be used, or ``state_dir`` does not take what was seen.
         TrustError: the trust documents do not chain to the genesis, or are older than seen before.
-        ConfigurationError: ``state_dir`` does not take what was seen.
     """
     login = Login(
         context.bus_url,

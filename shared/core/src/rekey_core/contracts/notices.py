@@ -32,6 +32,7 @@ class Notice(Message):
 
     ``facts`` also has the ``generated`` of every stopped version, which says by which key id its data is known, and
     ``generated`` and ``destroyed`` of the newest destroyed ones: only the generator's word takes a version away for good.
+    And the last ``resumed`` of every version to hold that two people lifted: nothing else takes a stop back.
     For asymmetric classes ``facts`` has the ``generated`` of every version in ``versions``: its SPKI is the public key.
     """
 
