@@ -98,8 +98,11 @@ class Revocation:
             )
             await self._tell(state)
             return
-        seconds = (datetime.now(UTC) - since).total_seconds()
-        _log.warning("everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"})
+        if stopping.stopped_of(state):  # lifted before everybody had stopped is no reach
+            seconds = (datetime.now(UTC) - since).total_seconds()
+            _log.warning(
+                "everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"}
+            )
         if self._unfinished.get(key) == since:
             del self._unfinished[key]
 
