@@ -1,7 +1,7 @@
 """A responder's command becomes a fact, the fact becomes stops, and stops are repeated until everybody live has signed.
 
-The atomic point is the append of ``suspended`` or ``compromised``; the command is acknowledged after the stops are stored.
-A crash in between leaves the command unacknowledged: the next try finds the fact and writes the stops.
+The atomic point is the append of ``suspended``, ``compromised`` or ``resumed``; the command is acknowledged after
+the stops are stored. A crash in between leaves the command unacknowledged: the next try finds the fact and writes the stops.
 """
 
 from __future__ import annotations
