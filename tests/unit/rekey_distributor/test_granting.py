@@ -27,6 +27,7 @@ from rekey_core.errors import (
     RekeyError,
     RetryableError,
     StateRefusedError,
+    UndecidableKeyError,
     UsageRefusedError,
 )
 from rekey_core.fold import KeyState
@@ -71,6 +72,10 @@ def scheduled(w: World) -> KeyState:
     return w.state()
 
 
+def undecidable(w: World) -> KeyState:
+    return replace(w.state(), undecidable="type v2")
+
+
 def deactivated(w: World) -> KeyState:
     w.version(2)
     w.deactivated(1)
@@ -99,6 +104,15 @@ def test_a_version_is_released_before_it_is_activated() -> None:
     ("state_of", "dependent", "version", "denied", "error", "words"),
     [
         pytest.param(current, "shop", 1, NONE, NotGrantedError, "not granted to shop", id="no grant"),
+        pytest.param(
+            undecidable,
+            "orders",
+            1,
+            NONE,
+            UndecidableKeyError,
+            "orders-db: type v2",
+            id="a key that this program does not understand",
+        ),
         pytest.param(current, "orders", 2, NONE, NotFoundError, "@2 is not generated", id="no such version"),
         pytest.param(
             suspended, "orders", 1, NONE, StateRefusedError, "@1 is suspended", id="a suspended version"

@@ -11,7 +11,14 @@ import pytest
 from rekey_core.contracts import BackupRecord, Generated, MaterialRecord, RotationRequested
 from rekey_core.encoding import b64u_encode
 from rekey_core.envelope import Stored
-from rekey_core.errors import AlreadyDoneError, RecordError, RekeyError, StaleReadError, StateRefusedError
+from rekey_core.errors import (
+    AlreadyDoneError,
+    RecordError,
+    RekeyError,
+    StaleReadError,
+    StateRefusedError,
+    UndecidableKeyError,
+)
 from rekey_generator import making
 from tests.unit.facts import world
 from tests.unit.world import NOW, World
@@ -94,6 +101,13 @@ def test_when_nothing_is_made(
     request = change(w, requested(w))
     with pytest.raises(error):
         making.order(w.state(), request, EPOCHS)
+
+
+def test_nothing_is_made_of_a_key_that_this_program_does_not_understand() -> None:
+    w = world()
+    request = requested(w)
+    with pytest.raises(UndecidableKeyError, match="orders-db: type v2"):
+        making.order(replace(w.state(), undecidable="type v2"), request, EPOCHS)
 
 
 def test_key_ids_are_never_used_twice() -> None:

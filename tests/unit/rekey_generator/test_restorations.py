@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +21,15 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode, b64u_encode, sha256_hex
 from rekey_core.envelope import open_signed
-from rekey_core.errors import ConflictError, ReplayedError, UnavailableError, UnknownOutcomeError
+from rekey_core.errors import (
+    ConflictError,
+    ReplayedError,
+    UnavailableError,
+    UndecidableKeyError,
+    UnknownOutcomeError,
+)
 from rekey_core.names import Service
-from rekey_generator.restorations import Restorations
+from rekey_generator.restorations import Restorations, wanted
 from rekey_runtime.keylog import KeyLog
 from tests.fakes.endings import KilledError, raises
 from tests.fakes.scene import KEY, Scene
@@ -253,3 +260,8 @@ async def test_a_bus_that_cannot_take_it_is_asked_again(scene: Scene) -> None:
         assert (answer.code is not None, answer.retry) == (True, True)
     assert (await offered(scene, offer)).code is None
     assert is_back(scene)
+
+
+def test_nothing_comes_back_of_a_key_that_this_program_does_not_understand(scene: Scene) -> None:
+    with pytest.raises(UndecidableKeyError, match="orders-db: type v2"):
+        wanted(replace(scene.state(), undecidable="type v2"), an_offer(scene))

@@ -13,12 +13,12 @@ from rekey_core.errors import (
     NotInstalledError,
     RetryableError,
     StateRefusedError,
-    UndecidableKeyError,
     UsageRefusedError,
 )
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
 from rekey_core.names import Release
+from rekey_core.next_fact import check_decidable
 from rekey_core.quotas import LEAST, is_counted
 from rekey_core.uses import PROTECTING, USES, Operation, check_operation
 from rekey_core.versions import Wrapped
@@ -42,9 +42,7 @@ def check_granted(state: KeyState, dependent: str) -> None:
     if dependent not in state.grants:
         message = f"key {state.key} is not granted to {dependent}"
         raise NotGrantedError(message, hint=f"ask its owner {state.owner}")
-    if state.undecidable:
-        message = f"{state.key}: {state.undecidable}"
-        raise UndecidableKeyError(message)
+    check_decidable(state)
 
 
 def generated_of(state: KeyState, version: int, denied: Collection[int]) -> Stored[Generated]:

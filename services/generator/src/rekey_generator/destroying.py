@@ -13,11 +13,10 @@ from rekey_core.errors import (
     AlreadyDoneError,
     RetryableError,
     StateRefusedError,
-    UndecidableKeyError,
 )
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import Trigger, VersionState, is_legal
-from rekey_core.next_fact import next_fact
+from rekey_core.next_fact import check_decidable, next_fact
 from rekey_core.versions import Destruction
 
 CLOCK_MARGIN_S: Final = 2  # how far the clock of another node of the bus may be behind when it becomes leader
@@ -37,9 +36,7 @@ def due(state: KeyState, number: int, bus_time: datetime) -> Destruction:
         HeldUpError: the delay is not over, or the version is suspended.
     """
     where = f"{state.key}@{number}"
-    if state.undecidable:
-        message = f"{state.key}: {state.undecidable}"
-        raise UndecidableKeyError(message)
+    check_decidable(state)
     version = state.versions.get(number)
     if version is None or version.destruction is None:
         message = f"{where}: no destruction is scheduled"

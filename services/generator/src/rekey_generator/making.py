@@ -26,11 +26,10 @@ from rekey_core.errors import (
     RecordError,
     StaleReadError,
     StateRefusedError,
-    UndecidableKeyError,
 )
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import VersionState
-from rekey_core.next_fact import next_fact
+from rekey_core.next_fact import check_decidable, next_fact
 from rekey_core.policy import needs_backup
 
 
@@ -68,9 +67,7 @@ def order(state: KeyState, request: Stored[RotationRequested], epochs: Epochs) -
     if state.last_sequence < request.sequence:
         message = f"{asked.key}: folded up to {state.last_sequence}, the request stands at {request.sequence}"
         raise StaleReadError(message)
-    if state.undecidable:
-        message = f"{asked.key}: {state.undecidable}"
-        raise UndecidableKeyError(message)
+    check_decidable(state)
     version = state.versions.get(asked.version)
     if version is None or version.requested.model.id != asked.id:
         message = f"{asked.key}@{asked.version}: the request at {request.sequence} has no effect in the log"

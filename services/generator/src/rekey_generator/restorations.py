@@ -34,10 +34,9 @@ from rekey_core.errors import (
     RekeyError,
     RetryableError,
     StateRefusedError,
-    UndecidableKeyError,
 )
 from rekey_core.fold import KeyState
-from rekey_core.next_fact import next_fact
+from rekey_core.next_fact import check_decidable, next_fact
 from rekey_core.readers import open_material
 from rekey_core.restoring import check_restorable, open_offer, order_id, ordered
 from rekey_runtime.about import note_code
@@ -57,9 +56,7 @@ def wanted(state: KeyState, offer: RestoreOffer) -> Generated:
         IllegalTransitionError: it is destroyed, not backed up, or lies under a KEK as new as that.
     """
     where, version = f"{offer.key}@{offer.version}", state.versions.get(offer.version)
-    if state.undecidable:
-        message = f"{offer.key}: {state.undecidable}"
-        raise UndecidableKeyError(message)
+    check_decidable(state)
     if version is None or version.generated is None or version.wrapped is None:
         message = f"{where} is not generated"
         raise NotFoundError(message, hint=f"rekey key show {offer.key}")

@@ -24,9 +24,9 @@ from rekey_core.contracts import (
     Suspend,
     Suspended,
 )
-from rekey_core.errors import AlreadyDoneError, NotFoundError, UndecidableKeyError
+from rekey_core.errors import AlreadyDoneError, NotFoundError
 from rekey_core.fold import KeyState
-from rekey_core.next_fact import next_fact
+from rekey_core.next_fact import check_decidable, new_cause, next_fact
 from rekey_core.preconditions import check_stop
 from rekey_core.suspension import check_resume
 
@@ -61,16 +61,8 @@ def resume_fact(state: KeyState, command: Resume, signed: SignedCommand, now: da
         UndecidableKeyError: the log has a fact that this program does not know.
         StateRefusedError: the version is not suspended, or its author has not seen the key as it is now.
     """
-    cause = command_id(signed)
-    if cause in state.causes:
-        message = f"{state.key}: command {cause[:16]} is done"
-        raise AlreadyDoneError(message)
-    if state.registered is None:
-        message = f"key {state.key} is not registered"
-        raise NotFoundError(message, hint="rekey key ls")
-    if state.undecidable:
-        message = f"{state.key}: {state.undecidable}"
-        raise UndecidableKeyError(message)
+    cause = new_cause(state, signed)
+    check_decidable(state)
     check_resume(state.versions, command, state.last_sequence)
     return Resumed(**next_fact(state, Resumed, cause, command.version, now), command=signed)
 

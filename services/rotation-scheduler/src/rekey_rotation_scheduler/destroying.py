@@ -15,11 +15,10 @@ from rekey_core.contracts import (
 from rekey_core.errors import NotFoundError, StateRefusedError
 from rekey_core.fold import KeyState
 from rekey_core.lifecycle import Trigger, is_legal
-from rekey_core.next_fact import next_fact
+from rekey_core.next_fact import new_cause, next_fact
 from rekey_core.policy import destruction_delay_s
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
-from rekey_rotation_scheduler.planner import new_cause
 
 
 def schedule(

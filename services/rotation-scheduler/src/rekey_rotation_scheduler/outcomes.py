@@ -12,10 +12,9 @@ from rekey_core.adoption import Adoption, waiting
 from rekey_core.contracts import MAX_WAIVED, Force, SignedCommand, Waiting, Waive, Waived, Whom
 from rekey_core.errors import StateRefusedError
 from rekey_core.fold import KeyState
-from rekey_core.next_fact import next_fact
+from rekey_core.next_fact import new_cause, next_fact
 from rekey_core.policy import check_outcome
 from rekey_core.waivers import named_by
-from rekey_rotation_scheduler.planner import new_cause
 
 
 def waived(

@@ -25,10 +25,10 @@ from rekey_core.contracts import (
     RotationRequested,
     SignedCommand,
 )
-from rekey_core.errors import AlreadyDoneError, AlreadyExistsError, NotFoundError
+from rekey_core.errors import AlreadyExistsError, NotFoundError
 from rekey_core.fold import KeyState, rotation_due
 from rekey_core.lifecycle import VersionState
-from rekey_core.next_fact import next_fact
+from rekey_core.next_fact import new_cause, next_fact
 from rekey_core.policy import check_registration, class_named, deadline_s
 from rekey_core.preconditions import check_rotate
 from rekey_core.quotas import ROTATE_AT, has_budget
@@ -60,23 +60,6 @@ def registration(
     if not state.versions:
         return _requested(state, cause, "initial", None, now)
     return None
-
-
-def new_cause(state: KeyState, signed: SignedCommand) -> str:
-    """The id of a command about a registered key, if the log does not name it yet.
-
-    Raises:
-        AlreadyDoneError: it does.
-        NotFoundError: no such key.
-    """
-    cause = command_id(signed)
-    if cause in state.causes:
-        message = f"{state.key}: command {cause[:16]} is done"
-        raise AlreadyDoneError(message)
-    if state.registered is None:
-        message = f"key {state.key} is not registered"
-        raise NotFoundError(message, hint="rekey key ls")
-    return cause
 
 
 def rotation(state: KeyState, signed: SignedCommand, now: datetime, asked_s: int | None = None) -> Fact:

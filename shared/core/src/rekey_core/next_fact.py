@@ -1,4 +1,4 @@
-"""What every fact says besides its own words, decided on one state of the key: who may say it, when, under which rules."""
+"""What holds of every fact, decided on one state of the key: whether there may be one, who says it, when, by which rules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import uuid
 from datetime import datetime
 from typing import TypedDict
 
-from rekey_core.contracts import Fact, event_id
+from rekey_core.commands import command_id
+from rekey_core.contracts import Fact, SignedCommand, event_id
+from rekey_core.errors import AlreadyDoneError, NotFoundError, UndecidableKeyError
 from rekey_core.fold import KeyState
 from rekey_core.names import Service
 from rekey_core.policy import POLICY_DIGEST
@@ -44,3 +46,31 @@ def next_fact(
         "policy": POLICY_DIGEST,
         "at": now,
     }
+
+
+def new_cause(state: KeyState, signed: SignedCommand) -> str:
+    """The id of a command about a registered key, if the log does not name it yet.
+
+    Raises:
+        AlreadyDoneError: it does.
+        NotFoundError: no such key.
+    """
+    cause = command_id(signed)
+    if cause in state.causes:
+        message = f"{state.key}: command {cause[:16]} is done"
+        raise AlreadyDoneError(message)
+    if state.registered is None:
+        message = f"key {state.key} is not registered"
+        raise NotFoundError(message, hint="rekey key ls")
+    return cause
+
+
+def check_decidable(state: KeyState) -> None:
+    """Return if everything that the log says of the key was understood.
+
+    Raises:
+        UndecidableKeyError: it has a fact that this program does not know.
+    """
+    if state.undecidable:
+        message = f"{state.key}: {state.undecidable}"
+        raise UndecidableKeyError(message)
