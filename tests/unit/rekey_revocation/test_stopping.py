@@ -19,6 +19,7 @@ from rekey_core.errors import (
     UnknownTypeError,
 )
 from rekey_core.lifecycle import VersionState
+from rekey_core.suspension import stops
 from rekey_revocation import stopping
 from tests.unit.facts import resume, states, world
 from tests.unit.fleet import ONE, OTHER, Fleet, endorsement
@@ -45,7 +46,7 @@ def test_a_suspension_stops_what_it_names(version: int, stopped: set[int]) -> No
     stop(w, w.suspend(version))
     assert w.state().voids == ()
     assert {n for n, s in states(w).items() if s is VersionState.SUSPENDED} == stopped
-    assert {entry.version for entry in stopping.stopped_of(w.state())} == stopped
+    assert {entry.version for entry in stops(w.state().versions)} == stopped
 
 
 def test_a_suspicion_can_be_confirmed() -> None:

@@ -9,6 +9,7 @@ from rekey_core.commands import command_id
 from rekey_core.contracts import MAX_DESTROYED_NAMED, Notice, NoticedVersion, Signed, StoppedVersion
 from rekey_core.fold import KeyState
 from rekey_core.names import Release
+from rekey_core.suspension import stops
 from rekey_core.versions import VersionFacts
 from rekey_distributor.emergencies import Emergencies
 
@@ -38,13 +39,8 @@ def notice_for(state: KeyState, dependent: str, emergencies: Emergencies, now: d
 
 def stopped_of(state: KeyState, emergencies: Emergencies) -> tuple[StoppedVersion, ...]:
     """Everything of the key that is stopped, by the log or by a command that the log does not have yet."""
-    entries: dict[tuple[int, str], StoppedVersion] = {}
-    for number, version in sorted(state.versions.items()):
-        for command in version.stops_to_tell:
-            entries[number, command_id(command)] = StoppedVersion(version=number, command=command)
-    for entry in emergencies.open(state):
-        entries[entry.version, command_id(entry.command)] = entry
-    return tuple(entries.values())
+    entries = (*stops(state.versions), *emergencies.open(state))
+    return tuple({(entry.version, command_id(entry.command)): entry for entry in entries}.values())
 
 
 def blobs_to_forget(state: KeyState, emergencies: Emergencies) -> tuple[str, ...]:

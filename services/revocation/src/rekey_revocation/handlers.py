@@ -25,6 +25,7 @@ from rekey_core.errors import (
 )
 from rekey_core.fold import KeyState
 from rekey_core.readers import keys_in, open_command, open_lease, open_receipt
+from rekey_core.suspension import stops
 from rekey_core.tracecontext import Attribute
 from rekey_core.trust import Trust
 from rekey_revocation import stopping
@@ -98,7 +99,7 @@ class Revocation:
             )
             await self._tell(state)
             return
-        if stopping.stopped_of(state):  # lifted before everybody had stopped is no reach
+        if stops(state.versions):  # lifted before everybody had stopped is no reach
             seconds = (datetime.now(UTC) - since).total_seconds()
             _log.warning(
                 "everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"}

@@ -20,7 +20,6 @@ from rekey_core.contracts import (
     Revoke,
     SignedCommand,
     Stop,
-    StoppedVersion,
     Suspend,
     Suspended,
 )
@@ -28,7 +27,7 @@ from rekey_core.errors import AlreadyDoneError, NotFoundError
 from rekey_core.fold import KeyState
 from rekey_core.next_fact import check_decidable, new_cause, next_fact
 from rekey_core.preconditions import check_stop
-from rekey_core.suspension import check_resume
+from rekey_core.suspension import check_resume, stops
 
 
 def stop_fact(state: KeyState, command: Suspend | Revoke, signed: SignedCommand, now: datetime) -> Fact:
@@ -67,25 +66,16 @@ def resume_fact(state: KeyState, command: Resume, signed: SignedCommand, now: da
     return Resumed(**next_fact(state, Resumed, cause, command.version, now), command=signed)
 
 
-def stopped_of(state: KeyState) -> tuple[StoppedVersion, ...]:
-    """Everything of the key that the log says is stopped now, and by whose word."""
-    return tuple(
-        StoppedVersion(version=number, command=command)
-        for number, version in sorted(state.versions.items())
-        for command in version.stops_to_tell
-    )
-
-
 def stop_for(state: KeyState, dependent: str, now: datetime) -> Stop:
     """The message that tells one dependent."""
-    return Stop(env=state.env, dependent=dependent, key=state.key, at=now, stopped=stopped_of(state))
+    return Stop(env=state.env, dependent=dependent, key=state.key, at=now, stopped=stops(state.versions))
 
 
 def not_stopped(
     state: KeyState, leases: Iterable[Lease], receipts: Iterable[Receipt], now: datetime
 ) -> tuple[tuple[str, str], ...]:
     """Live instances with a lease for the key that have not signed that they stopped everything: (dependent, instance)."""
-    wanted = {entry.version for entry in stopped_of(state)}
+    wanted = {entry.version for entry in stops(state.versions)}
     said = {
         (r.dependent, r.instance): set(r.keys[state.key].refused) for r in receipts if state.key in r.keys
     }

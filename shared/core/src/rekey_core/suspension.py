@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from rekey_core.contracts import Compromised, Resume, Resumed, Suspended
+from rekey_core.contracts import Compromised, Resume, Resumed, StoppedVersion, Suspended
 from rekey_core.embedded import commanded
 from rekey_core.envelope import Stored
 from rekey_core.errors import AuthorityError, IllegalTransitionError, NotFoundError, StateRefusedError
@@ -38,6 +38,15 @@ def stop(versions: Versions, fact: Suspended | Compromised, at: datetime) -> tup
     for number in sorted(legal):
         versions = versions.put(stopped(versions[number], trigger, fact.command, at))
     return versions, legal
+
+
+def stops(versions: Versions) -> tuple[StoppedVersion, ...]:
+    """What is stopped now and by whose word, as dependents are told of it."""
+    return tuple(
+        StoppedVersion(version=number, command=command)
+        for number, version in sorted(versions.items())
+        for command in version.stops_to_tell
+    )
 
 
 def resume(versions: Versions, item: Stored[Resumed], trust: Trust, last_sequence: int) -> Versions:
