@@ -26,10 +26,10 @@ from rekey_core.contracts import (
     VersionSummary,
 )
 from rekey_core.envelope import Stored
-from rekey_core.errors import NotFoundError, NotInScopeError
+from rekey_core.errors import NotFoundError, NotInScopeError, StateRefusedError
 from rekey_core.fold import KeyState
 from rekey_core.names import Role
-from rekey_core.suspension import resumable
+from rekey_core.suspension import resumes_to
 from rekey_core.tracecontext import Attribute
 from rekey_core.trust import Trust
 from rekey_core.versions import VersionFacts
@@ -212,8 +212,11 @@ def dependents(
 
 def resumption(state: KeyState, version: VersionFacts) -> Resumption | None:
     """What a resume of the version would have to name; none where it would be refused."""
-    to = resumable(state.versions, state.key, version)
-    return Resumption(lifts=version.lifts, state=to.value) if to else None
+    try:
+        to = resumes_to(state.versions, state.key, version.number)
+    except (NotFoundError, StateRefusedError):
+        return None
+    return Resumption(lifts=version.lifts, state=to.value)
 
 
 def _instance(

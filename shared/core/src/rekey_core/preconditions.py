@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
+from rekey_core.contracts import Revoke, Suspend
 from rekey_core.errors import NotFoundError, StateRefusedError
 from rekey_core.lifecycle import Trigger, VersionState, is_legal
 
 States = Mapping[int, VersionState]  # of every version, by number
+STOPS: Final = {Suspend.VERB: Trigger.SUSPEND, Revoke.VERB: Trigger.COMPROMISE}
 
 
 def check_stop(key: str, verb: str, version: int, states: States) -> tuple[int, ...]:
@@ -17,13 +20,12 @@ def check_stop(key: str, verb: str, version: int, states: States) -> tuple[int, 
         NotFoundError: there is no such version.
         StateRefusedError: none of them can be stopped so.
     """
-    trigger = Trigger.SUSPEND if verb == "suspend" else Trigger.COMPROMISE
     targets = sorted(states) if version == 0 else [version]
     if not targets or any(number not in states for number in targets):
         known = ", ".join(map(str, sorted(states))) or "none"
         message = f"{key}@{version} does not exist; versions: {known}"
         raise NotFoundError(message, hint=f"rekey key show {key}")
-    stopped = tuple(number for number in targets if is_legal(states[number], trigger))
+    stopped = tuple(number for number in targets if is_legal(states[number], STOPS[verb]))
     if not stopped:
         found = ", ".join(f"{number} is {states[number]}" for number in targets)
         message = f"{key}: nothing to {verb}, version {found}"

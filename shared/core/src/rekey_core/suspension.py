@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from rekey_core.contracts import Compromised, Resume, Resumed, StoppedVersion, Suspended
+from rekey_core.contracts import Compromised, Resume, Resumed, Revoke, StoppedVersion, Suspend, Suspended
 from rekey_core.embedded import commanded
 from rekey_core.envelope import Stored
 from rekey_core.errors import AuthorityError, IllegalTransitionError, NotFoundError, StateRefusedError
-from rekey_core.lifecycle import Trigger, VersionState, is_legal, transition
+from rekey_core.lifecycle import Trigger, VersionState, transition
 from rekey_core.persistent import replace
+from rekey_core.preconditions import STOPS, check_stop
 from rekey_core.trust import Trust
-from rekey_core.versions import VersionFacts, Versions, stopped
+from rekey_core.versions import Versions, stopped
 
 
 def stop(versions: Versions, fact: Suspended | Compromised, at: datetime) -> tuple[Versions, frozenset[int]]:
@@ -28,16 +29,14 @@ def stop(versions: Versions, fact: Suspended | Compromised, at: datetime) -> tup
     Raises:
         IllegalTransitionError: there is no such version, or nothing to stop.
     """
-    trigger = Trigger.SUSPEND if isinstance(fact, Suspended) else Trigger.COMPROMISE
-    if fact.version != 0 and fact.version not in versions:
-        raise IllegalTransitionError(f"{fact.key}@{fact.version} was never requested")
-    numbers = sorted(versions) if fact.version == 0 else [fact.version]
-    legal = frozenset(n for n in numbers if is_legal(versions[n].state, trigger))
-    if not legal:
-        raise IllegalTransitionError(f"{fact.key}@{fact.version}: there is nothing to {trigger}")
-    for number in sorted(legal):
-        versions = versions.put(stopped(versions[number], trigger, fact.command, at))
-    return versions, legal
+    verb = Suspend.VERB if isinstance(fact, Suspended) else Revoke.VERB
+    try:
+        numbers = check_stop(fact.key, verb, fact.version, {n: one.state for n, one in versions.items()})
+    except (NotFoundError, StateRefusedError) as error:
+        raise IllegalTransitionError(str(error)) from error
+    for number in numbers:
+        versions = versions.put(stopped(versions[number], STOPS[verb], fact.command, at))
+    return versions, frozenset(numbers)
 
 
 def stops(versions: Versions) -> tuple[StoppedVersion, ...]:
@@ -118,11 +117,3 @@ def _overtaken(versions: Versions, number: int, before: VersionState) -> bool:
     if before is VersionState.ACTIVE:
         return any(version.activated is not None for version in newer)
     return before is VersionState.PRE_ACTIVATION and bool(newer)
-
-
-def resumable(versions: Versions, key: str, version: VersionFacts) -> VersionState | None:
-    """As ``resumes_to``; none where it raises."""
-    try:
-        return resumes_to(versions, key, version.number)
-    except (NotFoundError, StateRefusedError):
-        return None
