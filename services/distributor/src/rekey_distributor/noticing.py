@@ -77,9 +77,8 @@ def _facts(
             yield version.generated.signed
         if version.activated and number == current:
             yield version.activated.signed
-    for number in held:  # to who has heard of the stop, nothing else says that it is over
-        if (resumed := state.versions[number].resumed) is not None:
-            yield resumed.signed
+        if version.resumed:  # to who has heard of the stop, nothing else says that it is over
+            yield version.resumed.signed
     for number, version in sorted(state.versions.items()):  # so that who starts later can say why it refuses
         if version.generated and (version.stopped_by or number in denied):
             yield version.generated.signed
