@@ -247,3 +247,11 @@ def test_only_who_decides_on_a_command_can_refuse_it(verb: str) -> None:
     for author in Service:
         ledger.reported(said_of(subject, author, author.value))
     assert {name: found.code for name, found in ledger.refusals.items()} == {subject: decides.value}
+
+
+@pytest.mark.parametrize("subject", [f"cmd.bless.{ENV}.{KEY}.n", f"evt.{ENV}.{KEY}.1.n", "cmd", ""])
+def test_nobody_refuses_what_nobody_decides_on(subject: str) -> None:
+    ledger = Ledger(ENV)
+    for author in Service:
+        ledger.reported(said_of(subject, author, "expired"))
+    assert not ledger.refusals

@@ -13,6 +13,7 @@ from typing import Final
 
 from rekey_audit.drills import Drills, newer
 from rekey_audit.entries import delivered_entry, fact_entry, void_entry
+from rekey_core.authority import CONSUMERS, Identity, Stream
 from rekey_core.contracts import (
     Alert,
     Delivered,
@@ -20,9 +21,6 @@ from rekey_core.contracts import (
     HistoryEntry,
     KeySummary,
     Refusal,
-    Resume,
-    Revoke,
-    Suspend,
 )
 from rekey_core.drilled import Drill
 from rekey_core.ended import Ended
@@ -38,6 +36,12 @@ MAX_REFUSALS: Final = 100_000  # of commands, newest kept; one has some 0.5 kB
 HOLDABLE: Final = frozenset(
     {"pre-activation", "active", "deactivated"}
 )  # states in which a version may be given out
+_DECIDES: Final = {  # the distributor acts on stops as well and makes no fact of any command
+    ".".join(wanted.split(".")[:2]): Service(consumer.identity)
+    for consumer in CONSUMERS
+    if consumer.stream is Stream.COMMANDS and consumer.identity is not Identity.DISTRIBUTOR
+    for wanted in consumer.filters
+}
 
 
 @dataclass
@@ -152,12 +156,9 @@ class Ledger:
             self.refusals.popitem(last=False)
 
 
-def decides_on(subject: str) -> Service:
-    """Who alone makes a fact of the command on a subject, so who alone can refuse it."""
-    verb = [*subject.split("."), ""][1]
-    return (
-        Service.REVOCATION if verb in {Suspend.VERB, Resume.VERB, Revoke.VERB} else Service.ROTATION_SCHEDULER
-    )
+def decides_on(subject: str) -> Service | None:
+    """Who alone makes a fact of the command on a subject, so who alone can refuse it; none: it is no command."""
+    return _DECIDES.get(".".join(subject.split(".")[:2]))
 
 
 def check_delivered(state: KeyState, batch: Delivered) -> None:
