@@ -10,9 +10,7 @@ from rekey_runtime.service import Service
 
 async def compose(service: Service, settings: AuditSettings) -> None:
     """Read the log, or what is new in it, then bind the tail. Raises StaleReadError when the log cannot be read in full."""
-    audit = Audit(service.bus, settings.database)
-    if audit.projector is not None:
-        audit.projector.on_away = service.health.database
+    audit = Audit(service.bus, settings.database, service.health.database)
     await audit.rebuild()
     if audit.projector is not None:
         service.background(audit.projector.work)

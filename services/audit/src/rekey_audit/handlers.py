@@ -29,7 +29,7 @@ from rekey_core.envelope import BusMessage, Stored, sign
 from rekey_core.errors import ConflictError, MalformedError, SchemaError, UnavailableError
 from rekey_core.readers import open_report
 from rekey_runtime.bus import Bus
-from rekey_runtime.projector import Projector, database_of
+from rekey_runtime.projector import OnAway, Projector, database_of
 
 MAX_LINE: Final = 2000  # characters of a report's line
 MAX_ADVISORY_BYTES: Final = 64 * 1024
@@ -58,6 +58,7 @@ class Audit:
 
     bus: Bus
     database: Path | None = None
+    on_database_away: OnAway = lambda _: None
     ledger: Ledger = field(init=False)
     projector: Projector | None = field(init=False)
     recalling: Recalling = field(init=False)
@@ -75,7 +76,9 @@ class Audit:
         self.projector = None
         if self.database is not None:
             rows = database_of(self.bus, self.database, KeySummary, VERSION)
-            self.projector = Projector(self.bus, rows, self.recalling.row, lambda: self.ledger.applied)
+            self.projector = Projector(
+                self.bus, rows, self.recalling.row, lambda: self.ledger.applied, self.on_database_away
+            )
 
     async def rebuild(self) -> None:
         """Read what the log has after what the database remembers, then every report.

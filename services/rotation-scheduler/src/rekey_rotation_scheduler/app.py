@@ -5,7 +5,6 @@ from __future__ import annotations
 from rekey_rotation_scheduler.handlers import Scheduler
 from rekey_rotation_scheduler.rows import VERSION, KeyAdoption, adoption_row
 from rekey_rotation_scheduler.settings import SchedulerSettings
-from rekey_runtime.bus import Bus
 from rekey_runtime.database import Row
 from rekey_runtime.keylog import KeyLog
 from rekey_runtime.projector import Projector, database_of
@@ -15,9 +14,7 @@ from rekey_runtime.service import Service
 async def compose(service: Service, settings: SchedulerSettings) -> None:
     """Look at every key once, those that move first, then at what moves."""
     keylog = KeyLog(service.bus)
-    projector = _projector(service.bus, settings, keylog)
-    if projector is not None:
-        projector.on_away = service.health.database
+    projector = _projector(service, settings, keylog)
     scheduler = Scheduler(service.bus, keylog, projector)
     await scheduler.recall()
     if projector is not None:
@@ -31,11 +28,12 @@ async def compose(service: Service, settings: SchedulerSettings) -> None:
     service.background(scheduler.work)
 
 
-def _projector(bus: Bus, settings: SchedulerSettings, keylog: KeyLog) -> Projector | None:
+def _projector(service: Service, settings: SchedulerSettings, keylog: KeyLog) -> Projector | None:
     if settings.database is None:
         return None
 
     async def row(key: str) -> Row:
         return adoption_row(await keylog.state(key))
 
-    return Projector(bus, database_of(bus, settings.database, KeyAdoption, VERSION), row)
+    database = database_of(service.bus, settings.database, KeyAdoption, VERSION)
+    return Projector(service.bus, database, row, on_away=service.health.database)

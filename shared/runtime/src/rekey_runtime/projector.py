@@ -36,6 +36,7 @@ IDLE_S: Final = (
 PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0)  # between tries while the database or the bus is away
 
 MakeRow = Callable[[str], Awaitable[Row]]
+OnAway = Callable[[bool], None]
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +45,16 @@ class Projector:
     """One service's rows, kept up with the log.
 
     ``row``: a key's row as the log has it now. ``upto``: how far rows may go; none is as far as the log goes.
+    ``on_away``: told when the database goes away or is back.
     """
 
     def __init__(
-        self, bus: Bus, database: Database, row: MakeRow, upto: Callable[[], int] | None = None
+        self,
+        bus: Bus,
+        database: Database,
+        row: MakeRow,
+        upto: Callable[[], int] | None = None,
+        on_away: OnAway = lambda _: None,
     ) -> None:
         self._bus = bus
         self._database = database
@@ -56,7 +63,7 @@ class Projector:
         self._at: Applied | None = None  # none: the database has to be asked
         self._bell = asyncio.Event()
         self._is_away = False
-        self.on_away: Callable[[bool], None] = lambda _: None  # told when the database goes away or is back
+        self._on_away = on_away
 
     async def recall(self) -> tuple[Applied, list[Row]] | None:
         """What the database remembers of this very log; None while it is away. Raises StaleReadError, ConfigurationError."""
@@ -141,7 +148,7 @@ class Projector:
         if (error is not None) is self._is_away:
             return
         self._is_away = error is not None
-        self.on_away(self._is_away)
+        self._on_away(self._is_away)
         if error is not None:
             _log.warning("%s", error, extra={"event": "database-away"})
         say("database-away" if error else "database-back", service=self._bus.settings.service.value)
