@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from rekey_core.authority import Subjects
-from rekey_core.contracts import KeyReceipt, Lease, LeasedKey
+from rekey_core.authority import Stream, Subjects
+from rekey_core.commands import command_id
+from rekey_core.contracts import KeyReceipt, Lease, LeasedKey, SignedCommand
 from rekey_core.envelope import pack
 from rekey_core.names import Service
 from rekey_core.readers import endorse
 from rekey_revocation.handlers import Revocation
 from rekey_runtime.keylog import KeyLog
 from tests.fakes.scene import KEY, Asker, Scene
-from tests.unit.facts import resumed
+from tests.unit.facts import resumed, stop
 from tests.unit.world import ENV, NOW
 
 
@@ -51,6 +52,13 @@ class Stopping:
         subject = Subjects(ENV).receipt(asker.dependent, asker.instance)
         self.scene.server.store(subject, packed.data, packed.headers)
 
+    async def commanded(self, signed: SignedCommand) -> None:
+        """A suspension comes."""
+        subject = Subjects(ENV).command("suspend", KEY, command_id(signed))
+        self.scene.server.store(subject, signed.model_dump_json().encode(), {}, at=NOW)
+        [message] = self.scene.server.messages(Stream.COMMANDS, subject)
+        await self.revocation.on_command(message)
+
     async def repeated(self) -> list[str]:
         """What one more round says."""
         self.said.clear()
@@ -76,6 +84,26 @@ async def test_that_everybody_stopped_is_said_once_and_not_before(stopping: Stop
     stopping.stopped()
     assert await stopping.repeated() == ["reached"]
     assert await stopping.repeated() == []
+
+
+async def test_what_everybody_had_stopped_before_a_start_has_no_reach_from_then(stopping: Stopping) -> None:
+    """When they did, nobody knows any more: it may be years ago."""
+    stopping.stopped()
+    assert await stopping.repeated() == []
+    await stopping.commanded(stopping.scene.suspend(1))
+    assert await stopping.repeated() == ["reached"]
+
+
+async def test_a_reach_counts_from_the_newest_stop_of_the_key(stopping: Stopping) -> None:
+    resumed(stopping.scene, 1)
+    later = NOW + timedelta(minutes=5)
+    stopping.scene.add(stop(stopping.scene, stopping.scene.suspend(1), 1), at=later)
+    await stopping.revocation.recall()
+    assert await stopping.repeated() == ["not-stopped"]
+    stopping.stopped()
+    assert await stopping.repeated() == ["reached"]
+    [seconds] = [float(record.__dict__["text"].removesuffix(" s")) for record in stopping.said.records]
+    assert seconds < (datetime.now(UTC) - NOW).total_seconds() - 200
 
 
 async def test_of_a_stop_that_was_lifted_before_everybody_stopped_no_reach_is_said(

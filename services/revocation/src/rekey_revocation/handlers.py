@@ -45,6 +45,7 @@ class Revocation:
     bus: Bus
     keylog: KeyLog
     _unfinished: dict[str, datetime] = field(default_factory=dict)  # key → since when stops are repeated
+    _recalled: set[str] = field(default_factory=set)  # of which everybody may have stopped before this start
 
     async def on_command(self, message: BusMessage) -> None:
         """``suspend`` or ``revoke`` by a responder, ``resume`` by two people. Raises what makes the refusal."""
@@ -64,14 +65,17 @@ class Revocation:
         )  # a stale read would leave this very stop out
         if not isinstance(command, Resume):
             self._unfinished[command.key] = message.stored_at
+            self._recalled.discard(command.key)
 
     async def recall(self) -> None:
         """At start: whatever was ever stopped is told again until it is known that everybody stopped."""
         env = self.bus.settings.env
         filters = [f"evt.{env}.*.*.revocation.{event}.*" for event in ("suspended", "compromised")]
-        for message in await self.bus.read_many(Stream.LIFECYCLE, filters):
+        messages = await self.bus.read_many(Stream.LIFECYCLE, filters)
+        for message in sorted(messages, key=lambda one: one.sequence):  # the newest stop of a key counts
             for key in keys_in([message]):
-                self._unfinished.setdefault(key, message.stored_at)
+                self._unfinished[key] = message.stored_at
+                self._recalled.add(key)
 
     async def repeat(self) -> None:
         """Write again the stops of every key that a live instance has not confirmed."""
@@ -89,6 +93,7 @@ class Revocation:
         state = await self.keylog.confirmed(key)
         missing = await self._missing(state)
         if missing:
+            self._recalled.discard(key)
             _log.warning(
                 "not stopped yet",
                 extra={
@@ -99,7 +104,8 @@ class Revocation:
             )
             await self._tell(state)
             return
-        if stops(state.versions):  # lifted before everybody had stopped is no reach
+        # nobody knows how long it took where the stop was lifted first, or where it was over before this start
+        if stops(state.versions) and key not in self._recalled:
             seconds = (datetime.now(UTC) - since).total_seconds()
             _log.warning(
                 "everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"}
