@@ -97,8 +97,8 @@ MUTANTS: Final = (
     Mutant(
         "signature check: a message's signature is not looked at",
         f"{CORE}/signing.py",
-        "Ed25519PublicKey.from_public_bytes(public_raw).verify(signature, pae(payload_type, payload))",
-        "Ed25519PublicKey.from_public_bytes(public_raw)",
+        "_public(public_raw).verify(signature, pae(payload_type, payload))",
+        "_public(public_raw)",
         (f"{UNIT}/test_signing.py",),
     ),
     Mutant(
