@@ -9,6 +9,7 @@ import pytest
 LONGEST: Final = (  # by what `--durations=0` says of each file; those that wait most stand before those that work most
     "faults/test_kills.py",
     "faults/test_catching_up.py",
+    "faults/test_replicas.py",
     "attacks/test_poison.py",
     "system/test_story.py",
     "system/test_story_restarts.py",

@@ -6,24 +6,17 @@ and not one local call of an application failed. Remote calls are retried by the
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from rekey_core.contracts import KeySummary
-from rekey_core.errors import RekeyError
-from rekey_core.names import Service
-from rekey_core.policy import needs_backup
-from rekey_local.errors import LocalError
 from rekey_local.stack import DATABASE
 from tests.faults.boundaries import BOUNDARIES, PROCESSES, Boundary, Killer
 from tests.faults.lost_database import (
@@ -34,18 +27,15 @@ from tests.faults.lost_database import (
     restored,
     rows_are_right,
 )
-from tests.faults.replicas import replica
+from tests.faults.rotations import DATA, SETTLE_S, check, now_at, order, shown
 from tests.system.stack import INSTANCES, KEY_NAMES, NATS, RunningStack, running_stack, stopped
 
 # nats-py leaves the sockets of its attempts to reach a killed server to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-SETTLE_S: Final = 60.0
 ROTATION_S: Final = 1.5  # about how long a rotation takes undisturbed: instants are drawn from it
 TRIES: Final = 3  # rotations to hit a boundary with
 SEED: Final = int(os.environ.get("REKEY_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-PATIENCE: Final = "gave up after 10 s"  # what a remote call may say at worst
-DATA: Final = KEY_NAMES[0]
 
 EVERYDAY: Final = [(b, victim) for b in BOUNDARIES for victim in (b.actor, NATS)]
 FULL: Final = [(b, victim) for b in BOUNDARIES for victim in PROCESSES]
@@ -59,54 +49,6 @@ def rows(pairs: list[tuple[Boundary, str]]) -> list[object]:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with running_stack(tmp_path_factory.mktemp("kills")) as running:
         yield running
-
-
-def shown(stack: RunningStack, key: str) -> KeySummary | None:
-    """The key as audit tells it; nothing while the bus or audit is down."""
-    try:
-        return stack.show(key)
-    except (RekeyError, LocalError, OSError, TimeoutError):
-        return None
-
-
-def now_at(stack: RunningStack, key: str) -> int:
-    stack.until(lambda: shown(stack, key) is not None, SETTLE_S, "an answer of audit")
-    summary = shown(stack, key)
-    assert summary is not None
-    assert summary.current is not None
-    return summary.current
-
-
-def settled(stack: RunningStack, key: str, version: int) -> bool:
-    """The version is current, and every older one is deactivated."""
-    summary = shown(stack, key)
-    if summary is None or summary.current != version:
-        return False
-    return all(v.state == "deactivated" for v in summary.versions if v.version != version)
-
-
-def order(stack: RunningStack, key: str) -> None:
-    """Ask for a rotation; an answer that got lost with the bus is no failure, the log tells."""
-    with contextlib.suppress(RekeyError, TimeoutError):
-        stack.order(key)
-
-
-def check(stack: RunningStack, key: str, version: int) -> None:
-    stack.until(
-        lambda: settled(stack, key, version), SETTLE_S, f"the end of the rotation of {key} to {version}"
-    )
-    entries = stack.history(key).entries
-    steps = [e.event for e in entries if e.version == version and e.event != "delivered"]
-    kept = ["backed-up"] if needs_backup(stack.show(key).key_class) else []
-    assert steps == ["rotation-requested", "generated", *kept, "activated"]
-    ended = [e.event for e in entries if e.version == version - 1 and e.event == "deactivated"]
-    assert len(ended) == 1
-    assert [e.void for e in entries if e.void] == []
-    for name in (*PROCESSES, *INSTANCES):
-        stack.ready(name)
-    failures = stack.tally.failures()
-    assert stack.tally.totals().failed_local == 0, failures
-    assert all(PATIENCE in said for said in failures.values()), failures
 
 
 def kill_at(stack: RunningStack, boundary: Boundary, victim: str) -> None:
@@ -147,24 +89,6 @@ def test_at_a_seeded_instant(stack: RunningStack, number: int) -> None:
         f"REKEY_SEED={SEED} instant {number}: {victim} dies {seconds:.3f} s after the commands\n"
     )
     kill_after(stack, victim, seconds)
-
-
-@pytest.mark.parametrize("service", [Service.GENERATOR, Service.DISTRIBUTOR])
-def test_of_two_replicas_either_may_die_and_stay_dead(stack: RunningStack, service: Service) -> None:
-    """Under load and in mid-rotation: not one remote call fails within the ten seconds that it may take."""
-    with replica(stack, service) as second:
-        failed = stack.tally.totals().failed
-        for victim in (service.value, second):
-            version = now_at(stack, DATA) + 1
-            order(stack, DATA)
-            stack.kill(victim)
-            stack.hold(victim)
-            stack.until(
-                partial(settled, stack, DATA, version), SETTLE_S, f"{DATA}@{version} without {victim}"
-            )
-            stack.release(victim)
-            check(stack, DATA, version)
-        assert stack.tally.totals().failed == failed, stack.tally.failures()
 
 
 LOST = [

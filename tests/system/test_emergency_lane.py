@@ -133,12 +133,18 @@ async def agreed(watcher: Intruder, key: str, said: bytes) -> None:
     await stop_says(watcher, key, said)
 
 
-async def test_with_revocation_stopped_the_distributor_stops_the_key(
-    stack: RunningStack, watcher: Intruder
-) -> None:
+async def two_keys(watcher: Intruder) -> tuple[str, str]:
+    """One whose versions the dependent holds, and one whose versions stay in the HSM."""
     data, token = a_key(), a_key("token")
     await watcher.registered(data)
     await watcher.registered(token, "token-signing")
+    return data, token
+
+
+async def test_with_revocation_stopped_the_distributor_stops_the_key(
+    stack: RunningStack, watcher: Intruder
+) -> None:
+    data, token = await two_keys(watcher)
     async with an_application(stack, data) as box, an_instance(watcher) as instance:
         ciphertext = box.encrypt(b"data", AAD)
         assert await instance.material(data) is None
@@ -163,9 +169,7 @@ async def test_with_revocation_stopped_the_distributor_stops_the_key(
 async def test_with_the_distributor_stopped_revocation_stops_the_key(
     stack: RunningStack, watcher: Intruder
 ) -> None:
-    data, token = a_key(), a_key("token")
-    await watcher.registered(data)
-    await watcher.registered(token, "token-signing")
+    data, token = await two_keys(watcher)
     async with an_application(stack, data) as box, an_instance(watcher) as instance:
         ciphertext = box.encrypt(b"data", AAD)
         stack.hold("distributor")
@@ -216,9 +220,7 @@ async def used_again(box: rekey.Keyring, ciphertext: bytes) -> None:
 async def test_a_resumed_key_is_used_again_once_both_services_are_there_and_after_their_restart(
     stack: RunningStack, watcher: Intruder, away: str
 ) -> None:
-    data, token = a_key(), a_key("token")
-    await watcher.registered(data)
-    await watcher.registered(token, "token-signing")
+    data, token = await two_keys(watcher)
     async with an_application(stack, data) as box, an_instance(watcher) as instance:
         ciphertext = box.encrypt(b"data", AAD)
         for key in (data, token):

@@ -16,6 +16,14 @@ from tests.system.certificates import Authority
 SSL_REQUEST = 8  # bytes (PostgreSQL 18 §54.2.11)
 
 
+def address(tmp_path: Path, server: asyncio.Server, options: str) -> Path:
+    """The file that tells a service where its database is."""
+    file = tmp_path / "database.url"
+    file.write_text(f"postgresql://a:b@127.0.0.1:{server.sockets[0].getsockname()[1]}/x?{options}")
+    file.chmod(0o600)
+    return file
+
+
 async def test_a_server_whose_certificate_is_not_trusted_is_away_and_no_reason_to_end(tmp_path: Path) -> None:
     """It may be replaced while the service runs: then rows are late, and the service goes on."""
     ours, theirs = (Authority(directory) for directory in directories(tmp_path))
@@ -32,10 +40,7 @@ async def test_a_server_whose_certificate_is_not_trusted_is_away_and_no_reason_t
             writer.close()
 
     server = await asyncio.start_server(upgraded, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    file = tmp_path / "database.url"
-    file.write_text(f"postgresql://a:b@127.0.0.1:{port}/x?sslmode=verify-full&sslrootcert={ours.ca}")
-    file.chmod(0o600)
+    file = address(tmp_path, server, f"sslmode=verify-full&sslrootcert={ours.ca}")
     async with server:
         with pytest.raises(DatabaseAwayError, match="certificate verify failed"):
             await Database(file, Identity.AUDIT, "a test").applied()
@@ -60,10 +65,7 @@ async def test_a_server_that_takes_its_leave_in_the_middle_is_away_and_no_reason
         gone.set()
 
     server = await asyncio.start_server(leaving, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    file = tmp_path / "database.url"
-    file.write_text(f"postgresql://a:b@127.0.0.1:{port}/x?sslmode=disable")
-    file.chmod(0o600)
+    file = address(tmp_path, server, "sslmode=disable")
     async with server:
         with pytest.raises(DatabaseAwayError):
             await Database(file, Identity.AUDIT, "a test").applied()
