@@ -275,6 +275,19 @@ async def test_rows_cannot_make_audit_overlook_what_it_has_not_judged(
         assert f"orders-{written.keys - 1:05}" in audit.ledger.keys
 
 
+async def test_what_audit_has_not_judged_yet_is_not_read_for_its_rows_again_and_again(
+    written: Environment, empty: Server
+) -> None:
+    """In a storm of facts audit is behind the log, and each fact that it has judged wakes its rows."""
+    await written.some_keys(1)
+    async with auditor(written, empty) as (bus, audit):
+        await follow(projector_of(audit))
+        await written.some_keys(3)
+        before = bus.client.stats["in_msgs"]
+        await projector_of(audit).catch_up()
+        assert bus.client.stats["in_msgs"] == before
+
+
 async def test_rows_that_are_none_are_not_used(written: Environment, empty: Server) -> None:
     await written.some_keys(1)
     async with auditor(written, empty) as (bus, audit):

@@ -212,6 +212,24 @@ async def test_all_are_read_page_by_page_from_a_sequence_on(bus: Bus) -> None:
     assert [m.sequence async for m in everything] == stored[1:]
 
 
+@pytest.mark.parametrize("batch", [2, 500])
+async def test_all_are_read_up_to_a_sequence_and_no_further(bus: Bus, batch: int) -> None:
+    """Also where messages that nobody asked for lie between."""
+    key, other = a_key(), a_key()
+    keys = (key, other, other, key, key, other, key)
+    stored = [await bus.publish(Stream.LIFECYCLE, delivered(bus, k), packed(bus)) for k in keys]
+
+    async def read(until: int) -> list[int]:
+        subject, start = f"dlv.{ENV}.{key}.>", stored[0]
+        everything = bus.read_all(Stream.LIFECYCLE, subject, start=start, until=until, batch=batch)
+        return [m.sequence async for m in everything]
+
+    assert await read(stored[4]) == [stored[0], stored[3], stored[4]]
+    assert await read(stored[5]) == [stored[0], stored[3], stored[4]]
+    assert await read(stored[0] - 1) == []
+    assert await read(stored[6] + 10) == [stored[0], stored[3], stored[4], stored[6]]
+
+
 async def test_a_page_has_what_was_stored_from_a_sequence_on(bus: Bus) -> None:
     items = [first_of(bus, a_key()) for _ in range(4)]
     last = await bus.publish_batch(Stream.LIFECYCLE, items)

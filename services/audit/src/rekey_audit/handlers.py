@@ -180,9 +180,10 @@ class Audit:
 
     async def _follow(self, *, until: int | None) -> None:
         """Apply what the log has after the ledger's place, up to before ``until``."""
-        async for message in self.bus.read_all(Stream.LIFECYCLE, ">", start=self.ledger.applied + 1):
-            if until is not None and message.sequence >= until:
-                return
+        last = until - 1 if until is not None else None
+        async for message in self.bus.read_all(
+            Stream.LIFECYCLE, ">", start=self.ledger.applied + 1, until=last
+        ):
             await self._take(message)
 
     async def _take(self, message: BusMessage) -> None:

@@ -285,16 +285,27 @@ class Bus:
         return await self._direct(stream, {"seq": first, "batch": count}, paged=True)
 
     async def read_all(
-        self, stream: Stream, subject_filter: str, *, start: int = 1, batch: int = PAGE
+        self,
+        stream: Stream,
+        subject_filter: str,
+        *,
+        start: int = 1,
+        until: int | None = None,
+        batch: int = PAGE,
     ) -> AsyncIterator[BusMessage]:
-        """Every message that matches, from sequence ``start`` on, in the stream's order. Raises as ``read_many``."""
-        while True:
-            page = await self._direct(
-                stream, {"seq": start, "batch": batch, "next_by_subj": subject_filter}, paged=True
-            )
+        """Every message that matches, from sequence ``start`` on, in the stream's order. Raises as ``read_many``.
+
+        ``until``: the last sequence that is wanted; no more messages are asked for than can stand up to there.
+        """
+        while until is None or start <= until:
+            size = batch if until is None else min(batch, until - start + 1)
+            question = {"seq": start, "batch": size, "next_by_subj": subject_filter}
+            page = await self._direct(stream, question, paged=True)
             for message in page:
+                if until is not None and message.sequence > until:
+                    return
                 yield message
-            if len(page) < batch:
+            if len(page) < size:
                 return
             start = page[-1].sequence + 1
 

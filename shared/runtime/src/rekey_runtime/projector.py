@@ -30,6 +30,7 @@ from rekey_runtime.log import say
 from rekey_runtime.settings import ServiceSettings
 
 BATCH: Final = 500  # messages of the log per transaction
+GATHER_S: Final = 0.1  # from the first that is new to a transaction with all that came meanwhile
 IDLE_S: Final = (
     5.0  # the longest time between two looks at the log when nobody says that there is something new
 )
@@ -89,13 +90,11 @@ class Projector:
             StaleReadError, UnavailableError: the log could not be read.
         """
         at = self._at or await self._begin()
-        async for batch in _batches(self._bus.read_all(Stream.LIFECYCLE, ">", start=at.sequence + 1)):
-            limit = self._upto() if self._upto else batch[-1].sequence
-            covered = [message for message in batch if message.sequence <= limit]
-            if not covered:
-                break
-            rows = [await self._fresh_row(key, least) for key, least in moved(covered).items()]
-            after, at = at, Applied(covered[-1].sequence, covered[-1].subject)
+        until = self._upto() if self._upto else None
+        news = self._bus.read_all(Stream.LIFECYCLE, ">", start=at.sequence + 1, until=until)
+        async for batch in _batches(news):
+            rows = [await self._fresh_row(key, least) for key, least in moved(batch).items()]
+            after, at = at, Applied(batch[-1].sequence, batch[-1].subject)
             await self._database.store(rows, after=after.sequence, applied=at)
             self._at = at
 
@@ -112,6 +111,8 @@ class Projector:
                     await asyncio.wait_for(self._bell.wait(), IDLE_S)
                 except TimeoutError:
                     self._at = None  # nothing to write: ask whether it is still there
+                else:
+                    await asyncio.sleep(GATHER_S)  # facts come in twos and threes, in a storm by the dozen
             except RetryableError as error:  # the database, or the bus, whose absence everybody else reports
                 self._at = None
                 if isinstance(error, DatabaseAwayError):
