@@ -29,6 +29,15 @@ class NotGenuineError(Exception):
     """What was read is not what the contract says it must be."""
 
 
+NOT_BELIEVED = (
+    NotGenuineError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)  # what bad messages raise
+
+
 def unb64(text: str) -> bytes:
     """Base64url without padding."""
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -141,7 +150,7 @@ class Stops:
         ]:
             try:
                 take(one, stored_at, trust)
-            except (NotGenuineError, AttributeError, LookupError, TypeError, ValueError) as error:
+            except NOT_BELIEVED as error:
                 yield error
 
     def _stop(self, told: Json, stored_at: dt.datetime, trust: Trust) -> None:

@@ -18,6 +18,8 @@ import re
 import ssl
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nats.errors
@@ -25,7 +27,7 @@ from faststream import ContextRepo, FastStream
 from faststream.nats import NatsBroker, NatsMessage
 from faststream.security import BaseSecurity
 
-from tests.system.plain_beliefs import Json, NotGenuineError, Stops, Trust, fact_in, opened
+from tests.system.plain_beliefs import NOT_BELIEVED, Json, NotGenuineError, Stops, Trust, fact_in, opened
 
 READ = "JSC.API.DIRECT.GET"
 REQUEST_S = 5.0
@@ -70,17 +72,22 @@ class Dependent:
         self._one_at_a_time = asyncio.Lock()
 
     async def read(self, key: str) -> None:
-        """Read what should be of a key and act on what is new; what is not genuine or not there now has no effect."""
+        """Read what should be of a key and act on what is new.
+
+        What is not genuine or not there now has no effect, and takes none from the other message.
+        """
+        self._stops.setdefault(key, Stops(self._settings["env"], key))
         async with self._one_at_a_time:
-            try:
+            with refusing(key):
+                await self._read_trust()
                 await self._read(key)
-            except (NotGenuineError, nats.errors.Error) as error:
-                say("refused", key=key, why=str(error))
 
     async def _read(self, key: str) -> None:
-        await self._read_trust()
-        stop = await self._get("stop", "revocation", key=key)
-        notice = await self._get("ntc", "distributor", key=key)
+        notice = stop = None
+        with refusing(key):
+            notice = await self._get("ntc", "distributor", key=key)
+        with refusing(key):
+            stop = await self._get("stop", "revocation", key=key)
         self._stop(key, [found for found in (notice, stop) if found is not None])
         if notice is not None:
             self._follow(key, notice[0])
@@ -97,16 +104,17 @@ class Dependent:
         self._known[key] = notice
 
     async def read_all(self) -> None:
-        """Read again every key that we have heard of."""
-        for key in list(self._known):
+        """Read again every key that we have ever read or heard of."""
+        for key in list(self._stops):
             await self.read(key)
 
     def _stop(self, key: str, messages: list[tuple[Json, dt.datetime]]) -> None:
-        stops = self._stops.setdefault(key, Stops(self._settings["env"], key))
+        stops = self._stops[key]
         before = stops.stopped
         for message, stored_at in messages:
-            for error in stops.hear(message, stored_at, self._trust):
-                say("refused", key=key, why=str(error))
+            with refusing(key):
+                for error in stops.hear(message, stored_at, self._trust):
+                    say("refused", key=key, why=repr(error))
         for event, versions in (("stopped", stops.stopped - before), ("resumed", before - stops.stopped)):
             for version in sorted(versions):
                 say(event, key=key, version=version)
@@ -149,18 +157,34 @@ class Dependent:
             self._trusted += 1
 
     async def _direct(self, stream: str, subject: str) -> tuple[Headers, bytes] | None:
-        answer = await self._broker.request(b"", f"{READ}.{stream}.{subject}", timeout=REQUEST_S)
-        status = None if "Nats-Sequence" in answer.headers else answer.headers.get("Status")
-        if status == "404":
+        client = self._broker.connection
+        inbox = client.new_inbox()  # of our own: the client's request makes an error of a stored Status: 503
+        answers = await client.subscribe(inbox)
+        try:
+            await client.publish(f"{READ}.{stream}.{subject}", reply=inbox)
+            answer = await answers.next_msg(REQUEST_S)
+        finally:
+            await answers.unsubscribe()
+        headers = dict(answer.headers or {})
+        if "Nats-Sequence" in headers:
+            return headers, answer.data
+        if headers.get("Status") == "404":
             return None
-        if status is not None:
-            raise NotGenuineError(f"{subject}: status {status}")
-        return dict(answer.headers), bytes(answer.body)
+        raise NotGenuineError(f"{subject}: status {headers.get('Status')}")
 
 
 def stored_at(headers: Headers) -> dt.datetime:
     """When the log took the message."""
     return dt.datetime.fromisoformat(headers["Nats-Time-Stamp"])
+
+
+@contextmanager
+def refusing(key: str) -> Iterator[None]:
+    """Say of what is not believed that it is refused, and go on."""
+    try:
+        yield
+    except (*NOT_BELIEVED, nats.errors.Error) as error:
+        say("refused", key=key, why=repr(error))
 
 
 def say(event: str, **fields: object) -> None:
