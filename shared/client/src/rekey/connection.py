@@ -226,7 +226,7 @@ async def _first_answer(client: Client, subject: str, within_s: float) -> Msg:
     """
     first: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
     inbox = client.new_inbox()
-    answers = await client.subscribe(inbox, future=first, max_msgs=1)
+    answers = await client.subscribe(inbox, future=first)
     try:
         await answers.unsubscribe(limit=1)
         await client.publish(subject, b"", reply=inbox)

@@ -22,7 +22,7 @@ async def first_answer(client: Client, subject: str, question: bytes, *, wait_s:
     """
     first: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
     inbox = client.new_inbox()
-    answers = await client.subscribe(inbox, future=first, max_msgs=1)
+    answers = await client.subscribe(inbox, future=first)
     try:
         await answers.unsubscribe(limit=1)
         await client.publish(subject, question, reply=inbox)
