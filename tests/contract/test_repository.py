@@ -22,6 +22,11 @@ IN_INSTALLATION_FILES = [
         r"https?://[^\s\"']*(?:/simple\b|pythonhosted|pypi|artifactory|nexus)", id="a package index"
     ),
 ]
+IN_CODE = [  # a traceback shows the error that another one is raised from, and a model's error quotes what it found
+    pytest.param(
+        r"except ValidationError as (\w+):(?:\n(?! *except\b).*)*? from \1$", id="a model's error as a cause"
+    ),
+]
 IN_TESTS = [  # words that no test may have, each written so that it does not find itself here
     pytest.param(r"pytest\.(?:mark\.)?(?:skip|skipif|xfail|importorskip)\b", id="a test that may not run"),
     pytest.param(r"\bMagic[M]ock\b|\bmock\.[p]atch\b", id="a mock"),
@@ -52,6 +57,13 @@ def _others(files: tuple[Path, ...]) -> tuple[Path, ...]:
 @pytest.mark.parametrize("pattern", EVERYWHERE)
 def test_no_tracked_file_holds(pattern: str) -> None:
     assert _hits(pattern, _others(_tracked())) == []
+
+
+@pytest.mark.parametrize("pattern", IN_CODE)
+def test_no_code_holds(pattern: str) -> None:
+    tests = ROOT / "tests"
+    code = tuple(f for f in _tracked() if f.suffix == ".py" and not f.is_relative_to(tests))
+    assert _hits(pattern, code) == []
 
 
 @pytest.mark.parametrize("pattern", IN_INSTALLATION_FILES)

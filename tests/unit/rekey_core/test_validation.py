@@ -12,11 +12,12 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rekey_core.commands import read_command
-from rekey_core.contracts import Activated, SignedCommand, SignedTrust
+from rekey_core.contracts import Activated, RestoreOrder, Signed, SignedCommand, SignedTrust
 from rekey_core.encoding import b64u_encode, sha256_hex
-from rekey_core.envelope import parse
+from rekey_core.envelope import parse, read_signed
 from rekey_core.errors import ConfigurationError, RekeyError
 from rekey_core.names import Role
+from rekey_core.officers import _parsed
 from rekey_core.trust import Trust
 from rekey_core.validation import settings_in, what_is_wrong
 
@@ -121,6 +122,12 @@ BAD = f'{{"id": ["{PIN}"], "env": ["{PIN}"]}}'.encode()
             ),
             "trust document: env: input",
             id="a trust document",
+        ),
+        pytest.param(
+            lambda: read_signed(BAD, Signed, where="lease"), "lease: expected a signed", id="a signed message"
+        ),
+        pytest.param(
+            lambda: _parsed(BAD, RestoreOrder), "expected a RestoreOrder", id="a document of officers"
         ),
     ],
 )

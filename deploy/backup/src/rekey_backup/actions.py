@@ -298,9 +298,9 @@ def _signed(file: Path, signatures: Sequence[tuple[str, Path]]) -> OfficersSigne
 def _signature(person: str, file: Path) -> OfficerSignature:
     try:
         return OfficerSignature(person=person, sshsig=file.read_text())
-    except ValueError as error:  # of UTF-8, or of the model
+    except ValueError:  # of UTF-8, or of the model
         message = f"{file}: expected the signature that ssh-keygen -Y sign makes, found something else"
-        raise UsageRefusedError(message) from error
+        raise UsageRefusedError(message) from None
 
 
 def _pin(file: Path) -> Secret:

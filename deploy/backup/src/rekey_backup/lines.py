@@ -26,9 +26,9 @@ def read_lines(path: Path, kind: type[M], what: str) -> list[M]:
     except UnicodeDecodeError as error:
         message = f"{path.name}: expected {what} on each line, found what is not text"
         raise SchemaError(message) from error
-    except ValidationError as error:
+    except ValidationError:
         message = f"{path.name}: expected {what} on each line, found something else"
-        raise SchemaError(message) from error
+        raise SchemaError(message) from None
 
 
 def write_lines(path: Path, models: Iterable[BaseModel]) -> None:

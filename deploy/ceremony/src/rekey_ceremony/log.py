@@ -39,8 +39,8 @@ def read_log(path: Path, genesis: str, env: str) -> CompleteLog:
     *lines, last = path.read_text(encoding="utf-8").splitlines() or [""]
     try:
         end, messages = End.model_validate_json(last), [Line.model_validate_json(line) for line in lines]
-    except ValidationError as error:
-        raise SchemaError(f"{path.name}: expected messages and an end, found something else") from error
+    except ValidationError:
+        raise SchemaError(f"{path.name}: expected messages and an end, found something else") from None
     if end.messages != len(messages):
         raise SchemaError(f"{path.name}: expected {end.messages} messages, found {len(messages)}")
     bundle = bundle_of(map(message_of, messages))

@@ -87,9 +87,9 @@ class TrustBus:
 def _parsed(data: bytes, n: int) -> SignedTrust:
     try:
         return SignedTrust.model_validate_json(data)
-    except ValueError as error:
+    except ValueError:
         message = f"trust document {n} is not a signed trust document"
-        raise SchemaError(message) from error
+        raise SchemaError(message) from None
 
 
 @asynccontextmanager

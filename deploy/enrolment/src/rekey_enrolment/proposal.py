@@ -70,9 +70,9 @@ def check_proposal(payload: bytes, trust: Trust, applicant: Applicant) -> None:
     """
     try:
         issued_at = TrustDocument.model_validate_json(payload).issued_at
-    except ValueError as error:
+    except ValueError:
         message = f"the proposal to enrol {applicant.name} is not a trust document"
-        raise TrustError(message) from error
+        raise TrustError(message) from None
     if payload != propose(trust, applicant, issued_at=issued_at):
         message = f"expected trust document {trust.n} with {applicant.name} added, found another proposal"
         raise TrustError(message, hint="make a new proposal and have it signed again")

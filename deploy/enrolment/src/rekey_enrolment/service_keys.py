@@ -64,9 +64,9 @@ def check_keys_proposal(payload: bytes, trust: Trust, change: KeyChange) -> None
     """
     try:
         issued_at = TrustDocument.model_validate_json(payload).issued_at
-    except ValueError as error:
+    except ValueError:
         message = "the proposal is not a trust document"
-        raise TrustError(message) from error
+        raise TrustError(message) from None
     if payload != propose_keys(trust, change, issued_at=issued_at):
         message = f"expected trust document {trust.n} with these keys changed, found another proposal"
         raise TrustError(message, hint="make a new proposal and have it signed again")

@@ -79,9 +79,9 @@ def planned(plan: Plan, name: str, owner: str) -> Plan:
         raise RefusedError(f"{name} is enrolled, with owner {taken}", hint="choose another name")
     try:
         return Plan.model_validate(plan.model_dump() | {"newcomers": {**plan.newcomers, name: owner}})
-    except ValidationError as error:
+    except ValidationError:
         expected = "a name of lower-case letters, digits and hyphens that begins with a letter"
-        raise RefusedError(f"expected {expected}, found {name!r}") from error
+        raise RefusedError(f"expected {expected}, found {name!r}") from None
 
 
 async def join(layout: Layout, environments: Environments, name: str, owner: str) -> None:

@@ -297,9 +297,9 @@ def parse_question(subject: str, data: bytes, env: str) -> _Question:
         raise OversizedError(text)
     try:
         return _Question(tokens[2], tokens[3], Ask.model_validate_json(data))
-    except ValidationError as error:
+    except ValidationError:
         text = f"{subject}: expected a question, found something else"
-        raise SchemaError(text) from error
+        raise SchemaError(text) from None
 
 
 def _opened(

@@ -125,9 +125,9 @@ def summary_in(row: Row) -> KeySummary | None:
     """
     try:
         body = _BODY.validate_json(row.body)
-    except ValidationError as error:
+    except ValidationError:
         text = f"row of {row.key}: expected a summary of a key"
-        raise ValueError(text) from error
+        raise ValueError(text) from None
     if body is not None and body.key != row.key:
         text = f"row of {row.key}: found the summary of {body.key}"
         raise ValueError(text)

@@ -189,6 +189,6 @@ class TrustCache:
             n += 1
             try:
                 found.append((SignedTrust.model_validate_json(message.data), message.stored_at))
-            except ValidationError as error:
-                raise TrustError(f"trust document {n} is not a signed trust document") from error
+            except ValidationError:
+                raise TrustError(f"trust document {n} is not a signed trust document") from None
         return found

@@ -115,6 +115,6 @@ def message_of(line: Line) -> BusMessage:
 def _trust_document(message: BusMessage) -> SignedTrust:
     try:
         return SignedTrust.model_validate_json(message.data)
-    except ValidationError as error:
+    except ValidationError:
         text = f"{message.subject} is not a signed trust document"
-        raise TrustError(text) from error
+        raise TrustError(text) from None

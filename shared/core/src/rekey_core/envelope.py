@@ -195,9 +195,9 @@ def signed_of(message: BusMessage) -> Signed:
             key_id=message.headers[KEY_ID_HEADER],
             signature=message.headers[SIGNATURE_HEADER],
         )
-    except ValidationError as error:
+    except ValidationError:
         text = f"{message.subject}: signature headers are not base64url"
-        raise SignatureError(text) from error
+        raise SignatureError(text) from None
 
 
 def _max_bytes(stream: str) -> int:
@@ -247,9 +247,9 @@ def read_signed(data: bytes, kind: type[S], *, where: str) -> S:
     """What came as JSON with its signature inside; nothing is verified yet. Raises SchemaError."""
     try:
         return kind.model_validate_json(data)
-    except ValidationError as error:
+    except ValidationError:
         text = f"{where}: expected a signed message in JSON, found something else"
-        raise SchemaError(text) from error
+        raise SchemaError(text) from None
 
 
 def open_signed(signed: Signed, models: Iterable[type[M]], keys: Sequence[bytes], *, where: str) -> M:

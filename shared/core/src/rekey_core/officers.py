@@ -59,9 +59,9 @@ def check_order(order: BackupOrder, now: datetime) -> None:
 def _parsed(payload: bytes, kind: type[D]) -> D:
     try:
         document = kind.model_validate_json(payload)
-    except ValidationError as error:
+    except ValidationError:
         text = f"expected a {kind.__name__}, found something else"
-        raise SchemaError(text) from error
+        raise SchemaError(text) from None
     if payload_of(document) != payload:
         text = f"{kind.__name__}: expected canonical JSON"
         raise SchemaError(text)

@@ -241,8 +241,8 @@ def open_asked(subject: str, data: bytes, trust: Trust) -> Asked:
     signed = _signed_json(data, Signed, where=subject)
     try:
         head = RequestHead.model_validate_json(b64u_decode(signed.payload))
-    except ValidationError as error:
-        raise SchemaError(f"{subject}: expected the head of a request, found something else") from error
+    except ValidationError:
+        raise SchemaError(f"{subject}: expected the head of a request, found something else") from None
     key = instance_key(head.endorsement, head.dependent, head.instance, trust)
     verify_signed(signed, (key,), where=subject)
     _same_environment(head, trust, subject)
