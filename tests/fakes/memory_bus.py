@@ -2,14 +2,15 @@
 
 Everything above the wire is the real ``Bus``: conditions, answers, errors, trust. ``tests/system/test_memory_bus.py`` runs
 the same contract on both. What no real server does on demand is added: ``before`` and ``after`` a message of a subject is
-stored, or before it is read, a test may do something or fail, and direct reads may lag behind the leader.
+stored, or before it is read, a test may do something (before a direct read it may be awaited) or fail, and direct reads may
+lag behind the leader.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -121,13 +122,13 @@ class MemoryServer:
         """Lose what a stream holds, as a bus that was set back; its sequences go on."""
         self._stored.pop(stream, None)
 
-    def call(self, moment: str, subject: str) -> None:
-        """Run the hook that waits for this moment of a subject, or of the filter that is asked for."""
+    def call(self, moment: str, subject: str) -> object:
+        """Run the hook that waits for this moment of a subject, or of the filter that is asked for; what it returns."""
         for entry in self._hooks:
             if entry[0] == moment and (entry[1] == subject or matches(entry[1], subject)):
                 self._hooks.remove(entry)
-                entry[2]()
-                return
+                return entry[2]()
+        return None
 
     def _stream_of(self, subject: str) -> StreamConfig:
         for config in STREAMS:
@@ -200,11 +201,16 @@ class MemoryBus(Bus):
             stream, _, name = rest.partition(".")
             if not name:  # the form that says in its body what it asks for
                 name = str(json.loads(data)["last_by_subj"])
-            self.server.call("read", name)
+            await self._reads(name)
             return _direct_msg(self.server.direct(Stream(stream), [name]))
         if subject.startswith(f"{wire.API}.STREAM.INFO."):
             return _msg(self._info(Stream(subject.rpartition(".")[2])))
         raise UnavailableError(f"{subject}: no responders")
+
+    async def _reads(self, subject: str) -> None:
+        happens = self.server.call("read", subject)
+        if isinstance(happens, Awaitable):
+            await happens
 
     async def _direct(
         self, stream: Stream, question: Mapping[str, object], *, paged: bool = False
@@ -214,13 +220,13 @@ class MemoryBus(Bus):
             assert isinstance(start, int)
             assert isinstance(batch, int)
             asked = str(question.get("next_by_subj", ">"))
-            self.server.call("read", asked)
+            await self._reads(asked)
             found = self.server.direct(stream, [asked])
             return [message for message in found if message.sequence >= start][:batch]
         filters = question["multi_last"]
         assert isinstance(filters, list)
         for subject_filter in filters:
-            self.server.call("read", subject_filter)
+            await self._reads(subject_filter)
         newest = {m.subject: m for m in self.server.direct(stream, filters)}
         if len(newest) > MOST_SUBJECTS:
             raise wire.TooManySubjectsError(f"read of {stream}: more subjects than one answer may hold")

@@ -11,8 +11,10 @@ from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import command_id
 from rekey_core.contracts import KeyReceipt, Lease, LeasedKey, SignedCommand
 from rekey_core.envelope import pack
+from rekey_core.errors import UnavailableError
 from rekey_core.names import Service
 from rekey_core.readers import endorse
+from rekey_core.suspension import stops
 from rekey_revocation.handlers import Revocation
 from rekey_runtime.keylog import KeyLog
 from tests.fakes.scene import KEY, Asker, Scene
@@ -52,12 +54,17 @@ class Stopping:
         subject = Subjects(ENV).receipt(asker.dependent, asker.instance)
         self.scene.server.store(subject, packed.data, packed.headers)
 
-    async def commanded(self, signed: SignedCommand) -> None:
+    async def commanded(self, signed: SignedCommand, at: datetime = NOW) -> None:
         """A suspension comes."""
         subject = Subjects(ENV).command("suspend", KEY, command_id(signed))
-        self.scene.server.store(subject, signed.model_dump_json().encode(), {}, at=NOW)
+        self.scene.server.store(subject, signed.model_dump_json().encode(), {}, at=at)
         [message] = self.scene.server.messages(Stream.COMMANDS, subject)
         await self.revocation.on_command(message)
+
+    async def comes_again(self) -> None:
+        """The suspension that the log has."""
+        [entry] = stops(self.scene.state().versions)
+        await self.commanded(entry.command)
 
     async def repeated(self) -> list[str]:
         """What one more round says."""
@@ -91,6 +98,44 @@ async def test_what_everybody_had_stopped_before_a_start_has_no_reach_from_then(
     stopping.stopped()
     assert await stopping.repeated() == []
     await stopping.commanded(stopping.scene.suspend(1))
+    assert await stopping.repeated() == ["reached"]
+
+
+async def test_a_stop_that_comes_again_after_a_start_has_no_reach_from_then(stopping: Stopping) -> None:
+    """Its acknowledgement was outstanding when the service ended, and everybody stopped while it was down."""
+    stopping.stopped()
+    await stopping.comes_again()
+    assert await stopping.repeated() == []
+
+
+async def test_a_reach_is_said_once_also_when_the_acknowledgement_is_lost(stopping: Stopping) -> None:
+    assert await stopping.repeated() == ["not-stopped"]
+    stopping.stopped()
+    assert await stopping.repeated() == ["reached"]
+    await stopping.comes_again()
+    assert await stopping.repeated() == []
+
+
+async def test_a_stop_that_comes_while_one_is_looked_at_that_is_over_leaves_that_without_a_reach(
+    stopping: Stopping,
+) -> None:
+    stopping.stopped()
+    command, later = stopping.scene.suspend(1), NOW + timedelta(minutes=5)
+    stopping.scene.server.once("read", f"rcpt.{ENV}.orders.*", lambda: stopping.commanded(command, later))
+    assert "reached" not in await stopping.repeated()
+    assert await stopping.repeated() == ["reached"], "the new one"
+
+
+async def test_a_stop_that_could_not_be_told_is_repeated_and_has_a_reach(stopping: Stopping) -> None:
+    assert await stopping.repeated() == ["not-stopped"]
+    stopping.stopped()
+    assert await stopping.repeated() == ["reached"]
+    command = stopping.scene.suspend(1)
+    stopping.scene.server.full.add(Stream.NOTICES)
+    for _ in range(2):  # it comes again
+        with pytest.raises(UnavailableError):
+            await stopping.commanded(command)
+    stopping.scene.server.full.clear()
     assert await stopping.repeated() == ["reached"]
 
 

@@ -45,7 +45,7 @@ class Revocation:
     bus: Bus
     keylog: KeyLog
     _unfinished: dict[str, datetime] = field(default_factory=dict)  # key → since when stops are repeated
-    _recalled: set[str] = field(default_factory=set)  # of which everybody may have stopped before this start
+    _recalled: set[str] = field(default_factory=set)  # whose reach nobody knows, or was told
 
     async def on_command(self, message: BusMessage) -> None:
         """``suspend`` or ``revoke`` by a responder, ``resume`` by two people. Raises what makes the refusal."""
@@ -58,14 +58,25 @@ class Revocation:
             _log.warning(
                 "decided", extra={"event": command.VERB, "key": command.key, "version": command.version}
             )
+            is_new = True
         except AlreadyDoneError:
             _log.info("decided before", extra={"event": "already-done", "key": command.key})
+            is_new = False
+        if not isinstance(command, Resume):
+            self._note(command.key, message.stored_at, is_new=is_new)
         await self._tell(
             await self.keylog.confirmed(command.key)
         )  # a stale read would leave this very stop out
-        if not isinstance(command, Resume):
-            self._unfinished[command.key] = message.stored_at
-            self._recalled.discard(command.key)
+
+    def _note(self, key: str, since: datetime, *, is_new: bool) -> None:
+        """A stop is repeated, before it is told: telling may fail. One that comes once more has no reach to tell again."""
+        if not is_new and key in self._unfinished:
+            return
+        self._unfinished[key] = since
+        if is_new:
+            self._recalled.discard(key)
+        else:  # it came before a start, or was reached and its acknowledgement was lost
+            self._recalled.add(key)
 
     async def recall(self) -> None:
         """At start: whatever was ever stopped is told again until it is known that everybody stopped."""
@@ -90,6 +101,7 @@ class Revocation:
                 )
 
     async def _repeat(self, key: str, since: datetime) -> None:
+        is_recalled = key in self._recalled  # a stop that comes meanwhile has a reach, of its own
         state = await self.keylog.confirmed(key)
         missing = await self._missing(state)
         if missing:
@@ -105,7 +117,7 @@ class Revocation:
             await self._tell(state)
             return
         # nobody knows how long it took where the stop was lifted first, or where it was over before this start
-        if stops(state.versions) and key not in self._recalled:
+        if stops(state.versions) and not is_recalled:
             seconds = (datetime.now(UTC) - since).total_seconds()
             _log.warning(
                 "everybody stopped", extra={"event": "reached", "key": key, "text": f"{seconds:.1f} s"}
