@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import TypeAdapter
 
 from rekey_core.authority import STREAMS, Stream
-from rekey_core.contracts import Quota
+from rekey_core.contracts import LeasedKey, Quota
+from rekey_core.contracts.receipts import MAX_LEASE_S
 from rekey_core.errors import UnavailableError
-from rekey_core.quotas import LEAST
+from rekey_core.names import Service
+from rekey_core.quotas import BUDGET, LEAST
+from rekey_core.readers import open_lease
 from rekey_core.room import DELIVERIES_UNTIL
-from rekey_distributor.shares import DELIVERIES, DELIVERIES_PER_S, LEASES, LEASES_PER_S, Share
+from rekey_distributor.shares import (
+    DELIVERIES,
+    DELIVERIES_PER_S,
+    FIRST_BYTES,
+    LEASES,
+    LEASES_PER_S,
+    Share,
+    bytes_of,
+)
 from tests.fakes.scene import KEY
 from tests.unit.rekey_distributor.desk import Desk
 
@@ -113,3 +125,41 @@ async def test_a_new_lease_counts_as_what_is_kept_of_it_and_the_next_as_nothing(
         share.take("orders", 10_000 - size)
     await desk.leasing.lease(asker.lease(asker.receipt({}), after=first.nonce))
     share.take("orders", 10_000 - 2 * size)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param({"k": 0}, id="a short name, nothing held"),
+        pytest.param({"orders-db": 1}, id="one version"),
+        pytest.param({"a" * 63: 2, "b" * 63: 2}, id="two of the longest names"),
+        pytest.param({"o" * 30: 200}, id="many versions"),
+    ],
+)
+def test_keys_never_take_more_of_a_lease_than_they_count(names: dict[str, int]) -> None:
+    newest = 2**31 - 1
+    versions = {name: tuple(range(newest - held, newest)) for name, held in names.items()}
+    quota = Quota(version=newest, messages=BUDGET)
+    keys = {
+        name: LeasedKey(versions=held, as_of=10**18, lease_s=MAX_LEASE_S, quota=quota)
+        for name, held in versions.items()
+    }
+    size = len(TypeAdapter(dict[str, LeasedKey]).dump_json(keys)) - len("{}")
+    assert size <= bytes_of(versions) <= size + 2 * len(keys)
+
+
+async def test_an_instance_that_takes_on_keys_counts_as_these_alone(desk: Desk) -> None:
+    await desk.made(1)
+    share = desk.leasing.share
+    share.most, share.per_s = 10_000, 0
+    asker = desk.scene.asker()
+    request = asker.lease(await desk.receipt(asker, 1))
+    await desk.leasing.lease(request)
+    [stored] = desk.scene.server.messages(Stream.LEASES)
+    without = open_lease(stored, desk.scene.trust).model.model_copy(update={"keys": {}})
+    desk.scene.put(stored.subject, without, Service.DISTRIBUTOR)
+    await desk.leasing.lease(request)
+    left = 10_000 - FIRST_BYTES - 2 * bytes_of({KEY: (1,)})
+    with pytest.raises(UnavailableError):
+        share.take("orders", left + 1)
+    share.take("orders", left)

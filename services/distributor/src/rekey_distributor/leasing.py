@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -38,8 +38,6 @@ from rekey_runtime.clock import BusClock, boottime
 from rekey_runtime.keylog import KeyLog
 
 CACHED_LEASES: Final = 10_000  # ends of leases kept in memory
-FIRST_BYTES: Final = 1024  # what a lease without keys takes at most, headers included
-KEY_BYTES: Final = 128  # what a key adds to it: a name of 30 letters, two versions and a quota
 
 
 @dataclass(frozen=True)
@@ -262,10 +260,10 @@ def _renewed(request: LeaseRequest, previous: Stored[Lease] | None, now: datetim
     return {key: leased for key, leased in previous.model.keys.items() if age_s <= leased.lease_s}
 
 
-def _growth(keys: Iterable[str], previous: Stored[Lease] | None) -> int:
-    """By about how many bytes what is kept of the instance grows; a renewal of the same keys is no growth."""
-    first, known = (FIRST_BYTES, frozenset()) if previous is None else (0, previous.model.keys.keys())
-    return first + KEY_BYTES * len(set(keys) - known)
+def _growth(held: Mapping[str, _Held], previous: Stored[Lease] | None) -> int:
+    """How many bytes at most are added to what is kept of the instance; a renewal of the same keys is no growth."""
+    first, known = (shares.FIRST_BYTES, frozenset()) if previous is None else (0, previous.model.keys.keys())
+    return first + shares.bytes_of({key: one.versions for key, one in held.items() if key not in known})
 
 
 def _given(leased: LeasedKey | None, version: int) -> int:

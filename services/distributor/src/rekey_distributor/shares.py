@@ -9,7 +9,7 @@ A share is this process's: it fills again by time, and a new start gives it anew
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,8 +20,11 @@ DELIVERIES: Final = (
     500_000.0  # at once: 10,000 keys rotated for 50 instances; alone each has some 1.1 kB of 4 GiB
 )
 DELIVERIES_PER_S: Final = 2.0  # then 170,000 a day: three weeks until LIFECYCLE is at 80 %
-LEASES: Final = 64.0 * 2**20  # bytes at once: 58,000 instances of a key each, 500 of a thousand keys
+LEASES: Final = 64.0 * 2**20  # bytes at once: 55,000 instances of a key each, 400 of a thousand keys
 LEASES_PER_S: Final = LEASES / 86_400  # leases are kept a day: an eighth of LEASES at most
+FIRST_BYTES: Final = 1024  # what a lease without keys takes at most, headers included
+KEY_BYTES: Final = 115  # what a key adds besides its name and versions, every number at its longest
+VERSION_BYTES: Final = 11  # what a version that is held adds: its digits and a comma
 
 
 @dataclass
@@ -54,6 +57,11 @@ class Share:
             hint = f"does {dependent} start new instances all the time? there is room again for {self.per_s:.0f} a second"
             raise UnavailableError(message, hint=hint)
         left.amount -= amount
+
+
+def bytes_of(keys: Mapping[str, Sized]) -> int:
+    """How many bytes at most the keys, each with the versions that are held of it, take in a lease."""
+    return sum(len(key) + KEY_BYTES + VERSION_BYTES * len(versions) for key, versions in keys.items())
 
 
 def deliveries() -> Share:
