@@ -149,15 +149,18 @@ async def test_a_version_whose_budget_gives_nothing_holds_no_rotation_up(me: Ins
 async def test_a_joiner_is_not_ready_while_its_messages_are_of_another_version_than_the_one_it_protects_with(
     me: Instance,
 ) -> None:
+    tell(me, W.notice((1, 2), 1, as_of=11), sequence=2)
+    await me.worker.reconcile()
     was_ready = [me.key.is_ready]
 
     me.desk.forge = with_quota(2, LEAST)
     await me.renewing.once()
     was_ready.append(me.key.is_ready)
-    tell(me, W.notice((1, 2), 2, as_of=11), sequence=2)
+    before = len(leases(me))
+    tell(me, W.notice((1, 2), 2, as_of=12), sequence=3)
     await me.worker.reconcile()
-    await me.renewing.once()
     assert [*was_ready, me.key.is_ready] == [True, False, True], "nobody waited for it when 2 became current"
+    assert len(leases(me)) == before, "its first lease was enough"
 
 
 async def test_a_quota_of_a_version_that_is_not_held_is_not_taken(me: Instance) -> None:

@@ -110,7 +110,7 @@ async def test_a_full_disk_is_tried_once_for_all_who_wait_and_named_once_until_t
         for _ in range(2):  # the second pass has no news
             with runs_of(Seen.save) as tries:
                 await asyncio.gather(*(seen.note_as_of(key, as_of) for key in keys))
-            assert len(tries) <= 2, "who waits while a try fails takes part in one more"
+            assert 1 <= len(tries) <= 2, "who waits while a try fails takes part in one more"
             await cache.refresh()
             assert len(not_saved(caplog)) == said
         seen.path = tmp_path / "seen.json"
