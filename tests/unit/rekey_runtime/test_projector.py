@@ -1,17 +1,22 @@
-"""Which keys a part of the log has moved, and what makes rows those of another program or log."""
+"""Which keys a part of the log has moved, what is written at once, and what makes rows those of another program or log."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from rekey_core.authority import Identity
 from rekey_core.contracts import KeySummary
 from rekey_core.envelope import BusMessage
 from rekey_core.names import Service
 from rekey_rotation_scheduler.rows import KeyAdoption
-from rekey_runtime.projector import made_by, moved
+from rekey_runtime.database import Applied, Database, Row
+from rekey_runtime.projector import GATHER_S, Projector, made_by, moved
 from rekey_runtime.settings import ServiceSettings
+from tests.fakes.scene import Scene
 from tests.unit.world import NOW
 
 FILES = ("tls_cert", "tls_key", "tls_ca", "signing_key", "state_dir")
@@ -60,3 +65,51 @@ def test_rows_of_something_else_have_another_stamp(another: str) -> None:
 def test_the_same_rows_have_the_same_stamp_wherever_the_service_runs() -> None:
     moved_to = settings(bus_url="tls://other:2", state_dir=Path("elsewhere"))
     assert made_by(moved_to, KeySummary, 1) == made_by(settings(), KeySummary, 1)
+
+
+class Rows(Database):
+    """Rows in memory; up to where they went after each transaction."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), Identity.AUDIT, "a test")
+        self.stored: list[int] = []
+
+    async def applied(self) -> Applied:
+        """Nothing yet."""
+        return Applied()
+
+    async def store(self, rows: Sequence[Row], *, after: int, applied: Applied) -> None:
+        """One transaction."""
+        del rows, after
+        self.stored.append(applied.sequence)
+
+
+async def test_what_comes_soon_after_the_first_news_goes_into_the_same_transaction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, rows, now = Scene(home=tmp_path, transport="ab" * 32), Rows(), [0.0]
+
+    async def row(key: str) -> Row:
+        return Row(key, scene.log[-1].sequence, "")
+
+    async def everything_ran() -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    scene.registered()
+    projector = Projector(await scene.bus(Service.AUDIT), rows, row)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now[0])
+    work = asyncio.create_task(projector.work())
+    await everything_ran()
+    first = scene.log[-1].sequence
+    assert rows.stored == [first]
+    for version in (1, 2):
+        scene.requested(version)
+        projector.wake()
+        await everything_ran()
+        assert rows.stored == [first]
+    now[0] += GATHER_S
+    await everything_ran()
+    assert rows.stored == [first, scene.log[-1].sequence]
+    work.cancel()
+    await asyncio.wait([work])
