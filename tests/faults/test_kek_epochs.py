@@ -41,7 +41,7 @@ WORKED: Final = 200  # calls of all instances between two steps that matter
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with running_stack(tmp_path_factory.mktemp("epochs")) as running:
+    with running_stack(tmp_path_factory.mktemp("epochs"), load=()) as running:
         yield running
 
 

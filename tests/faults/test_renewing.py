@@ -25,7 +25,7 @@ KEY: Final = "orders-db"
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with running_stack(tmp_path_factory.mktemp("renewing")) as running:
+    with running_stack(tmp_path_factory.mktemp("renewing"), load=()) as running:
         yield running
 
 

@@ -33,7 +33,7 @@ ROTATE = ("key", "rotate", KEY, "--reason", "test")
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with running_stack(tmp_path_factory.mktemp("rotation")) as running:
+    with running_stack(tmp_path_factory.mktemp("rotation"), load=()) as running:
         yield running
 
 

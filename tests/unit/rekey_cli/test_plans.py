@@ -170,6 +170,11 @@ def test_a_stop_of_a_whole_key_names_what_is_not_stopped_yet() -> None:
     assert plan.changes[0] == "version 2 (active) stops until two people resume it"
 
 
+def test_another_responder_may_suspend_what_is_suspended() -> None:
+    plan = plans.plan_stop("suspend", Target(KEY, 1), with_states(2, "suspended", "active"), ADOPTION)
+    assert plan.changes[0] == "version 1 (suspended) stops until two people resume it"
+
+
 def suspended(state: str | None, to: str | None = None) -> AdoptionAnswer:
     back = Resumption(lifts=("a" * 64,), state=to) if to else None
     return ADOPTION.model_copy(update={"version": 1, "state": state, "resumption": back})

@@ -73,7 +73,7 @@ def test_nothing_is_always_there() -> None:
     share.take("orders", 0)
 
 
-def test_two_replicas_give_one_dependent_a_week_of_the_stream_and_a_quarter_of_the_leases() -> None:
+def test_two_replicas_give_one_dependent_six_days_of_the_stream_and_a_quarter_of_the_leases() -> None:
     size = {stream.name: stream.max_bytes for stream in STREAMS}
     room = size[Stream.LIFECYCLE] * DELIVERIES_UNTIL - 2 * DELIVERIES * ALONE
     assert room / (2 * DELIVERIES_PER_S * ALONE) > 6 * DAY_S

@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 class Seen:
     """The newest trust document and the newest state of each key that this state directory has met.
 
-    What the directory does not take is known all the same for as long as the process runs, and written with the next news.
+    What the directory does not take is known all the same for as long as the process runs, and is tried again at each
+    look until there is room.
     """
 
     path: Path
