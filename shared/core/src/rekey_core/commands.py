@@ -13,7 +13,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from rekey_core.contracts import (
     COMMAND_NAMESPACE,
@@ -73,7 +73,7 @@ _KEPT: Final = (
 )
 _MOMENT: Final = timedelta(microseconds=1)
 _KEPT_CHARS: Final = 4096  # larger ones are rare
-_COMMAND: Final[TypeAdapter[AnyCommand]] = TypeAdapter(AnyCommand)
+_COMMAND: Final[TypeAdapter[AnyCommand]] = TypeAdapter(AnyCommand, config=ConfigDict(defer_build=True))
 
 
 def command_id(signed: SignedCommand) -> str:

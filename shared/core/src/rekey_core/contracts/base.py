@@ -26,7 +26,7 @@ Time = AwareDatetime
 class Model(BaseModel):
     """A value that crosses a process boundary."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
 class Message(Model):
