@@ -15,9 +15,12 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
 from rekey_core.authority import CONSUMERS, STREAMS, Identity, Stream
+from rekey_core.encoding import sha256_hex
 from rekey_core.errors import ConfigurationError, UnavailableError
 from rekey_core.jetstream import consumer_config, stream_config
 from rekey_core.names import Service
+from rekey_enrolment.bus import TrustBus
+from rekey_enrolment.settings import EnrolmentSettings
 from rekey_provision.__main__ import main
 from rekey_runtime.bus import Bus
 from rekey_runtime.founded import Founded
@@ -75,6 +78,34 @@ async def test_drift_is_reported_and_never_altered_and_no_service_runs_on_it(tmp
                 ConfigurationError, match=r"LIFECYCLE: max_bytes expected 4294967296, found 1000"
             ):
                 await Founded(generator, ()).verify()
+
+
+@pytest.mark.parametrize("status", ["404", "503"])
+async def test_a_status_in_a_trust_document_hides_it_from_nobody(tmp_path: Path, status: str) -> None:
+    """It is the word of whoever wrote it, and none of the bus that nothing, or nobody, is there."""
+    with running_bus(tmp_path, provisioned=False) as bus:
+        client = await bus.connect(Identity.PROVISIONER)
+        trust = json.dumps(stream_config(next(s for s in STREAMS if s.name is Stream.TRUST), ENV, 1)).encode()
+        await client.request("JSC.API.STREAM.CREATE.TRUST", trust, timeout=5)
+        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=5, headers={"Status": status})
+        await client.close()
+        assert (await bus.provision()).drift == ()
+        settings = EnrolmentSettings(
+            env=ENV,
+            bus_url="",
+            server_name="",
+            tls_cert=tmp_path,
+            tls_key=tmp_path,
+            tls_ca=tmp_path,
+            trust_genesis=sha256_hex(bus.genesis_payload),
+            hsm_module=tmp_path,
+            token_label="",
+            token_serial="",
+            so_pin_file=tmp_path,
+        )
+        enrolment = await bus.connect(Identity.ENROLMENT)
+        assert (await TrustBus(enrolment, settings).trust()).n == 1
+        await enrolment.close()
 
 
 CONSUMER = next(c for c in CONSUMERS if c.name == "generator")

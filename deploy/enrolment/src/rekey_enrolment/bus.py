@@ -68,8 +68,16 @@ class TrustBus:
 
     async def _document(self, n: int) -> SignedTrust | None:
         subject = f"{API_PREFIX}.DIRECT.GET.{Stream.TRUST.value}.{self._subjects.trust(n)}"
+        inbox = (
+            self._client.new_inbox()
+        )  # the client's request makes "nobody is there" of a document with status 503
         try:
-            answer = await self._client.request(subject, b"", timeout=REQUEST_S)
+            answers = await self._client.subscribe(inbox)
+            try:
+                await self._client.publish(subject, b"", reply=inbox)
+                answer = await answers.next_msg(REQUEST_S)
+            finally:
+                await answers.unsubscribe()
         except NatsError as error:
             message = f"the bus does not answer for trust document {n}"
             raise UnavailableError(

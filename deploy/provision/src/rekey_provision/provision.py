@@ -126,10 +126,14 @@ async def _genesis(client: Client, plan: BusPlan, genesis: bytes, *, dry: bool) 
 
 
 async def _stored(client: Client, subject: str) -> bytes | None:
+    """None also when nobody answers: a plan before the stream is there."""
+    inbox = client.new_inbox()  # the client's request makes "nobody is there" of a document with status 503
+    answers = await client.subscribe(inbox)
     try:
-        found = await client.request(f"{API}.DIRECT.GET.TRUST.{subject}", b"", timeout=TIMEOUT_S)
-    except nats.errors.NoRespondersError:  # a plan before the stream is there
-        return None
+        await client.publish(f"{API}.DIRECT.GET.TRUST.{subject}", b"", reply=inbox)
+        found = await answers.next_msg(TIMEOUT_S)
+    finally:
+        await answers.unsubscribe()
     return found.data if answer_status(found.headers or {}) is None else None
 
 
