@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests import mutants_backups, mutants_core, mutants_keks
+from tests import mutants_backups, mutants_core, mutants_keks, mutants_of_leases
 from tests.mutants_of_guards import GUARDS
 from tests.mutants_of_identity import IDENTITY
 from tests.mutating import Mutant, main
@@ -21,6 +21,7 @@ MUTANTS: Final = (
     *mutants_core.MUTANTS,
     *mutants_backups.MUTANTS,
     *mutants_keks.MUTANTS,
+    *mutants_of_leases.MUTANTS,
     Mutant(
         "images: audit's has a PKCS#11 library",
         "deploy/Dockerfile",
@@ -164,8 +165,8 @@ MUTANTS: Final = (
     Mutant(
         "lease: counted from when the answer came",
         "shared/client/src/rekey/renewing.py",
-        "_take(key, answer.keys[name], sent)",
-        "_take(key, answer.keys[name], boottime())",
+        "_take(keys[name], leased, sent)",
+        "_take(keys[name], leased, boottime())",
         ("tests/unit/rekey/test_renewing.py",),
     ),
     Mutant(

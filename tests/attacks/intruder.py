@@ -32,6 +32,7 @@ from rekey_core.contracts import (
     Message,
     Refusal,
     Register,
+    Rotate,
     SignedCommand,
     SignedTrust,
 )
@@ -47,7 +48,9 @@ from rekey_local.bus import render
 from rekey_local.ca import DevelopmentCa
 from rekey_local.plan import SERVER_NAME
 from rekey_provision.settings import tls_context
+from rekey_rotation_scheduler.planner import rotation
 from rekey_runtime import wire
+from tests.fakes.resigned import resigned
 from tests.system.stack import NATS, RunningStack
 
 NAME: Final = "intruder"
@@ -110,6 +113,16 @@ class Intruder:
         packed = self.pack(fact, service)
         await self.store(subject, packed.data, packed.headers)
         return subject
+
+    async def unheard_of(self, key: str) -> None:
+        """Store a fact of a type that no program knows, rightly signed by the scheduler."""
+        service = Service.ROTATION_SCHEDULER
+        signed = self.signed(self.command(Rotate, "alice", key))
+        fact = rotation(await self.state(key), signed, datetime.now(UTC))
+        packed = self.pack(fact, service)
+        headers = resigned(packed, packed.data, "rekey.key.blessed.v1", self.key_of(service))
+        subject = self.subjects.fact(key, fact.version, service, "blessed", fact.id.hex)
+        await self.store(subject, packed.data, headers)
 
     async def give(self, command: Command, by: str | None = None) -> SignedCommand:
         """Store a command where the command line would."""

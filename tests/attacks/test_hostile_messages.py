@@ -30,7 +30,7 @@ from rekey_core.contracts import (
     Suspend,
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
-from rekey_core.envelope import KEY_ID_HEADER, SIGNATURE_HEADER, TYPE_HEADER, BusMessage, Packed, pack
+from rekey_core.envelope import TYPE_HEADER, BusMessage, Packed, pack
 from rekey_core.errors import OversizedError
 from rekey_core.fold import KeyState
 from rekey_core.jetstream import HEADER_BYTES
@@ -39,6 +39,7 @@ from rekey_core.readers import endorse, open_command, open_fact, open_receipt
 from rekey_core.signing import SigningKey
 from rekey_rotation_scheduler.planner import rotation
 from tests.attacks.intruder import Intruder, a_key, intruder, poll
+from tests.fakes.resigned import resigned
 from tests.system.stack import RunningStack, running_stack
 
 SCHEDULER: Final = Service.ROTATION_SCHEDULER
@@ -70,17 +71,6 @@ def altered(data: bytes, number: int = 7) -> bytes:
     """One character inside a string of the JSON is another one."""
     at = data.index(b'"at":"') + number
     return data[:at] + (b"3" if data[at : at + 1] != b"3" else b"2") + data[at + 1 :]
-
-
-def resigned(packed: Packed, data: bytes, kind: str, signer: SigningKey) -> dict[str, str]:
-    """The headers of other bytes or another type under a right signature."""
-    signature = b64u_encode(signer.sign(kind, data))
-    return {
-        **packed.headers,
-        TYPE_HEADER: kind,
-        KEY_ID_HEADER: signer.key_id,
-        SIGNATURE_HEADER: signature,
-    }
 
 
 def spoilt(kind: str, subject: str, packed: Packed, own: SigningKey, foreign: SigningKey) -> Hostile:

@@ -29,6 +29,7 @@ from rekey_core.contracts import (
     Message,
     Receipt,
     Request,
+    RotationRequested,
     TrustDocument,
 )
 from rekey_core.encoding import b64u_encode
@@ -39,6 +40,7 @@ from rekey_core.sealing import SealingKey
 from rekey_core.secret import Secret
 from rekey_core.signing import SigningKey
 from tests.fakes.memory_bus import MemoryBus, MemoryServer, memory_bus
+from tests.fakes.resigned import resigned
 from tests.unit.world import ENV, NOW, World
 
 KEY = "orders-db"
@@ -70,9 +72,9 @@ class Asker:
         seal_to = b64u_encode(SealingKey.generate().public_bytes())
         return self.request(MaterialRequest, key=self.asks_for, versions=versions, seal_to=seal_to, **said)
 
-    def lease(self, receipt: Receipt, by: SigningKey | None = None, after: str | None = None) -> LeaseRequest:
-        """Asks for a lease with what a receipt proves, signed by whoever says it; ``after``: of which answer it was told."""
-        return self.request(LeaseRequest, keys=(KEY,), receipt=sign(receipt, by or self.key), after=after)
+    def lease(self, receipt: Receipt, by: SigningKey | None = None, **said: Any) -> LeaseRequest:
+        """Asks for a lease with what a receipt proves, signed by whoever says it; for one of the key, if it says nothing."""
+        return self.request(LeaseRequest, receipt=sign(receipt, by or self.key), **({"keys": (KEY,)} | said))
 
     def receipt(self, proofs: Mapping[int, Confirmation]) -> Receipt:
         """What it holds."""
@@ -142,6 +144,22 @@ class Scene(World):
         sequence = self.put(subject, fact, fact.AUTHOR, at=at)
         return Stored(fact, sequence, at, subject, packed.signed)
 
+    def another(self, key: str) -> None:
+        """One more key of the same dependents, which has no version yet."""
+        log, self.log = self.log, []
+        self.registered(key=key)
+        self.log = log
+
+    def unheard_of(self, key: str = KEY) -> None:
+        """The next fact of the key is of a type that no program knows yet, rightly signed."""
+        fact = self.fact(RotationRequested, 9, key=key, reason="time", deadline=NOW)
+        author = self.services[fact.AUTHOR]
+        packed = pack(fact, author, source="a world")
+        headers = resigned(packed, packed.data, "rekey.key.blessed.v1", author)
+        self.server.store(
+            Subjects(ENV).fact(fact.key, 9, fact.author, "blessed", fact.id.hex), packed.data, headers, at=NOW
+        )
+
     def put(self, subject: str, model: Message, service: Service, *, at: datetime = NOW) -> int:
         """Store a message that a service signed, whoever may; its sequence."""
         packed = pack(model, self.services[service], source="a world")
@@ -152,7 +170,8 @@ class Scene(World):
     def catch_up(self) -> list[Stored[Fact]]:
         """Take in what services have added."""
         self.log[:] = [
-            open_fact(message, self.trust) for message in self.server.messages(Stream.LIFECYCLE, "evt.>")
+            open_fact(message, self.trust)
+            for message in self.server.messages(Stream.LIFECYCLE, f"evt.{ENV}.{KEY}.>")
         ]
         return self.log
 

@@ -106,7 +106,9 @@ async def refuses(watcher: Intruder, instance: Instance, data: str, token: str) 
     for answer in (await instance.material(data), await instance.probe(token)):
         assert isinstance(answer, RefusalAnswer)
         assert (answer.code, answer.retry) == ("state-refused", False)
-    assert isinstance(await instance.lease(data), LeaseAnswer)  # nothing is left that it would have to prove
+    leased = await instance.lease(data)
+    assert isinstance(leased, LeaseAnswer)
+    assert set(leased.keys) == {data}, "nothing is left that it would have to prove"
     stored = await watcher.last(Stream.LEASES, watcher.subjects.lease(DEPENDENT, instance.key.key_id))
     assert stored is not None
     assert Lease.model_validate_json(stored.data).keys[data].versions == ()
@@ -151,8 +153,8 @@ async def test_with_revocation_stopped_the_distributor_stops_the_key(
         assert isinstance(await instance.probe(token), SignatureAnswer)
         assert len(published(watcher, token)) == 1
         before = await instance.lease(data)
-        assert isinstance(before, RefusalAnswer)
-        assert before.code == "not-installed"
+        assert isinstance(before, LeaseAnswer)
+        assert before.refused[data].code == "not-installed"
         stack.hold("revocation")
         said = {key: await suspend(watcher, key) for key in (data, token)}
         for key, word in said.items():

@@ -255,6 +255,29 @@ async def test_each_key_of_an_instance_has_a_lease_and_only_what_is_counted_a_qu
         assert (quota.version, answer.keys[TOKEN].quota) == (keys.status()[DATA].current, None)
 
 
+async def test_a_key_that_nobody_can_decide_takes_no_other_key_of_its_instance_along(
+    stack: RunningStack,
+) -> None:
+    async with intruder(stack) as people, an_instance(stack) as keys:
+        name = a_key()
+        await people.registered(name, dependents=("orders",))
+        box, lost = await asyncio.gather(keys.keyring(DATA), keys.keyring(name))
+        await until(lambda: works(box) and works(lost), "two leases")
+        await people.unheard_of(name)
+        unheard = boottime()
+        assert await last_use(lost) < unheard + LEASE_S, "not renewed any more"
+        while boottime() < unheard + 2 * LEASE_S:
+            assert works(box), "the other one goes on past the lease that it had then"
+            await asyncio.sleep(0.01)
+        assert re.search(
+            rf"key {name}: the lease ran out at .*blessed", why_not(lambda: lost.encrypt(b"", AAD))
+        )
+        stored = await people.last(Stream.LEASES, people.subjects.lease("orders", keys.instance))
+        assert stored is not None
+        lease = open_lease(stored, people.trust).model
+        assert (set(lease.keys), set(lease.until)) == ({DATA, name}, {name})
+
+
 async def test_a_version_gives_its_budget_and_not_one_message_more_then_encrypt_stops_and_the_key_rotates(
     stack: RunningStack,
 ) -> None:

@@ -257,18 +257,20 @@ class World:
         *,
         release: str = "trusted-recipient",
         key_class: str | None = None,
+        key: str = "orders-db",
     ) -> None:
         """``registered`` and both ``granted``; the class is one of the release kind, if it is not named."""
         is_signing = release == Release.NEVER.value
         key_class = key_class or ("token-signing" if is_signing else "application-data")
         kind = class_named(key_class)
-        command = command or self.register(key_class=key_class)
+        command = command or self.register(key, key_class=key_class)
         cause = command_id(command)
         self.add(
             self.fact(
                 Registered,
                 0,
                 cause,
+                key=key,
                 owner="alice",
                 key_class=key_class,
                 algorithm=kind.algorithm,
@@ -279,7 +281,7 @@ class World:
             )
         )
         for number, name in enumerate(("billing", "orders")):
-            self.add(self.fact(Granted, 0, cause, number, dependent=name, command=command))
+            self.add(self.fact(Granted, 0, cause, number, key=key, dependent=name, command=command))
 
     def requested(self, version: int) -> Stored[Fact]:
         """A request of policy for a version."""

@@ -25,6 +25,7 @@ from rekey_core.contracts import (
     DecryptRequest,
     EncryptInput,
     EncryptRequest,
+    KeyRefusal,
     LeaseAnswer,
     LeasedKey,
     LeaseRequest,
@@ -47,7 +48,7 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode, b64u_encode
 from rekey_core.envelope import BusMessage, sign
-from rekey_core.errors import MacError, RefusedError, RekeyError, UnavailableError
+from rekey_core.errors import MacError, RefusedError, RekeyError, RetryableError, UnavailableError
 from rekey_core.names import Release, Service
 from rekey_core.readers import open_request
 from rekey_core.sealing import SealingKey, request_info, seal, seal_info
@@ -66,6 +67,7 @@ class Desk(Connection):
         self.receipts: list[Receipt] = []
         self.requests: list[Request] = []
         self.refuse: Callable[[Request], RefusedError | None] = lambda _: None
+        self.refused: dict[str, RekeyError] = {}  # keys for which no lease is given
         self.forge: Callable[[Answer], Answer] = lambda answer: answer
         self.signer = Service.DISTRIBUTOR
         self.sealed = True
@@ -113,7 +115,7 @@ class Desk(Connection):
 
     def _refusal(self, request: Request, error: RekeyError) -> RefusalAnswer:
         common = request.model_dump(include={"env", "dependent", "instance", "nonce"})
-        return RefusalAnswer(**common, code=error.code, message=str(error), hint=error.hint, retry=False)
+        return RefusalAnswer(**common, **_refusal_of(error).model_dump())
 
     def _answer(self, request: Request) -> Answer:  # noqa: PLR0911 - one for each kind of request
         common = request.model_dump(include={"env", "dependent", "instance", "nonce"})
@@ -129,12 +131,13 @@ class Desk(Connection):
             case LeaseRequest(leaving=True):
                 return LeaseAnswer(**common, keys={})
             case LeaseRequest():
-                quotas = {key: request.wanted.get(key) for key in request.keys}
+                quotas = {key: request.wanted.get(key) for key in request.keys if key not in self.refused}
                 leased = {
                     k: LeasedKey(versions=self._proved_of(k), as_of=10, lease_s=30, quota=q)
                     for k, q in quotas.items()
                 }
-                return LeaseAnswer(**common, keys=leased)
+                refused = {k: _refusal_of(self.refused[k]) for k in request.keys if k in self.refused}
+                return LeaseAnswer(**common, keys=leased, refused=refused)
             case SealingRequest():
                 return SealingAnswer(**common, seal_to=b64u_encode(self.sealing.public_bytes()))
             case SealedRequest():
@@ -190,6 +193,11 @@ class Desk(Connection):
                 raise AssertionError(type(request))
 
 
+def _refusal_of(error: RekeyError) -> KeyRefusal:
+    retry = isinstance(error, RetryableError)
+    return KeyRefusal(code=error.code, message=str(error), hint=error.hint, retry=retry)
+
+
 class Instance:
     """One instance at the desk, with a worker for one key."""
 
@@ -212,7 +220,7 @@ class Instance:
             requests=self.requests,
             receipts=self.receipts,
             within_s=1.0,
-            renew=self.renewing.once,
+            renew=self.renewing.of,
             rotated=self.rotated.append,
             stopped=self.stopped.append,
         )

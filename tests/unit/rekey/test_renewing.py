@@ -16,8 +16,8 @@ from rekey.keystate import KeyState
 from rekey.lease import boottime
 from rekey.renewing import APART_S
 from rekey.versions import SecretVersion
-from rekey_core.contracts import Answer, LeaseAnswer, LeaseRequest, Notice, Quota, Request
-from rekey_core.errors import NotGrantedError, RefusedError, UnavailableError
+from rekey_core.contracts import Answer, LeaseAnswer, LeaseRequest, Notice, Quota
+from rekey_core.errors import UnavailableError
 from rekey_core.names import Service
 from rekey_core.quotas import LEAST
 from tests.unit.rekey.desk import Instance
@@ -202,26 +202,6 @@ async def test_keys_that_join_at_once_are_asked_for_together(me: Instance) -> No
     await asyncio.gather(*many)
     assert before < len(leases(me)) <= before + 2
     assert len(me.renewing.admitted) == 11
-
-
-async def test_a_key_that_is_refused_is_no_matter_of_the_others(me: Instance) -> None:
-    """They joined at the same time: what was asked for together is asked for once more, each for itself."""
-
-    def refuse(request: Request) -> RefusedError | None:
-        is_there = isinstance(request, LeaseRequest) and "not-mine" in request.keys
-        return NotGrantedError("key not-mine is not granted to orders") if is_there else None
-
-    me.desk.refuse = refuse
-    until = me.key.lease.until
-    async with me.renewing.asking:
-        names = ("orders-1", "not-mine", "orders-2")
-        joining = [asyncio.create_task(me.renewing.once(KeyState(name))) for name in names]
-        await asyncio.sleep(0)
-    first, refused, second = await asyncio.gather(*joining, return_exceptions=True)
-    assert (first, second) == (None, None)
-    assert isinstance(refused, NotGrantedError)
-    assert set(me.renewing.admitted) == {KEY, "orders-1", "orders-2"}
-    assert me.key.lease.until > until, "and its lease is renewed"
 
 
 async def test_whoever_renews_says_of_which_lease_it_was_told(me: Instance) -> None:

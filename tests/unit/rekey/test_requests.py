@@ -21,7 +21,7 @@ from rekey.keystate import KeyState
 from rekey.lease import LeaseClock
 from rekey.settings import Settings
 from rekey.signer import Signer
-from rekey_core.contracts import Answer, LeasedKey
+from rekey_core.contracts import Answer, KeyRefusal, LeasedKey
 from rekey_core.names import Service
 from tests.unit.rekey.desk import Instance
 from tests.unit.rekey.world import KEY, NOW, World
@@ -84,10 +84,25 @@ async def test_every_try_has_a_nonce_and_a_sealing_key_of_its_own(me: Instance) 
     assert getattr(first, "seal_to", 1) != getattr(second, "seal_to", 1)
 
 
-async def test_a_lease_for_other_keys_is_not_taken(me: Instance) -> None:
-    me.desk.forge = lambda answer: answer.model_copy(
-        update={"keys": {"other": LeasedKey(versions=(), as_of=1, lease_s=30)}}
-    )
+LEASED = LeasedKey(versions=(), as_of=1, lease_s=30)
+REFUSED = KeyRefusal(code="not-granted", message="no", hint=None, retry=False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "refused"),
+    [
+        pytest.param({"other": LEASED}, {}, id="another one is given"),
+        pytest.param({KEY: LEASED, "other": LEASED}, {}, id="another one is given too"),
+        pytest.param({}, {"other": REFUSED}, id="another one is refused"),
+        pytest.param({KEY: LEASED}, {"other": REFUSED}, id="another one is refused too"),
+        pytest.param({KEY: LEASED}, {KEY: REFUSED}, id="it is given and refused"),
+        pytest.param({}, {}, id="neither"),
+    ],
+)
+async def test_a_lease_that_is_not_about_exactly_the_keys_asked_for_is_not_taken(
+    me: Instance, keys: dict[str, LeasedKey], refused: dict[str, KeyRefusal]
+) -> None:
+    me.desk.forge = lambda answer: answer.model_copy(update={"keys": keys, "refused": refused})
     with pytest.raises(UnavailableError, match="other keys"):
         await me.requests.lease([KEY], await me.receipts.write())
 

@@ -200,6 +200,32 @@ def test_an_instance_is_live_by_its_lease(since: datetime, live: bool) -> None: 
     assert len(f.adoption().dependents["orders"]) == int(live)
 
 
+@pytest.mark.parametrize(
+    ("until", "live"),
+    [
+        pytest.param(NOW, True, id="until now"),
+        pytest.param(NOW - MARGIN, True, id="within the margin"),
+        pytest.param(NOW - MARGIN - timedelta(microseconds=1), False, id="past the margin"),
+        pytest.param(datetime.max.replace(tzinfo=UTC), True, id="until the end of time, without a crash"),
+        pytest.param(datetime.min.replace(tzinfo=UTC), False, id="since the beginning of time"),
+    ],
+)
+@pytest.mark.parametrize("since", [NOW, NOW - LENGTH], ids=["a lease of now", "a lease of before"])
+def test_an_instance_is_live_for_a_key_that_it_was_refused_until_the_end_that_stands_there(
+    since: datetime,
+    until: datetime,
+    live: bool,  # noqa: FBT001
+) -> None:
+    """Whenever the lease that says so was stored, and whatever its other keys have."""
+    f = Fleet(MOVING)
+    f.live("orders", ONE, at=since)
+    f.leases[0] = f.leases[0].model_copy(update={"until": {KEY: until}})
+    assert is_live(f.leases[0], KEY, NOW) is live
+    assert [proof.lease_until for proof in f.adoption().dependents["orders"]] == [until] * live
+    f.leases[0] = f.leases[0].model_copy(update={"until": {"orders-archive": until}})
+    assert is_live(f.leases[0], KEY, NOW), "the end of another key is no matter of this one"
+
+
 def test_an_instance_that_ended_its_lease_is_waited_for_no_second_longer() -> None:
     f = Fleet(MOVING)
     f.live("orders", ONE, at=NOW - LENGTH, ended=True)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+from rekey.errors import refusal_error
 from rekey_core.authority import Stream, Subjects
 from rekey_core.commands import read_command
 from rekey_core.confirmation import VersionContext
 from rekey_core.contracts import (
+    LeaseAnswer,
+    LeaseRequest,
     MaterialRecord,
     Receipt,
     ReleasedVersion,
@@ -115,6 +118,13 @@ class Desk:
     def delivered(self, version: int = 1) -> int:
         """How many batches of deliveries of a version there are."""
         return len(self.scene.server.messages(Stream.LIFECYCLE, f"dlv.{ENV}.{KEY}.{version}.*"))
+
+    async def lease(self, request: LeaseRequest) -> LeaseAnswer:
+        """What is given, if nothing is refused; raises what is said of the first key that is."""
+        answer = await self.leasing.lease(request)
+        for refusal in answer.refused.values():
+            raise refusal_error(refusal.code, refusal.message, refusal.hint, retry=refusal.retry)
+        return answer
 
     async def receipt(self, asker: Asker, *versions: int) -> Receipt:
         """Of an instance that has got the versions and installed them."""

@@ -28,7 +28,7 @@ def leased(desk: Desk, asker: Asker) -> bool:
 async def test_who_proves_every_version_gets_a_lease(desk: Desk) -> None:
     await desk.made(1)
     asker = desk.scene.asker()
-    answer = await desk.leasing.lease(asker.lease(await desk.receipt(asker, 1)))
+    answer = await desk.lease(asker.lease(await desk.receipt(asker, 1)))
     assert answer.keys[KEY].versions == (1,)
     assert leased(desk, asker)
     await desk.leasing.check("orders", asker.instance, KEY)
@@ -38,7 +38,7 @@ async def test_who_proves_nothing_gets_none(desk: Desk) -> None:
     await desk.made(1)
     asker = desk.scene.asker()
     with pytest.raises(NotInstalledError, match="orders-db@1 is not proved"):
-        await desk.leasing.lease(asker.lease(asker.receipt({})))
+        await desk.lease(asker.lease(asker.receipt({})))
     assert not leased(desk, asker)
     with pytest.raises(ExpiredError, match="has no lease for key orders-db"):
         await desk.leasing.check("orders", asker.instance, KEY)
@@ -55,7 +55,7 @@ async def test_a_version_that_is_born_while_a_lease_is_stored_must_be_proved(des
 
     desk.scene.server.once("after", Subjects(ENV).lease("orders", asker.instance), born)
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
-        await desk.leasing.lease(request)
+        await desk.lease(request)
     assert leased(desk, asker), "the scheduler sees it before version 2 could be activated"
 
 
@@ -63,7 +63,7 @@ async def test_a_receipt_of_another_instance_proves_nothing(desk: Desk) -> None:
     await desk.made(1)
     other, asker = desk.scene.asker(), desk.scene.asker()
     with pytest.raises(WrongAuthorError, match="in the request of orders/"):
-        await desk.leasing.lease(asker.lease(await desk.receipt(other, 1), by=other.key))
+        await desk.lease(asker.lease(await desk.receipt(other, 1), by=other.key))
     assert not leased(desk, asker)
 
 
@@ -71,7 +71,7 @@ async def test_a_receipt_that_somebody_else_signed_proves_nothing(desk: Desk) ->
     await desk.made(1)
     asker = desk.scene.asker()
     with pytest.raises(WrongAuthorError, match="not the author's"):
-        await desk.leasing.lease(asker.lease(await desk.receipt(asker, 1), by=SigningKey.generate()))
+        await desk.lease(asker.lease(await desk.receipt(asker, 1), by=SigningKey.generate()))
     assert not leased(desk, asker)
 
 
@@ -79,7 +79,7 @@ async def test_a_key_that_nobody_registered_is_not_leased(desk: Desk) -> None:
     asker = desk.scene.asker()
     request = asker.request(LeaseRequest, keys=("no-key",), receipt=asker.lease(asker.receipt({})).receipt)
     with pytest.raises(NotFoundError, match="key no-key is not registered"):
-        await desk.leasing.lease(request)
+        await desk.lease(request)
     assert not leased(desk, asker)
 
 
@@ -87,7 +87,7 @@ async def test_what_a_responder_stopped_need_not_be_proved(desk: Desk) -> None:
     await desk.made(1)
     desk.responder_speaks()
     asker = desk.scene.asker()
-    answer = await desk.leasing.lease(asker.lease(asker.receipt({})))
+    answer = await desk.lease(asker.lease(asker.receipt({})))
     assert answer.keys[KEY].versions == ()
 
 
@@ -96,7 +96,7 @@ async def holds_one(desk: Desk, asker: Asker) -> tuple[Receipt, LeaseAnswer]:
     await desk.made(1)
     await desk.clock.ask()
     receipt = await desk.receipt(asker, 1)
-    answer = await desk.leasing.lease(asker.lease(receipt))
+    answer = await desk.lease(asker.lease(receipt))
     await desk.made(2, activated=False)
     return receipt, answer
 
@@ -113,13 +113,13 @@ async def test_a_lease_is_renewed_without_a_version_that_is_not_active_yet_and_w
 ) -> None:
     asker = desk.scene.asker()
     receipt, before = await holds_one(desk, asker)
-    answer = await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+    answer = await desk.lease(asker.lease(receipt, after=before.nonce))
     assert answer.keys[KEY].versions == (1,), "what it has not proved is not in it"
     assert waited_for(desk, asker, 2) == (f"orders/{asker.instance}",)
-    again = await desk.leasing.lease(asker.lease(receipt, after=answer.nonce))
+    again = await desk.lease(asker.lease(receipt, after=answer.nonce))
     assert again.keys[KEY].versions == (1,)
     both = await desk.receipt(asker, 1, 2)
-    answer = await desk.leasing.lease(asker.lease(both, after=again.nonce))
+    answer = await desk.lease(asker.lease(both, after=again.nonce))
     assert (answer.keys[KEY].versions, waited_for(desk, asker, 2)) == ((1, 2), ())
 
 
@@ -130,10 +130,10 @@ async def test_a_version_that_became_active_since_the_lease_before_is_proved_by_
     asker = desk.scene.asker()
     receipt, before = await holds_one(desk, asker)
     desk.scene.activated(2)
-    answer = await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+    answer = await desk.lease(asker.lease(receipt, after=before.nonce))
     assert answer.keys[KEY].versions == (1,)
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
-        await desk.leasing.lease(asker.lease(receipt, after=answer.nonce))
+        await desk.lease(asker.lease(receipt, after=answer.nonce))
 
 
 async def test_who_was_passed_over_gets_the_lease_to_go_over_within_once_it_holds_what_to_go_over_to(
@@ -145,14 +145,14 @@ async def test_who_was_passed_over_gets_the_lease_to_go_over_within_once_it_hold
     desk.scene.activated(2)
     desk.scene.deactivated(1)
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
-        await desk.leasing.lease(asker.lease(protecting(receipt, 1), after=before.nonce))
+        await desk.lease(asker.lease(protecting(receipt, 1), after=before.nonce))
     both = protecting(await desk.receipt(asker, 1, 2), 1)
-    answer = await desk.leasing.lease(asker.lease(both, after=before.nonce))
+    answer = await desk.lease(asker.lease(both, after=before.nonce))
     assert answer.keys[KEY].versions == (1, 2)
     with pytest.raises(
         NotInstalledError, match="orders-db@1 is deactivated, expected to protect with version 2"
     ):
-        await desk.leasing.lease(asker.lease(both, after=answer.nonce))
+        await desk.lease(asker.lease(both, after=answer.nonce))
 
 
 async def test_with_the_lease_to_go_over_within_come_messages_to_go_over_with_though_it_asked_for_the_other_version(
@@ -168,13 +168,11 @@ async def test_with_the_lease_to_go_over_within_come_messages_to_go_over_with_th
     asker = desk.scene.asker()
     both = protecting(await desk.receipt(asker, 1, 2), 1)
     wanted = {KEY: Quota(version=1, messages=5 * LEAST)}
-    answer = await desk.leasing.lease(asker.lease(both).model_copy(update={"wanted": wanted}))
+    answer = await desk.lease(asker.lease(both).model_copy(update={"wanted": wanted}))
     assert answer.keys[KEY].quota == Quota(version=2, messages=LEAST), "as many as with any version at first"
     over = protecting(both, 2)
     wanted = {KEY: Quota(version=2, messages=LEAST)}
-    answer = await desk.leasing.lease(
-        asker.lease(over, after=answer.nonce).model_copy(update={"wanted": wanted})
-    )
+    answer = await desk.lease(asker.lease(over, after=answer.nonce).model_copy(update={"wanted": wanted}))
     assert answer.keys[KEY].quota == Quota(version=2, messages=LEAST), "which count like any others"
 
 
@@ -187,7 +185,7 @@ async def test_who_still_protects_with_an_active_version_gets_messages_of_the_on
     asker = desk.scene.asker()
     both = protecting(await desk.receipt(asker, 1, 2), 1)
     wanted = {KEY: Quota(version=1, messages=5 * LEAST)}
-    answer = await desk.leasing.lease(asker.lease(both).model_copy(update={"wanted": wanted}))
+    answer = await desk.lease(asker.lease(both).model_copy(update={"wanted": wanted}))
     assert answer.keys[KEY].quota == Quota(version=2, messages=0)
 
 
@@ -210,7 +208,7 @@ async def test_a_version_that_is_born_while_a_lease_is_renewed_may_be_proved_lat
             desk.scene.generated(3, desk.scene.requested(3))
 
     desk.scene.server.once("after", Subjects(ENV).lease("orders", asker.instance), happens)
-    answer = await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+    answer = await desk.lease(asker.lease(receipt, after=before.nonce))
     assert answer.keys[KEY].versions == (1,)
 
 
@@ -244,7 +242,7 @@ async def test_whoever_renews_nothing_proves_every_version_and_else_nothing_is_s
     [stood] = desk.scene.server.messages(Stream.LEASES, where)
     request = asker.lease(receipt, after=await after(desk, asker, before))
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
-        await desk.leasing.lease(request)
+        await desk.lease(request)
     assert desk.scene.server.messages(Stream.LEASES, where) == [stood]
 
 
@@ -256,9 +254,9 @@ async def test_a_lease_that_was_refused_after_it_was_stored_is_no_base_for_the_n
     where = Subjects(ENV).lease("orders", asker.instance)
     desk.scene.server.once("after", where, lambda: desk.scene.generated(2, desk.scene.requested(2)))
     with pytest.raises(NotInstalledError):
-        await desk.leasing.lease(asker.lease(receipt))
+        await desk.lease(asker.lease(receipt))
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
-        await desk.leasing.lease(asker.lease(receipt))
+        await desk.lease(asker.lease(receipt))
 
 
 async def test_a_renewal_that_is_stored_after_the_lease_before_ran_out_is_none(desk: Desk) -> None:
@@ -272,7 +270,7 @@ async def test_a_renewal_that_is_stored_after_the_lease_before_ran_out_is_none(d
 
     desk.scene.server.once("before", Subjects(ENV).lease("orders", asker.instance), slow)
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
-        await desk.leasing.lease(asker.lease(receipt, after=before.nonce))
+        await desk.lease(asker.lease(receipt, after=before.nonce))
 
 
 @pytest.mark.parametrize(
@@ -289,14 +287,14 @@ async def test_an_instance_may_have_shorter_leases_than_the_class_says_and_no_lo
     await desk.made(1)
     asker = desk.scene.asker()
     request = asker.lease(await desk.receipt(asker, 1)).model_copy(update={"at_most_s": wish})
-    assert (await desk.leasing.lease(request)).keys[KEY].lease_s == lease_s
+    assert (await desk.lease(request)).keys[KEY].lease_s == lease_s
 
 
 async def test_a_lease_is_no_longer_than_it_says_though_the_clock_of_the_bus_was_set_back(desk: Desk) -> None:
     """A replica that finds it there counts it from its own asking at most, until the clock is right again."""
     await desk.made(1)
     asker = desk.scene.asker()
-    answer = await desk.leasing.lease(asker.lease(await desk.receipt(asker, 1)))
+    answer = await desk.lease(asker.lease(await desk.receipt(asker, 1)))
     lease_s = answer.keys[KEY].lease_s
     [stored] = desk.scene.server.messages(Stream.LEASES)
     booted = 100.0

@@ -179,7 +179,7 @@ async def test_while_the_hsm_is_slow_leases_go_on_and_the_release_comes_when_it_
     )  # a call of the module that takes its time
     release = asyncio.create_task(desk.releasing.material(newcomer.material(1)))
     try:
-        assert (await desk.leasing.lease(request)).keys
+        assert (await desk.lease(request)).keys
         assert not release.done()
         assert desk.delivered() == 1, "nothing of the waiting release is recorded"
     finally:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from pydantic import TypeAdapter
 
 from rekey_core.authority import STREAMS, Stream
 from rekey_core.contracts import LeasedKey, Quota
+from rekey_core.contracts.base import Time
 from rekey_core.contracts.receipts import MAX_LEASE_S
 from rekey_core.errors import UnavailableError
 from rekey_core.names import Service
@@ -99,14 +102,14 @@ async def test_an_instance_more_than_the_share_gets_no_lease_and_the_others_rene
     await desk.made(1)
     asker, more = desk.scene.asker(), desk.scene.asker()
     receipt, another = await desk.receipt(asker, 1), await desk.receipt(more, 1)
-    first = await desk.leasing.lease(asker.lease(receipt))
+    first = await desk.lease(asker.lease(receipt))
     desk.leasing.share.most = 0
     wanted = {KEY: Quota(version=1, messages=LEAST)}
     with pytest.raises(UnavailableError, match="orders has used up its share of bytes of new leases"):
-        await desk.leasing.lease(more.lease(another).model_copy(update={"wanted": wanted}))
+        await desk.lease(more.lease(another).model_copy(update={"wanted": wanted}))
     assert await desk.bus.last(Stream.LEASES, desk.bus.subjects.lease("orders", more.instance)) is None
     assert await desk.bus.last(Stream.QUOTAS, desk.bus.subjects.quota(KEY, 1)) is None, "the budget is whole"
-    renewed = await desk.leasing.lease(asker.lease(receipt, after=first.nonce))
+    renewed = await desk.lease(asker.lease(receipt, after=first.nonce))
     assert renewed.keys[KEY].versions == (1,)
 
 
@@ -116,14 +119,12 @@ async def test_a_new_lease_counts_as_what_is_kept_of_it_and_the_next_as_nothing(
     share.most, share.per_s = 10_000, 0
     asker = desk.scene.asker()
     request = asker.lease(await desk.receipt(asker, 1))
-    first = await desk.leasing.lease(
-        request.model_copy(update={"wanted": {KEY: Quota(version=1, messages=LEAST)}})
-    )
+    first = await desk.lease(request.model_copy(update={"wanted": {KEY: Quota(version=1, messages=LEAST)}}))
     [stored] = desk.scene.server.messages(Stream.LEASES)
     size = len(stored.data) + sum(len(f"{name}: {value}\r\n") for name, value in stored.headers.items())
     with pytest.raises(UnavailableError):
         share.take("orders", 10_000 - size)
-    await desk.leasing.lease(asker.lease(asker.receipt({}), after=first.nonce))
+    await desk.lease(asker.lease(asker.receipt({}), after=first.nonce))
     share.take("orders", 10_000 - 2 * size)
 
 
@@ -144,7 +145,9 @@ def test_keys_never_take_more_of_a_lease_than_they_count(names: dict[str, int]) 
         name: LeasedKey(versions=held, as_of=10**18, lease_s=MAX_LEASE_S, quota=quota)
         for name, held in versions.items()
     }
+    ends = dict.fromkeys(names, datetime.max.replace(tzinfo=UTC))
     size = len(TypeAdapter(dict[str, LeasedKey]).dump_json(keys)) - len("{}")
+    size += len(TypeAdapter(dict[str, Time]).dump_json(ends)) - len("{}")
     assert size <= bytes_of(versions) <= size + 2 * len(keys)
 
 
@@ -154,11 +157,11 @@ async def test_an_instance_that_takes_on_keys_counts_as_these_alone(desk: Desk) 
     share.most, share.per_s = 10_000, 0
     asker = desk.scene.asker()
     request = asker.lease(await desk.receipt(asker, 1))
-    await desk.leasing.lease(request)
+    await desk.lease(request)
     [stored] = desk.scene.server.messages(Stream.LEASES)
     without = open_lease(stored, desk.scene.trust).model.model_copy(update={"keys": {}})
     desk.scene.put(stored.subject, without, Service.DISTRIBUTOR)
-    await desk.leasing.lease(request)
+    await desk.lease(request)
     left = 10_000 - FIRST_BYTES - 2 * bytes_of({KEY: (1,)})
     with pytest.raises(UnavailableError):
         share.take("orders", left + 1)

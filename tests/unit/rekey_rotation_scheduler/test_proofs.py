@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -64,8 +64,8 @@ def scene(tmp_path: Path) -> Scene:
     return made
 
 
-def joins(scene: Scene, key: str = KEY) -> str:
-    """An instance of orders that holds version 1 gets a lease; its id."""
+def joins(scene: Scene, key: str = KEY, until: datetime | None = None) -> str:
+    """An instance of orders that holds version 1 gets a lease, or is refused one and has one until then; its id."""
     asker = scene.asker()
     lease = Lease(
         env=ENV,
@@ -75,6 +75,7 @@ def joins(scene: Scene, key: str = KEY) -> str:
         nonce="0" * 32,
         at=NOW,
         keys={key: LeasedKey(versions=(1,), as_of=1, lease_s=30)},
+        until={key: until} if until else {},
     )
     scene.put(Subjects(ENV).lease("orders", asker.instance), lease, Service.DISTRIBUTOR)
     return asker.instance
@@ -85,6 +86,19 @@ async def test_every_instance_with_a_lease_is_waited_for(scene: Scene) -> None:
     instances = {joins(scene), joins(scene)}
     found = await adopted(bus, scene.state(), 2)
     assert {proof.instance for proof in found.dependents["orders"]} == instances
+
+
+async def test_an_instance_that_is_refused_is_waited_for_until_the_end_that_stands_in_its_lease(
+    scene: Scene,
+) -> None:
+    bus = await scene.bus(Service.ROTATION_SCHEDULER)
+    margin = timedelta(seconds=LEASE_MARGIN_S)
+    still, over = joins(scene, until=NOW - margin), joins(scene, until=NOW - margin - timedelta(seconds=1))
+    found = await adopted(bus, scene.state(), 2)
+    assert over != still
+    assert [(proof.instance, proof.lease_until) for proof in found.dependents["orders"]] == [
+        (still, NOW - margin)
+    ]
 
 
 async def test_a_read_that_misses_a_lease_decides_nothing(scene: Scene) -> None:

@@ -6,6 +6,10 @@ still runs *renews* it: the scheduler waits for that instance all along, so a ve
 when the lease before was decided, may be proved later; until then it is missing in what the lease says was proved
 (decision 0052). An instance that says that it leaves proves nothing: its lease is stored as ended, and it gets no other one.
 
+Each key is judged for itself (decision 0089): one that is refused keeps no other from being renewed. What stands there of it
+stays in the lease with the end that it has, so that its instance is waited for until then and no second longer, and is
+remembered afterwards; it is no base for a renewal.
+
 Each key's part ends as its class says, counted by nobody's wall clock: by the instance from before it asked, here and at the
 scheduler from when the bus stored it. With the lease comes the quota of messages, in totals: whoever asks for the same
 total again, because an answer was lost, is told again and given nothing more.
@@ -15,16 +19,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from rekey_core.adoption import proved
+from rekey_core.adoption import lease_end, proved
 from rekey_core.authority import Stream
-from rekey_core.contracts import Lease, LeaseAnswer, LeasedKey, LeaseRequest, Quota, Receipt
+from rekey_core.contracts import (
+    REFUSED_BY_KEY,
+    KeyRefusal,
+    Lease,
+    LeaseAnswer,
+    LeasedKey,
+    LeaseRequest,
+    Quota,
+    Receipt,
+)
 from rekey_core.envelope import Stored
-from rekey_core.errors import ConflictError, ExpiredError, NotInstalledError, WrongAuthorError
+from rekey_core.errors import (
+    ConflictError,
+    ExpiredError,
+    NotInstalledError,
+    RefusedError,
+    RekeyError,
+    RetryableError,
+    UndecidableKeyError,
+    WrongAuthorError,
+)
 from rekey_core.fold import KeyState
 from rekey_core.policy import class_named
 from rekey_core.readers import open_embedded_receipt, open_lease
@@ -46,6 +68,12 @@ class _Held:
 
     state: KeyState
     versions: tuple[int, ...]
+    protects: int | None
+    lease_s: int  # by the key's class
+
+
+_OF_THE_KEY: Final = (RefusedError, UndecidableKeyError)  # is wrong with a key: no matter of the others
+_Judged = tuple[dict[str, _Held], dict[str, RekeyError]]  # keys to lease, and why the others are refused
 
 
 @dataclass(frozen=True)
@@ -66,30 +94,29 @@ class Leasing:
     )  # boot time, seconds
 
     async def lease(self, request: LeaseRequest) -> LeaseAnswer:
-        """Store a lease and answer it.
+        """Store a lease for the keys that are not refused and answer it; if all are, nothing is stored.
 
         Raises:
             ConflictError: the messages that were asked for are not counted yet, or another replica answers; ask again.
-            NotInstalledError: the receipt does not prove a version that must not be missing; names it.
-            NotGrantedError: one of the keys is not the dependent's.
             UnavailableError: the dependent has used up its share of the leases that are kept.
             ExpiredError: the instance has said that it leaves.
+            NotInstalledError, NotGrantedError, ...: what is wrong with one of the keys, for who knows no refusal of a key.
         """
         receipt = self._receipt(request)
         previous = await self._stored(request.dependent, request.instance)
         if previous is not None and previous.model.ended:  # a renewal that its own leaving has overtaken
             message = f"instance {request.instance} of {request.dependent} has left"
             raise ExpiredError(message, hint="connect again, as another instance")
+        before = previous.model.keys if previous is not None else {}
         renewed = _renewed(request, previous, self.clock.now())
-        held = await self._held(request, receipt, previous, renewed)
-        protects = {key: said.protects if (said := receipt.keys.get(key)) else None for key in held}
-        for key, one in held.items():
-            before = previous.model.keys.get(key) if previous else None
-            granting.check_protects(one.state, protects[key], before.as_of if before else 0)
+        held, refused = await self._held(request.keys, receipt, before, before, renewed)
+        _check_understood(request, refused)
+        if not held:
+            return _answer(request, {}, refused)
         self.share.take(request.dependent, _growth(held, previous))  # messages are given away for good
-        quotas = {
-            key: await self._quota(request, one.state, protects[key], previous) for key, one in held.items()
-        }
+        quotas = {key: await self._quota(request, one, before.get(key)) for key, one in held.items()}
+        given = {key: self._leased(one, quotas[key], request.at_most_s) for key, one in held.items()}
+        until = _ends(previous, refused)
         lease = Lease(
             env=request.env,
             dependent=request.dependent,
@@ -97,21 +124,25 @@ class Leasing:
             endorsement=request.endorsement,
             nonce=request.nonce,
             at=datetime.now(UTC),
-            keys={key: self._leased(one, quotas[key], request.at_most_s) for key, one in held.items()},
+            keys={key: before[key] for key in until} | given,
+            until=until,
         )
         stored_at = self.now()
         await self._store(lease, previous.sequence if previous else 0)
         stored = await self._read_back(lease)
-        after = await self._held(request, receipt, stored, _renewed(request, previous, stored.stored_at))
-        for key, leased in lease.keys.items():
-            self._remember(lease, key, stored_at + leased.lease_s)
-        return _answer(
-            request,
-            {
-                key: leased.model_copy(update={"as_of": after[key].state.last_sequence})
-                for key, leased in lease.keys.items()
-            },
-        )
+        renewed = _renewed(request, previous, stored.stored_at)
+        after, late = await self._held(given, receipt, given, before, renewed)
+        _check_understood(request, late)
+        if late:  # not told of, so no base for a renewal; waited for until its end all the same, at worst for nothing
+            until = lease.until | _ends(stored, late)
+            await self._store(lease.model_copy(update={"until": until}), stored.sequence)
+        for key in after:
+            self._remember(lease, key, stored_at + given[key].lease_s)
+        keys = {
+            key: given[key].model_copy(update={"as_of": one.state.last_sequence})
+            for key, one in after.items()
+        }
+        return _answer(request, keys, refused | late)
 
     async def end(self, request: LeaseRequest) -> LeaseAnswer:
         """Store the instance's lease as ended, whatever its receipt proves, and answer it; ended once is enough.
@@ -129,7 +160,7 @@ class Leasing:
             await self._store(lease, previous.sequence)
         for key in lease.keys:
             self._remember(lease, key, 0.0)
-        return _answer(request, {})
+        return _answer(request, {}, {})
 
     async def check(self, dependent: str, instance: str, key: str) -> None:
         """The instance has a lease for the key now.
@@ -144,8 +175,9 @@ class Leasing:
         leased = stored.model.keys.get(key) if stored and not stored.model.ended else None
         left_s = 0.0
         if stored is not None and leased is not None:
-            age = await self.bus.time(Stream.LEASES) - stored.stored_at
-            left_s = min(leased.lease_s, leased.lease_s - age.total_seconds())  # the clock may have gone back
+            end = lease_end(stored.model, key, stored.stored_at)
+            left = end - await self.bus.time(Stream.LEASES)
+            left_s = min(leased.lease_s, left.total_seconds())  # the clock may have gone back
             self._remember(stored.model, key, asked + left_s)
         if left_s <= 0:
             message = f"instance {instance} of {dependent} has no lease for key {key}"
@@ -163,29 +195,52 @@ class Leasing:
 
     async def _held(
         self,
-        request: LeaseRequest,
+        keys: Iterable[str],
         receipt: Receipt,
-        previous: Stored[Lease] | None,
+        known: Mapping[str, LeasedKey],
+        before: Mapping[str, LeasedKey],
         renewed: Mapping[str, LeasedKey],
-    ) -> dict[str, _Held]:
-        """Each key with what is proved of it, by the receipt or by a lease before; all keys are asked for at once."""
-        known = previous.model.keys if previous is not None else {}
-        held = [
-            self._one_held(request.dependent, receipt, key, known.get(key), renewed.get(key))
-            for key in request.keys
-        ]
-        return dict(zip(request.keys, await asyncio.gather(*held), strict=True))
+    ) -> _Judged:
+        """Each key with what is proved of it, or why it is refused; all are asked for at once.
 
-    async def _one_held(
+        ``known``: by which leases versions are proved already; ``before``: what the instance had before this request.
+        """
+        names = list(keys)
+        judged = await asyncio.gather(
+            *(self._judged(receipt, key, known.get(key), before.get(key), renewed.get(key)) for key in names)
+        )
+        held, refused = {}, {}
+        for key, one in zip(names, judged, strict=True):
+            if isinstance(one, _Held):
+                held[key] = one
+            else:
+                refused[key] = one
+        return held, refused
+
+    async def _judged(
         self,
-        dependent: str,
         receipt: Receipt,
         key: str,
         known: LeasedKey | None,
+        before: LeasedKey | None,
+        renewed: LeasedKey | None,
+    ) -> _Held | RekeyError:
+        try:
+            return await self._one_held(receipt, key, known, before, renewed)
+        except _OF_THE_KEY as error:
+            return error
+
+    async def _one_held(
+        self,
+        receipt: Receipt,
+        key: str,
+        known: LeasedKey | None,
+        before: LeasedKey | None,
         renewed: LeasedKey | None,
     ) -> _Held:
         state = await self.keylog.confirmed(key)
-        granting.check_granted(state, dependent)
+        granting.check_granted(state, receipt.dependent)
+        lease_s = class_named(state.key_class or "").lease_s
         said = receipt.keys.get(key)
         protects, found = said.protects if said else None, []
         for version in granting.versions_to_prove(state, self.emergencies.denied(state)):
@@ -194,7 +249,8 @@ class Leasing:
             elif renewed is None or not granting.may_be_proved_later(state, version, protects, renewed.as_of):
                 message = f"{key}@{version} is not proved by the receipt of {receipt.instance}"
                 raise NotInstalledError(message, hint="install the version, write a receipt, ask again")
-        return _Held(state, tuple(found))
+        granting.check_protects(state, protects, before.as_of if before else 0)
+        return _Held(state, tuple(found), protects, lease_s)
 
     async def _is_proved(self, state: KeyState, version: int, receipt: Receipt) -> bool:
         said = receipt.keys.get(state.key)
@@ -203,7 +259,7 @@ class Leasing:
         return proved(receipt, state, version, "installed", await self.deliveries.of(state.key, version))
 
     def _leased(self, held: _Held, quota: Quota | None, at_most_s: int | None) -> LeasedKey:
-        lease_s = max(1, class_named(held.state.key_class or "").lease_s // self.divisor)
+        lease_s = max(1, held.lease_s // self.divisor)
         return LeasedKey(
             versions=held.versions,
             as_of=held.state.last_sequence,
@@ -211,15 +267,14 @@ class Leasing:
             quota=quota,
         )
 
-    async def _quota(
-        self, request: LeaseRequest, state: KeyState, protects: int | None, previous: Stored[Lease] | None
-    ) -> Quota | None:
+    async def _quota(self, request: LeaseRequest, held: _Held, before: LeasedKey | None) -> Quota | None:
         """What the instance has of the current version in all, with what it wants more and the budget can give."""
+        state = held.state
         version = granting.counted_version(state, self.emergencies.denied(state))
         if version is None:
             return None
-        had = _given(previous.model.keys.get(state.key) if previous else None, version)
-        more = granting.total_of(state, version, protects, request.wanted.get(state.key)) - had
+        had = _given(before, version)
+        more = granting.total_of(state, version, held.protects, request.wanted.get(state.key)) - had
         given = await self.quotas.allot(state.key, version, more) if more > 0 else 0
         return Quota(version=version, messages=had + given)
 
@@ -252,12 +307,29 @@ def _renewed(request: LeaseRequest, previous: Stored[Lease] | None, now: datetim
     """What runs at ``now`` of the lease before, if the instance was told of that very one; by the clock of the bus.
 
     Who was told held every version when that lease already stood, so the scheduler has waited for it since. A lease that
-    stands there untold may have been refused after it was stored, and shows nothing.
+    stands there untold may have been refused after it was stored, and shows nothing; nor does the part of a key that was
+    refused.
     """
     if previous is None or previous.model.nonce != request.after:
         return {}
-    age_s = (now - previous.stored_at).total_seconds()
-    return {key: leased for key, leased in previous.model.keys.items() if age_s <= leased.lease_s}
+    lease = previous.model
+    given = {key: leased for key, leased in lease.keys.items() if key not in lease.until}
+    return {key: leased for key, leased in given.items() if now <= lease_end(lease, key, previous.stored_at)}
+
+
+def _ends(stored: Stored[Lease] | None, refused: Iterable[str]) -> dict[str, datetime]:
+    """When that is over what stands there of keys that are refused, by the clock of the bus: as it would have been."""
+    if stored is None:
+        return {}
+    known = (key for key in refused if key in stored.model.keys)
+    return {key: lease_end(stored.model, key, stored.stored_at) for key in known}
+
+
+def _check_understood(request: LeaseRequest, refused: Mapping[str, RekeyError]) -> None:
+    """Raise the first refusal, if there is one and the asker knows none that is of one key alone (decision 0037)."""
+    if request.protocol < REFUSED_BY_KEY:
+        for error in refused.values():
+            raise error
 
 
 def _growth(held: Mapping[str, _Held], previous: Stored[Lease] | None) -> int:
@@ -271,11 +343,19 @@ def _given(leased: LeasedKey | None, version: int) -> int:
     return quota.messages if quota is not None and quota.version == version else 0
 
 
-def _answer(request: LeaseRequest, keys: dict[str, LeasedKey]) -> LeaseAnswer:
+def _answer(
+    request: LeaseRequest, keys: dict[str, LeasedKey], refused: Mapping[str, RekeyError]
+) -> LeaseAnswer:
     return LeaseAnswer(
         env=request.env,
         dependent=request.dependent,
         instance=request.instance,
         nonce=request.nonce,
         keys=keys,
+        refused={key: _refusal(error) for key, error in refused.items()},
     )
+
+
+def _refusal(error: RekeyError) -> KeyRefusal:
+    is_open = isinstance(error, RetryableError)
+    return KeyRefusal(code=error.code, message=str(error), hint=error.hint, retry=is_open)

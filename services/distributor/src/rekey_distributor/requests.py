@@ -18,6 +18,7 @@ from rekey_core.contracts import (
     DecryptRequest,
     EncryptInput,
     EncryptRequest,
+    LeaseAnswer,
     LeaseRequest,
     MacInput,
     MacRequest,
@@ -100,7 +101,7 @@ class Requests:
             case MaterialRequest():
                 return await self.releasing.material(request)
             case LeaseRequest():
-                return await (self.leasing.end(request) if request.leaving else self.leasing.lease(request))
+                return await self._lease(request)
             case ProbeRequest():
                 return await self.using.probe(request)
             case SealingRequest():
@@ -113,6 +114,14 @@ class Requests:
                 return await self.using.use(request, self._unsealed(request))
         message = f"no answer to {type(request).__name__}"
         raise TypeError(message)
+
+    async def _lease(self, request: LeaseRequest) -> LeaseAnswer:
+        answer = await (self.leasing.end(request) if request.leaving else self.leasing.lease(request))
+        for key, refusal in answer.refused.items():
+            note_code(refusal.code)
+            where = {"code": refusal.code, "key": key, "instance": request.instance, "text": refusal.message}
+            _log.info("lease refused", extra={"event": "lease-refused", **where})
+        return answer
 
     def _sealing(self, request: SealingRequest) -> SealingAnswer:
         return SealingAnswer(

@@ -20,10 +20,12 @@ DELIVERIES: Final = (
     500_000.0  # at once: 10,000 keys rotated for 50 instances; alone each has some 1.1 kB of 4 GiB
 )
 DELIVERIES_PER_S: Final = 2.0  # then 170,000 a day: 15 days until LIFECYCLE is at 80 %
-LEASES: Final = 64.0 * 2**20  # bytes at once: 55,000 instances of a key each, 400 of a thousand keys
+LEASES: Final = 64.0 * 2**20  # bytes at once: 55,000 instances of a key each, 300 of a thousand keys
 LEASES_PER_S: Final = LEASES / 86_400  # leases are kept a day: an eighth of LEASES at most
 FIRST_BYTES: Final = 1024  # what a lease without keys takes at most, headers included
-KEY_BYTES: Final = 115  # what a key adds besides its name and versions, every number at its longest
+KEY_BYTES: Final = (
+    147  # what a key adds besides versions and its name, twice: each number at its longest, an end
+)
 VERSION_BYTES: Final = 11  # what a version that is held adds: its digits and a comma
 
 
@@ -61,7 +63,7 @@ class Share:
 
 def bytes_of(keys: Mapping[str, Sized]) -> int:
     """How many bytes at most the keys, each with the versions that are held of it, take in a lease."""
-    return sum(len(key) + KEY_BYTES + VERSION_BYTES * len(versions) for key, versions in keys.items())
+    return sum(2 * len(key) + KEY_BYTES + VERSION_BYTES * len(versions) for key, versions in keys.items())
 
 
 def deliveries() -> Share:

@@ -64,7 +64,7 @@ class Member:
             requests=self.requests,
             receipts=self.receipts,
             within_s=settings.try_s,
-            renew=self.renewing.once,
+            renew=self.renewing.of,
             rotated=shared.rotated,
             stopped=shared.stopped,
         )

@@ -2,25 +2,30 @@
 
 Each key's lease has the length of its class; all are renewed when the first of them is at a third. Whoever finds a quota
 low or a lease over may hurry, from any thread, but cannot make renewals a flood: they keep apart, and failures pause.
+
+A key that is refused ends when it would have ended, and says why; the others go on (decision 0089). It is asked for again
+with them, at first soon, then ever later, and no later than the next renewal that is due.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
+from rekey.errors import refusal_error
 from rekey.grouped import Grouped
 from rekey.keystate import KeyState
 from rekey.lease import boottime
 from rekey.receipts import Receipts
 from rekey.requests import Requests
-from rekey.retry import pause_s
+from rekey.retry import LONGEST_PAUSE_S, pause_s
 from rekey.versions import SecretVersion
-from rekey_core.contracts import LeasedKey, Quota
-from rekey_core.errors import NotInstalledError, RefusedError, RekeyError
+from rekey_core.contracts import KeyRefusal, LeasedKey, Quota
+from rekey_core.errors import NotInstalledError, RekeyError
 
 APART_S: Final = 0.1  # between two renewals, whoever hurries
 IDLE_S: Final = 0.1  # without a key there is nothing to renew
@@ -46,6 +51,8 @@ class Renewing:
         self._given: str | None = None  # the nonce of the newest answer: that lease we know of
         self._everything = Grouped(self._renew)  # what many keys need at once is asked for once
         self._joining: dict[str, KeyState] = {}
+        self._refused: Mapping[str, KeyRefusal] = {}  # by the newest answer
+        self._refusals = 0  # how many answers in a row refused a key that was admitted
         self.asking = asyncio.Lock()  # one request for leases at a time
         self.admitted: dict[str, KeyState] = {}
 
@@ -66,17 +73,21 @@ class Renewing:
     async def once(self, joining: KeyState | None = None) -> None:
         """One try to get a lease for every admitted key and the one that joins. Raises as ``Requests.lease``.
 
-        Keys that join at the same time are asked for together; if that is refused, each once more for itself.
+        Keys that join at the same time are asked for together; who joins is told of its own refusal, and of no other.
         """
         if joining is None:
             await self._everything.run()
             return
         with self._wanting(joining):
             await self._everything.run()
-        if joining.name not in self.admitted:
-            async with self.asking:
-                with self._wanting(joining):
-                    await self._admit({joining.name: joining})
+            self._check(joining.name)
+        if joining.name not in self.admitted:  # somebody else who wanted it has given up meanwhile
+            await self.once(joining)
+
+    async def of(self, name: str) -> None:
+        """One try for every admitted key. Raises as ``once``, and the refusal of the one that is named."""
+        await self._everything.run()
+        self._check(name)
 
     def forget(self, name: str) -> None:
         """A key that nobody was given: it is in no request that is sent from now on, whatever one that is under way says."""
@@ -99,7 +110,7 @@ class Renewing:
             if failures:
                 await asyncio.sleep(pause_s(failures))
             else:
-                await self._wait(self._renew_in_s())
+                await self._wait(self.next_in_s())
             if not self.admitted:
                 continue
             try:
@@ -115,44 +126,56 @@ class Renewing:
     async def _renew(self) -> None:
         async with self.asking:
             joining = dict(self._joining)
-            try:
-                await self._admit(joining)
-            except RefusedError:
-                if not joining:
-                    raise
-                await self._admit({})  # one of those who join is refused: that is no matter of the others
+            keys = {**self.admitted, **joining}
+            if not keys:
+                return
+            given = await self._lease(keys)
+            wanted = joining.keys() & self._joining.keys() & set(given)
+            self.admitted.update((name, joining[name]) for name in wanted)
 
-    async def _admit(self, joining: Mapping[str, KeyState]) -> None:
-        keys = {**self.admitted, **joining}
-        if keys:
-            await self._lease(keys)
-            self.admitted.update((name, joining[name]) for name in joining.keys() & self._joining.keys())
-
-    async def _lease(self, keys: dict[str, KeyState]) -> None:
+    async def _lease(self, keys: Mapping[str, KeyState]) -> Collection[str]:
+        """Ask for these keys; the names of those that are given."""
         proved = {name: frozenset(key.held) for name, key in keys.items()}
         receipt = await self._receipts.write()
         sent = boottime()
         wanted = {name: quota for name, key in keys.items() if (quota := _wanted(key, sent))}
-        try:
-            answer = await self._requests.lease(
-                sorted(keys), receipt, wanted, after=self._given, at_most_s=self._at_most_s
-            )
-        except NotInstalledError:
-            for key in keys.values():  # whatever an earlier lease said, prove everything again
-                key.leased = frozenset()
-            raise
-        self._given = answer.nonce
-        for name, key in keys.items():
-            _take(key, answer.keys[name], sent)
-            key.leased = proved[name] & set(answer.keys[name].versions)
+        answer = await self._requests.lease(
+            sorted(keys), receipt, wanted, after=self._given, at_most_s=self._at_most_s
+        )
+        if answer.keys:
+            self._given = answer.nonce
+        for name, leased in answer.keys.items():
+            _take(keys[name], leased, sent)
+            keys[name].leased = proved[name] & set(leased.versions)
+        self._refused = answer.refused
+        self._refusals = self._refusals + 1 if answer.refused.keys() & self.admitted.keys() else 0
+        for name in answer.refused:
+            self._lost(keys[name], _error(answer.refused[name]))
+        return answer.keys.keys()
+
+    def _lost(self, key: KeyState, error: RekeyError) -> None:
+        key.lease.problem = str(error)
+        if isinstance(error, NotInstalledError):
+            key.leased = frozenset()  # whatever an earlier lease said, prove everything again
+        if key.name in self.admitted:
+            about = {"event": "lease", "key": key.name, "code": error.code}
+            _log.warning("lease not renewed: %s", error, extra=about)
+
+    def _check(self, name: str) -> None:
+        if name in self._refused:
+            raise _error(self._refused[name])
 
     def _failed(self, error: RekeyError) -> None:
         for key in self.admitted.values():
             key.lease.problem = str(error)
         _log.warning("lease not renewed: %s", error, extra={"event": "lease", "code": error.code})
 
-    def _renew_in_s(self) -> float:
-        return min((key.lease.renew_in_s for key in self.admitted.values()), default=IDLE_S)
+    def next_in_s(self) -> float:
+        """Seconds until the next request, if nobody hurries and the newest one was answered."""
+        given = (key for name, key in self.admitted.items() if name not in self._refused)
+        default = LONGEST_PAUSE_S if self.admitted else IDLE_S
+        due = min((key.lease.renew_in_s for key in given), default=default)
+        return min(due, pause_s(self._refusals, math.inf)) if self._refusals else due
 
     async def _wait(self, seconds: float) -> None:
         """Until the time is over or somebody hurries, if only since before we waited."""
@@ -162,6 +185,10 @@ class Renewing:
         except TimeoutError:
             return
         self._hurry.clear()
+
+
+def _error(refusal: KeyRefusal) -> RekeyError:
+    return refusal_error(refusal.code, refusal.message, refusal.hint, retry=refusal.retry)
 
 
 def _wanted(key: KeyState, now: float) -> Quota | None:

@@ -99,7 +99,7 @@ class Requests:
         after: str | None = None,
         at_most_s: int | None = None,
     ) -> LeaseAnswer:
-        """A lease for all of these keys; the receipt proves what is held. ``wanted``: messages in all, by key.
+        """A lease for each of these keys that is not refused; the receipt proves what is held. ``wanted``: messages, by key.
 
         ``after``: the nonce of the answer that brought the lease before; ``at_most_s``: no longer lease, by wish.
         """
@@ -112,7 +112,7 @@ class Requests:
             at_most_s=at_most_s,
         )
         answer = await self._answer(request, LeaseAnswer)
-        if set(answer.keys) != set(keys):
+        if sorted([*answer.keys, *answer.refused]) != sorted(keys):
             raise UnavailableError("the lease is about other keys than the request, or none")
         return answer
 

@@ -16,9 +16,9 @@ LONGEST_PAUSE_S: Final = 1.0
 T = TypeVar("T")
 
 
-def pause_s(failures: int) -> float:
-    """How long to wait after so many failures in a row: doubling, up to a second, half of it by chance."""
-    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
+def pause_s(failures: int, longest_s: float = LONGEST_PAUSE_S) -> float:
+    """How long to wait after so many failures in a row: doubling, up to ``longest_s``, half of it by chance."""
+    longest = min(longest_s, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
     return longest * (0.5 + secrets.randbelow(1000) / 2000)
 
 

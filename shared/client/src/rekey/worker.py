@@ -68,7 +68,9 @@ class Ports:
     requests: Requests
     receipts: Receipts
     within_s: float
-    renew: Callable[[], Awaitable[None]]  # a lease for every key, and the quotas that they need
+    renew: Callable[
+        [str], Awaitable[None]
+    ]  # a lease for every key, and the quotas that they need; raises of this one
     rotated: Callable[[Rotated], None]
     stopped: Callable[[Stopped], None]
 
@@ -272,7 +274,7 @@ class KeyWorker:
         coming = self.key.counted()
         if coming is not None and coming.quota.total == 0 and self.key.lease.is_valid:
             coming.quota.ahead = before.quota.ahead if before else coming.quota.ahead
-            await self._ports.renew()
+            await self._ports.renew(self.key.name)
 
     def _switch(self, number: int) -> None:
         previous = self.key.switch(number)

@@ -136,11 +136,12 @@ def is_live(lease: Lease, key: str, now: datetime) -> bool:
     """Whether the instance may still be using the key."""
     if lease.ended or key not in lease.keys:
         return False
-    return now - lease.at <= timedelta(seconds=lease.keys[key].lease_s + LEASE_MARGIN_S)
+    return now - lease_end(lease, key, lease.at) <= timedelta(seconds=LEASE_MARGIN_S)
 
 
-def _lease_end(lease: Lease, key: str) -> datetime:
-    return min(lease.at, _LATEST) + timedelta(seconds=lease.keys[key].lease_s)
+def lease_end(lease: Lease, key: str, since: datetime) -> datetime:
+    """When the lease for a key that it names is over; ``since``: when it was stored, or given."""
+    return lease.until.get(key) or min(since, _LATEST) + timedelta(seconds=lease.keys[key].lease_s)
 
 
 def proved(
@@ -168,7 +169,7 @@ def _proof(
 ) -> InstanceProof:
     leased = version in lease.keys[state.key].versions
     held = receipt.keys.get(state.key) if receipt else None
-    until = _lease_end(lease, state.key)
+    until = lease_end(lease, state.key, lease.at)
     facts = state.versions.get(version)
     waived = facts is not None and is_waived(facts.waived, lease.dependent, lease.instance)
     proof = InstanceProof(

@@ -6,6 +6,7 @@ understand is a statement that it would ignore. A new field therefore is a new m
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Annotated, ClassVar, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
@@ -21,6 +22,11 @@ Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 VersionOrKey = Annotated[int, Field(ge=0, le=2**31 - 1)]  # 0: the key itself
 Sequence = Annotated[int, Field(ge=0)]  # stream sequence; 0: nothing was there
 Time = AwareDatetime
+
+
+def is_empty(value: Sized) -> bool:
+    """For ``exclude_if``: a field that says nothing is not there, so who does not know it reads the message all the same."""
+    return not value
 
 
 class Model(BaseModel):

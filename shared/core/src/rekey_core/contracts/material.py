@@ -20,6 +20,7 @@ from rekey_core.contracts.base import (
     Signed,
     Time,
     Version,
+    is_empty,
 )
 from rekey_core.contracts.facts import Cause, TinkKeyId
 from rekey_core.contracts.receipts import MAX_LEASE_S, LeasedKey, Quota
@@ -35,8 +36,9 @@ from rekey_core.names import (
 )
 
 PROTOCOL: Final = (
-    2  # of requests and their answers; 1: before requests said which one they speak (decision 0037)
+    3  # of requests and their answers (decision 0037); 1: before requests said which one they speak
 )
+REFUSED_BY_KEY: Final = 3  # from this one on a lease may be refused for some of the keys (decision 0089)
 OLDEST_PROTOCOL: Final = PROTOCOL - 1  # what applications may speak that were not brought up to date yet
 MAX_REQUEST_AGE_S: Final = 60  # clock difference and delay that a request may have
 MAX_VERSIONS_PER_REQUEST: Final = 16  # so that an answer stays far below the bus's largest message
@@ -188,16 +190,31 @@ class MaterialAnswer(Answer):
     releases: tuple[ReleasedVersion, ...]
 
 
+class KeyRefusal(Model):
+    """No, or not now, about one key: the error's stable code, its line, what to do; ``retry`` when nothing was decided."""
+
+    code: str
+    message: str
+    hint: str | None
+    retry: bool
+
+
 class LeaseAnswer(Answer):
-    """Go on with these keys, each counted by the instance from the moment it sent the request; none: the lease is ended."""
+    """Go on with these keys, each counted by the instance from the moment it sent the request.
+
+    ``refused``: the other keys that were asked for; what the instance has of them ends when it would have ended. Where both
+    are empty, the lease is ended, as was asked. The field is not there when it is empty, and never in an answer to protocol
+    2: there one refused key is a ``RefusalAnswer`` for all of them.
+    """
 
     TYPE: ClassVar[str] = "rekey.answer.lease.v1"
     type: Literal["rekey.answer.lease.v1"] = "rekey.answer.lease.v1"
     keys: dict[KeyName, LeasedKey]
+    refused: dict[KeyName, KeyRefusal] = Field(default_factory=dict, exclude_if=is_empty)
 
 
 class RefusalAnswer(Answer):
-    """No, or not now: the error's stable code, its line, what to do; ``retry`` when nothing was decided."""
+    """No, or not now, to all of it: the error's stable code, its line, what to do; ``retry`` when nothing was decided."""
 
     TYPE: ClassVar[str] = "rekey.answer.refusal.v1"
     type: Literal["rekey.answer.refusal.v1"] = "rekey.answer.refusal.v1"

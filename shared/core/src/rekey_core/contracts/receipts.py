@@ -16,6 +16,7 @@ from rekey_core.contracts.base import (
     Time,
     Version,
     VersionOrKey,
+    is_empty,
 )
 from rekey_core.names import DependentName, Environment, InstanceId, KeyName, Service
 from rekey_core.quotas import BUDGET
@@ -120,7 +121,9 @@ class Lease(Message):
     """One instance may go on with each of the keys for as long as its class says; so long it is *live* for the key.
 
     ``nonce``: of the request that it answers; an instance that names it later was told. ``ended``: the instance itself said
-    that it uses nothing any more; nobody waits for it, and it gets no other lease.
+    that it uses nothing any more; nobody waits for it, and it gets no other lease. ``until``: the end, by the clock of the
+    bus, of each part that was not given with this lease: what stands there of a key that was refused (decision 0089). It is
+    no longer than it was when it was given, however often the others are renewed, and stays known when it is over.
     """
 
     TYPE: ClassVar[str] = "rekey.lease.v1"
@@ -134,3 +137,4 @@ class Lease(Message):
     at: Time
     keys: dict[KeyName, LeasedKey]
     ended: bool = False
+    until: dict[KeyName, Time] = Field(default_factory=dict, exclude_if=is_empty)
