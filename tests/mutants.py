@@ -156,6 +156,27 @@ MUTANTS: Final = (
         ("tests/unit/rekey/test_renewing.py",),
     ),
     Mutant(
+        "quota: encrypt takes a permit from each block alone",
+        "shared/client/src/rekey/keyring.py",
+        "                permit()\n",
+        "",
+        ("tests/unit/rekey/test_renewing.py", "tests/unit/rekey/test_keyring.py"),
+    ),
+    Mutant(
+        "encrypt: a call that something overtook protects with what it found before",
+        "shared/client/src/rekey/keyring.py",
+        "if key.view is view and not key.closed:",
+        "if not key.closed:",
+        ("tests/unit/rekey/test_keyring.py",),
+    ),
+    Mutant(
+        "encrypt: a call that the closing overtook is let in",
+        "shared/client/src/rekey/keyring.py",
+        "if key.view is view and not key.closed:",
+        "if key.view is view:",
+        ("tests/unit/rekey/test_keyring.py",),
+    ),
+    Mutant(
         "quota: a total that comes again is added again",
         "shared/client/src/rekey/quota.py",
         "more = max(0, total - self.total)",

@@ -15,10 +15,9 @@ from rekey.errors import (
     VersionSuspendedError,
 )
 from rekey.keyring import Keyring
-from rekey.keystate import KeyState
+from rekey.keystate import KeyState, aead_version
 from rekey.lease import LeaseClock
-from rekey.versions import InFlight
-from rekey_core.ciphertext import LARGE_BYTES
+from rekey_core.ciphertext import LARGE_BYTES, parse_key_id
 from tests.unit.rekey.world import KEY, NOW, World
 
 W = World()
@@ -148,27 +147,43 @@ def test_every_call_leaves_its_version(box: Keyring, key: KeyState) -> None:
     assert all(version.in_flight.is_empty for version in key.held.values())
 
 
-def test_a_call_that_a_switch_overtakes_takes_the_new_version(key: KeyState) -> None:
-    class Overtaken(InFlight):
-        def enter(self) -> None:
-            key.switch(2)
-            super().enter()
+def overtake(key: KeyState, change: Callable[[], object]) -> None:
+    """From now on, whoever is about to enter version 1 is overtaken by a change, once."""
+    version = aead_version(key.held[1])
+    enter = version.in_flight.enter
 
-    key.held[1].in_flight = Overtaken()
+    def late() -> None:
+        version.in_flight.enter = enter
+        change()
+        enter()
+
+    version.in_flight.enter = late
+    key.switch(1)  # calls that come now look it up anew
+    version.quota.take()  # and find permits laid out
+
+
+def test_a_call_that_a_switch_overtakes_takes_the_new_version(box: Keyring, key: KeyState) -> None:
+    overtake(key, lambda: key.switch(2))
     assert key.enter() is key.held[2]
+    overtake(key, lambda: key.switch(2))
+    assert parse_key_id(box.encrypt(b"data", AAD)) == key.held[2].id
     assert key.held[1].in_flight.is_empty, "nobody waits for it"
 
 
-def test_a_call_that_the_closing_overtakes_is_not_let_in(key: KeyState) -> None:
-    class Overtaken(InFlight):
-        def enter(self) -> None:
-            key.close()
-            super().enter()
-
-    key.held[1].in_flight = Overtaken()
+@pytest.mark.parametrize("kind", ["enter", "encrypt"])
+def test_a_call_that_the_closing_overtakes_is_not_let_in(box: Keyring, key: KeyState, kind: str) -> None:
+    overtake(key, key.close)
     with pytest.raises(LeaseExpiredError, match="orders-db: the connection was closed"):
-        key.enter()
+        key.enter() if kind == "enter" else box.encrypt(b"data", AAD)
     assert key.held[1].in_flight.is_empty, "nobody waits for it"
+
+
+def test_a_call_that_a_responder_overtakes_protects_nothing(box: Keyring, key: KeyState) -> None:
+    version = key.held[1]
+    overtake(key, lambda: key.stop(stopped(1)))
+    with pytest.raises(VersionSuspendedError, match="orders-db@1 was suspended by rita"):
+        box.encrypt(b"data", AAD)
+    assert version.in_flight.is_empty, "nobody waits for it"
 
 
 @pytest.mark.parametrize("learnt", ["before the stop", "after the stop"])

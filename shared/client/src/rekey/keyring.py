@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from os import urandom
+
 from cryptography.exceptions import InvalidTag
 
 from rekey.errors import UnknownKeyIdError
 from rekey.keystate import KeyState, aead_version
 from rekey.lease import LeaseClock
 from rekey_core import ciphertext as tink
-from rekey_core.ciphertext import LARGE_BYTES, NONCE, PREFIX, SEALED
+from rekey_core.ciphertext import LARGE_BYTES, NONCE, NONCE_BYTES, PREFIX, SEALED
 
 
 class Keyring:
@@ -33,14 +35,24 @@ class Keyring:
             QuotaExhaustedError: it has protected as many messages as it was given.
             VersionSuspendedError, VersionCompromisedError: a responder stopped the version that protects.
         """
-        self._lease.check(self._key.name)
-        version = self._key.enter()
+        lease, key = self._lease, self._key
+        if lease.now() >= lease.until:
+            lease.check(key.name)
+        view = key.view
+        if view.protecting is None:
+            return self._encrypted(data, aad)
+        enter, leave, permit, prefix, encrypt = view.protecting
+        enter()
         try:
-            held = aead_version(version)
-            held.quota.take()
-            return tink.encrypt(held.aead, held.fact.key_id, data, aad)
+            if key.view is view and not key.closed:  # what came in between did not see this call
+                permit()
+                nonce = urandom(NONCE_BYTES)
+                return prefix + nonce + encrypt(nonce, data, aad)
+        except IndexError:
+            return self._encrypted(data, aad)  # no permit is laid out
         finally:
-            version.in_flight.leave()
+            leave()
+        return self._encrypted(data, aad)
 
     def decrypt(self, ciphertext: bytes, aad: bytes) -> bytes:
         """The data of a ciphertext of this key, made by any instance of any of its dependents.
@@ -62,6 +74,16 @@ class Keyring:
             return aead.decrypt(ciphertext[NONCE], ciphertext[SEALED], aad)
         except (KeyError, TypeError, ValueError, InvalidTag):
             return self._decrypted(ciphertext, aad)
+
+    def _encrypted(self, data: bytes, aad: bytes) -> bytes:
+        """The same step by step: waits for who changes the key, lays permits out, says why not."""
+        version = self._key.enter()
+        try:
+            held = aead_version(version)
+            held.quota.take()
+            return tink.encrypt(held.aead, held.fact.key_id, data, aad)
+        finally:
+            version.in_flight.leave()
 
     def _decrypted(self, ciphertext: bytes, aad: bytes) -> bytes:
         """The same step by step: says what is wrong with it."""

@@ -36,12 +36,16 @@ class Quota:
         "_where",
         "ahead",
         "hurry",
+        "permit",
         "total",
     )
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._permits: deque[None] = deque()
+        self.permit: Callable[[], None] = (
+            self._permits.pop
+        )  # IndexError: none is laid out, ``take`` knows more
         self._reserve = 0
         self._lock = threading.Lock()
         self._hurried = False

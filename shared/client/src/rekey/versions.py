@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -46,20 +47,17 @@ from rekey_core.signatures import SCHEMES, PublicKey, public_key_of, verify_sign
 
 
 class InFlight:
-    """Calls that protect with a version at this moment; safe from any thread (deque's operations are atomic)."""
+    """Calls that protect with a version at this moment; safe from any thread (deque's operations are atomic).
 
-    __slots__ = ("_calls",)
+    ``enter``: one more; ``leave``: one less. Neither is a call of Python: each would cost a tenth of the cipher's time.
+    """
+
+    __slots__ = ("_calls", "enter", "leave")
 
     def __init__(self) -> None:
         self._calls: deque[None] = deque()
-
-    def enter(self) -> None:
-        """One more."""
-        self._calls.append(None)
-
-    def leave(self) -> None:
-        """One less."""
-        self._calls.pop()
+        self.enter: Callable[[], None] = partial(self._calls.append, None)
+        self.leave: Callable[[], None] = self._calls.pop
 
     @property
     def is_empty(self) -> bool:
