@@ -149,6 +149,13 @@ MUTANTS: Final = (
         ("tests/system/test_leases.py::test_a_ledger_that_does_not_verify_gives_nothing",),
     ),
     Mutant(
+        "connection: what comes after the end of a subscription was confirmed is dropped",
+        "shared/runtime/src/rekey_runtime/link.py",
+        "    await asyncio.sleep(LATE_S)\n",
+        "",
+        ("tests/system/test_renewal.py",),
+    ),
+    Mutant(
         "quota: encrypt takes no permit",
         "shared/client/src/rekey/keyring.py",
         "held.quota.take()",
@@ -193,8 +200,15 @@ MUTANTS: Final = (
     Mutant(
         "lease: data is decrypted after its end",
         "shared/client/src/rekey/keyring.py",
-        "if lease.now() >= lease.until:",
-        "if lease.until is None:",
+        "if lease.now() >= lease.until:\n            lease.check(self._key.name)",
+        "if lease.until is None:\n            lease.check(self._key.name)",
+        ("tests/unit/rekey/test_keyring.py",),
+    ),
+    Mutant(
+        "lease: data is encrypted after its end",
+        "shared/client/src/rekey/keyring.py",
+        "if lease.now() >= lease.until:\n            lease.check(key.name)",
+        "if lease.until is None:\n            lease.check(key.name)",
         ("tests/unit/rekey/test_keyring.py",),
     ),
     Mutant(

@@ -69,8 +69,8 @@ IDENTITY: Final = (
     Mutant(
         "certificates: what is on its way to the connection that ends is not waited for",
         "shared/runtime/src/rekey_runtime/link.py",
-        "await subscriber.subscription.drain()  # type: ignore[no-untyped-call]",
-        "await subscriber.subscription.unsubscribe()",
+        "            await self._within_drain(self._finished())\n",
+        "",
         ("tests/system/test_renewal.py::test_every_question_is_answered_while_the_certificate_is_replaced",),
     ),
     Mutant(

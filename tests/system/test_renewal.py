@@ -72,6 +72,10 @@ async def with_files_of_its_own(
         bus._certificates[place] = before  # noqa: SLF001
 
 
+async def nothing(_: Service) -> None:
+    """What a service does of which only the connection matters."""
+
+
 def renewed(service: Service, before: str) -> Callable[[], bool]:
     """Whether another certificate is in use than the one before."""
     return lambda: service.health.identity["certificate"] != before
@@ -136,6 +140,43 @@ async def test_every_question_is_answered_while_the_certificate_is_replaced(
         assert service.bus.violations == 0
         assert service.bus.dropped == 0
         await client.close()
+
+
+@pytest.mark.parametrize("ends", ["its certificate is replaced", "it is told to end"])
+async def test_a_question_that_the_bus_hands_over_after_the_last_word_is_answered(
+    environment: RunningBus, tmp_path: Path, ends: str
+) -> None:
+    """A server under load does that: it has chosen this subscription, and confirms its end before it sends."""
+    asked: list[bytes] = []
+
+    async def answer(_: str, data: bytes) -> tuple[bytes, dict[str, str]]:
+        asked.append(data)
+        return data, {}
+
+    async def compose(service: Service) -> None:
+        service.answer(f"req.{ENV}.>", answer)
+
+    async with with_files_of_its_own(environment, Name.DISTRIBUTOR, tmp_path, compose) as service:
+        await until(lambda: not service.health.findings, "readiness")
+        client, before = service.bus.client, service.health.identity["certificate"]
+        unsubscribe, subject = client._send_unsubscribe, f"req.{ENV}.orders.i1.lease".encode()  # noqa: SLF001
+        late: list[asyncio.Task[None]] = []
+
+        async def and_then(sid: int, limit: int = 0) -> None:
+            await unsubscribe(sid, limit)
+            if not late:
+                late.append(asyncio.create_task(one_more(sid)))
+
+        async def one_more(sid: int) -> None:
+            await asyncio.sleep(0.05)
+            await client._process_msg(sid, subject, b"", b"late", b"")  # noqa: SLF001 - as if the server sent it
+
+        client._send_unsubscribe = and_then  # type: ignore[method-assign]  # noqa: SLF001
+        if ends == "its certificate is replaced":
+            replaced(service, *pair(environment.authority.identity(Identity.DISTRIBUTOR)))
+            await until(renewed(service, before), "the new one")
+    await asyncio.gather(*late)
+    assert asked == [b"late"]
 
 
 async def test_commands_and_appends_go_on_while_the_certificate_is_replaced(
@@ -214,16 +255,13 @@ BAD: list[tuple[str, Files, str]] = [
 async def test_bad_files_leave_the_certificate_before_in_use_and_are_named_once(
     environment: RunningBus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def compose(_: Service) -> None:
-        return
-
     def is_said(expected: str) -> bool:
         return expected in "".join(said()[-1:])
 
     def said() -> list[str]:
         return [r.getMessage() for r in caplog.records if getattr(r, "event", "") == "identity-refused"]
 
-    async with with_files_of_its_own(environment, Name.AUDIT, tmp_path, compose) as service:
+    async with with_files_of_its_own(environment, Name.AUDIT, tmp_path, nothing) as service:
         await until(lambda: not service.health.findings, "readiness")
         before, link = dict(service.health.identity), service.bus.link
         with caplog.at_level(logging.ERROR):
@@ -252,14 +290,10 @@ async def test_a_certificate_that_the_server_does_not_let_in_is_not_moved_to(
     environment: RunningBus, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Good in our eyes: our list of CAs names one that the server does not know."""
-
-    async def compose(_: Service) -> None:
-        return
-
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     other = Authority(theirs)
-    async with with_files_of_its_own(environment, Name.AUDIT, tmp_path, compose) as service:
+    async with with_files_of_its_own(environment, Name.AUDIT, tmp_path, nothing) as service:
         await until(lambda: not service.health.findings, "readiness")
         link = service.bus.link
         both = tmp_path / "both.crt"
@@ -277,12 +311,8 @@ async def test_a_certificate_that_expired_while_it_was_in_use_is_replaced_all_th
     environment: RunningBus, tmp_path: Path
 ) -> None:
     """The bus lets nobody come back with it, and the new one is taken although the bus tells us nothing over the old."""
-
-    async def compose(_: Service) -> None:
-        return
-
     expired = environment.authority.identity(Identity.AUDIT, valid_for=timedelta(minutes=-1))
-    async with with_files_of_its_own(environment, Name.AUDIT, tmp_path, compose) as service:
+    async with with_files_of_its_own(environment, Name.AUDIT, tmp_path, nothing) as service:
         await until(lambda: not service.health.findings, "readiness")
         before, link = service.health.identity["certificate"], service.bus.link
         link._tls.load_cert_chain(expired.cert, expired.key)  # noqa: SLF001 - what it comes back with
@@ -364,10 +394,7 @@ async def test_a_dependent_does_not_notice_that_its_certificate_is_replaced(
 async def test_a_service_that_the_trust_document_does_not_name_does_not_start(
     environment: RunningBus, tmp_path: Path
 ) -> None:
-    async def compose(_: Service) -> None:
-        return
-
     key = tmp_path / "signing.key"
     key.write_bytes(SigningKey.generate().to_pem())
     settings = environment.settings(Name.AUDIT).model_copy(update={"signing_key": key})
-    assert await asyncio.wait_for(Service(settings).run(compose), LIMIT_S) == 70
+    assert await asyncio.wait_for(Service(settings).run(nothing), LIMIT_S) == 70

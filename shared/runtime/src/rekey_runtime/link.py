@@ -22,6 +22,9 @@ from rekey_runtime.settings import ServiceSettings
 
 FLUSH_S: Final = 5
 OVERLAP_S: Final = 0.25  # other nodes of a cluster hear of new subscriptions a moment later
+LATE_S: Final = (
+    0.25  # what a thread of the server had chosen a subscription for comes after the end of it was confirmed
+)
 RECONNECT_S: Final[Any] = 0.25  # the client takes a float, FastStream's annotation says int
 OPEN_S: Final = 5  # the longest that a server may take to let a new certificate in
 QUIET_S: Final = 0.01  # between two looks at what was taken off a subscription
@@ -140,8 +143,40 @@ class Link:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def leave(self) -> None:
-        """Finish what is being handled and close."""
+        """Answer what came, finish what is being handled and close."""
         await self._end_jobs()
+        if not self.broker.config.connection_state:
+            return
+        await self._within_drain(self._answered())
+        await self._close()
+
+    async def retire(self) -> None:
+        """Leave to another connection of ours: what came here is answered here, what waits for an answer gets it."""
+        await self._end_jobs()
+        try:
+            await asyncio.sleep(OVERLAP_S)
+            await self._within_drain(self._finished())
+        finally:
+            await self._close()
+            if not self.client.is_closed:  # it was away, and would try to come back for ever
+                await self.client.close()
+
+    async def _within_drain(self, work: Coroutine[Any, Any, None]) -> None:
+        with suppress(nats.errors.Error, TimeoutError):  # it is gone, and what was on it with it
+            async with asyncio.timeout(self._settings.drain_s):
+                await work
+
+    async def _finished(self) -> None:
+        await self._answered()
+        await self._idle.wait()
+
+    async def _answered(self) -> None:
+        """Every question that the server gave us, whatever it told of the subscription's end before."""
+        served = [s for s in self.broker.subscribers if isinstance(s, CoreSubscriber)]
+        if self.client.is_connected:
+            await asyncio.gather(*(_left(subscriber, self.client) for subscriber in served))
+
+    async def _close(self) -> None:
         if not self.broker.config.connection_state:
             return
         await asyncio.gather(*(subscriber.stop() for subscriber in self.broker.subscribers))
@@ -151,27 +186,20 @@ class Link:
             await self.client.flush(timeout=FLUSH_S)
         await self.client.close()
 
-    async def retire(self) -> None:
-        """Leave to another connection of ours: what came here is answered here, what waits for an answer gets it."""
-        await self._end_jobs()
-        served = [s for s in self.broker.subscribers if isinstance(s, CoreSubscriber)]
-        try:
-            await asyncio.sleep(OVERLAP_S)
-            with suppress(nats.errors.Error, TimeoutError):  # it is gone, and what was on it with it
-                async with asyncio.timeout(self._settings.drain_s):
-                    await asyncio.gather(*(_answered(subscriber) for subscriber in served))
-                    await self._idle.wait()
-        finally:
-            await self.leave()
-            if not self.client.is_closed:  # it was away, and would try to come back for ever
-                await self.client.close()
 
+async def _left(subscriber: CoreSubscriber, client: Client) -> None:
+    """Nothing new is sent to the subscription, and what was sent is in its handler or was in it.
 
-async def _answered(subscriber: CoreSubscriber) -> None:
-    """Nothing new is sent to the subscription, and what was sent is in its handler or was in it."""
-    if subscriber.subscription is None:
+    The client's own ``drain`` forgets the subscription as soon as the server has confirmed its end, and drops without a word
+    what comes after that: nats-server chooses who gets a message on one thread and ends subscriptions on another.
+    """
+    subscription = subscriber.subscription
+    if subscription is None:
         return
-    await subscriber.subscription.drain()  # type: ignore[no-untyped-call]
+    await client._send_unsubscribe(subscription._id)  # noqa: SLF001 - see above
+    await client.flush(timeout=FLUSH_S)
+    await asyncio.sleep(LATE_S)
+    await subscription.drain()  # type: ignore[no-untyped-call]
     subscriber.subscription = None
     quiet = 0
     while quiet < QUIET_LOOKS:
