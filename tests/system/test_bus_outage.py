@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
@@ -66,6 +67,44 @@ async def test_a_service_goes_on_after_the_server_was_killed(
         fresh.nodes[0].start()
         await command(fresh, after)
         await ready_having({before, after})
+
+
+async def test_a_service_ends_in_order_though_the_bus_is_silent_once_it_has_confirmed_the_end_of_a_subscription(
+    fresh: RunningBus,
+) -> None:
+    service = Service(fresh.settings(Name.DISTRIBUTOR).model_copy(update={"drain_s": 0.5}))
+    server, loop, ended = fresh.nodes[0].process, asyncio.get_running_loop(), asyncio.Event()
+    said: list[int] = []
+    assert server is not None
+
+    async def answer(_: str, data: bytes) -> tuple[bytes, dict[str, str]]:
+        return data, {}
+
+    async def end() -> None:
+        client = service.bus.client
+        unsubscribe = client._send_unsubscribe  # noqa: SLF001 - the moment that counts
+
+        async def held(sid: int, limit: int = 0) -> None:
+            if sid in said:  # it is confirmed, and said once more when what came since is in its handler
+                server.send_signal(signal.SIGSTOP)
+                loop.call_later(1, server.send_signal, signal.SIGCONT)
+            said.append(sid)
+            await unsubscribe(sid, limit)
+
+        client._send_unsubscribe = held  # type: ignore[method-assign]  # noqa: SLF001
+        service.stop()
+
+    async def last() -> None:
+        ended.set()
+
+    async def compose(composing: Service) -> None:
+        composing.answer(f"req.{ENV}.>", answer)
+        composing.background(end)
+        composing.on_stop(last)
+
+    assert await service.run(compose) == 0
+    assert len(said) > len(set(said))
+    assert ended.is_set(), "what comes after the connection"
 
 
 async def consumer_info(bus: RunningBus, consumer: str) -> dict[str, int]:

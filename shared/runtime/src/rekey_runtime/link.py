@@ -199,8 +199,8 @@ async def _left(subscriber: CoreSubscriber, client: Client) -> None:
     await client._send_unsubscribe(subscription._id)  # noqa: SLF001 - see above
     await client.flush(timeout=FLUSH_S)
     await asyncio.sleep(LATE_S)
+    subscriber.subscription = None  # ``drain`` ends it whatever happens, and twice is an error
     await subscription.drain()  # type: ignore[no-untyped-call]
-    subscriber.subscription = None
     quiet = 0
     while quiet < QUIET_LOOKS:
         await asyncio.sleep(QUIET_S)
