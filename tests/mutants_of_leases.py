@@ -103,6 +103,13 @@ MUTANTS: Final = (
         OF_REFUSED,
     ),
     Mutant(
+        "leases: a request that a newer one has overtaken takes away what that one gave",
+        LEASING,
+        "refused.keys() | _overtaken(request, previous)",
+        "refused",
+        OF_REFUSED,
+    ),
+    Mutant(
         "refused keys: one takes the leases of all others along",
         LEASING,
         "    if request.protocol < REFUSED_BY_KEY:",

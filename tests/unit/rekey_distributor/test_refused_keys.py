@@ -251,6 +251,35 @@ async def test_a_key_that_was_refused_is_given_again_as_if_it_were_new(two: Two)
     assert two.is_live(KEY, datetime.now(UTC)), "though it runs still"
 
 
+async def test_a_request_that_a_newer_one_has_overtaken_takes_no_key_away_of_which_the_instance_was_told(
+    two: Two,
+) -> None:
+    """A slow replica handles it when another one has given the lease for a key that joined since."""
+    slow = two.request(keys=(OTHER,))
+    answer = await two.ask()
+    told = two.stored
+    assert set((await two.desk.leasing.lease(slow)).keys) == {OTHER}
+    kept = two.stored.model
+    assert (kept.keys[KEY], kept.until) == (told.model.keys[KEY], {KEY: told.stored_at + LENGTH})
+    two.told = answer.nonce
+    assert set((await two.ask()).keys) == set(BOTH)
+
+
+async def test_a_key_that_is_not_asked_for_any_more_is_waited_for_until_the_next_request_of_who_was_told(
+    two: Two,
+) -> None:
+    await two.ask(keys=(OTHER,))
+    assert set(two.stored.model.keys) == {OTHER}
+
+
+async def test_nothing_is_kept_so_for_an_asker_of_the_protocol_before(two: Two) -> None:
+    """Services that are brought up to date one after the other read such a lease too."""
+    slow = two.request(keys=(OTHER,), protocol=OLDEST_PROTOCOL)
+    await two.ask(protocol=OLDEST_PROTOCOL)
+    await two.desk.leasing.lease(slow)
+    assert (set(two.stored.model.keys), two.stored.model.until) == ({OTHER}, {})
+
+
 def born(two: Two) -> None:
     two.desk.scene.generated(2, two.desk.scene.requested(2))
 

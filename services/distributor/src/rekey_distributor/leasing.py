@@ -116,7 +116,7 @@ class Leasing:
         self.share.take(request.dependent, _growth(held, previous))  # messages are given away for good
         quotas = {key: await self._quota(request, one, before.get(key)) for key, one in held.items()}
         given = {key: self._leased(one, quotas[key], request.at_most_s) for key, one in held.items()}
-        until = _ends(previous, refused)
+        until = _ends(previous, refused.keys() | _overtaken(request, previous))
         lease = Lease(
             env=request.env,
             dependent=request.dependent,
@@ -317,11 +317,21 @@ def _renewed(request: LeaseRequest, previous: Stored[Lease] | None, now: datetim
     return {key: leased for key, leased in given.items() if now <= lease_end(lease, key, previous.stored_at)}
 
 
-def _ends(stored: Stored[Lease] | None, refused: Iterable[str]) -> dict[str, datetime]:
-    """When that is over what stands there of keys that are refused, by the clock of the bus: as it would have been."""
+def _overtaken(request: LeaseRequest, previous: Stored[Lease] | None) -> frozenset[str]:
+    """Keys that are not asked for by who does not name the lease that has them: a newer request may have overtaken this one.
+
+    Its instance may have been told of them. Who was told, and wants one no more, names that lease in the next request.
+    """
+    if previous is None or previous.model.nonce == request.after or request.protocol < REFUSED_BY_KEY:
+        return frozenset()
+    return frozenset(previous.model.keys.keys() - set(request.keys))
+
+
+def _ends(stored: Stored[Lease] | None, kept: Iterable[str]) -> dict[str, datetime]:
+    """When that is over what stands there of keys that are not given, by the clock of the bus: as it would have been."""
     if stored is None:
         return {}
-    known = (key for key in refused if key in stored.model.keys)
+    known = (key for key in kept if key in stored.model.keys)
     return {key: lease_end(stored.model, key, stored.stored_at) for key in known}
 
 
