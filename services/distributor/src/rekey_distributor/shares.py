@@ -20,7 +20,7 @@ DELIVERIES: Final = (
     500_000.0  # at once: 10,000 keys rotated for 50 instances; alone each has some 1.1 kB of 4 GiB
 )
 DELIVERIES_PER_S: Final = 2.0  # then 170,000 a day: 15 days until LIFECYCLE is at 80 %
-LEASES: Final = 64.0 * 2**20  # bytes at once: 55,000 instances of a key each, 300 of a thousand keys
+LEASES: Final = 64.0 * 2**20  # bytes at once: 55,000 instances of a key each, 6,700 of fifty
 LEASES_PER_S: Final = LEASES / 86_400  # leases are kept a day: an eighth of LEASES at most
 FIRST_BYTES: Final = 1024  # what a lease without keys takes at most, headers included
 KEY_BYTES: Final = (
