@@ -221,6 +221,7 @@ class Instance:
             receipts=self.receipts,
             within_s=1.0,
             renew=self.renewing.of,
+            stated=self.renewing.stated,
             rotated=self.rotated.append,
             stopped=self.stopped.append,
         )

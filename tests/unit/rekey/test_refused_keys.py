@@ -10,7 +10,7 @@ import pytest
 from rekey.errors import UnavailableError
 from rekey.keystate import KeyState
 from rekey.retry import FIRST_PAUSE_S, LONGEST_PAUSE_S
-from rekey_core.contracts import LeaseRequest
+from rekey_core.contracts import Answer, LeaseAnswer, LeaseRequest
 from rekey_core.errors import (
     NotFoundError,
     NotGrantedError,
@@ -154,6 +154,35 @@ async def test_a_version_is_not_switched_to_while_its_key_is_refused_and_has_a_l
     me.desk.refused = {OTHER: NOT_GRANTED}
     await me.worker.reconcile()
     assert me.key.view.current is me.key.held[2], "the refusal of another key is no matter of this one"
+
+
+async def test_a_key_that_was_refused_again_and_again_is_asked_for_at_once_when_its_receipt_says_something_new(
+    me: Two,
+) -> None:
+    """Who was passed over switches when its lease is over: until then it was refused, at every pass of its worker."""
+    me.desk.refused = {KEY: NOT_INSTALLED}
+    me.desk.put(W.stored(W.notice((1, 2), 2, as_of=11), Service.DISTRIBUTOR, sequence=2))
+    for _ in range(12):
+        with pytest.raises(NotInstalledError):
+            await me.worker.reconcile()
+    asked = asyncio.Event()
+
+    def heard(answer: Answer) -> Answer:
+        if isinstance(answer, LeaseAnswer):
+            asked.set()
+        return answer
+
+    me.desk.forge = heard
+    me.renewing.hurry()
+    renewing = asyncio.create_task(me.renewing.for_ever())
+    await asked.wait()
+    asked.clear()
+    me.key.lease.until = 0.0
+    me.desk.refused = {}
+    await me.worker.reconcile()
+    assert me.key.protects == 2
+    await asyncio.wait_for(asked.wait(), LEASE_S / 6)
+    renewing.cancel()
 
 
 PAUSES = [

@@ -65,6 +65,7 @@ class Member:
             receipts=self.receipts,
             within_s=settings.try_s,
             renew=self.renewing.of,
+            stated=self.renewing.stated,
             rotated=shared.rotated,
             stopped=shared.stopped,
         )

@@ -4,7 +4,7 @@ Each key's lease has the length of its class; all are renewed when the first of 
 low or a lease over may hurry, from any thread, but cannot make renewals a flood: they keep apart, and failures pause.
 
 A key that is refused ends when it would have ended, and says why; the others go on (decision 0089). It is asked for again
-with them, at first soon, then ever later, and no later than the next renewal that is due.
+with them, at first soon, then ever later, and no later than the next renewal that is due; at once when it has proved more.
 """
 
 from __future__ import annotations
@@ -88,6 +88,11 @@ class Renewing:
         """One try for every admitted key. Raises as ``once``, and the refusal of the one that is named."""
         await self._everything.run()
         self._check(name)
+
+    def stated(self, name: str) -> None:
+        """The receipt says something new of a key: one that was refused may be given now."""
+        if name in self._refused:
+            self.hurry()
 
     def forget(self, name: str) -> None:
         """A key that nobody was given: it is in no request that is sent from now on, whatever one that is under way says."""

@@ -31,10 +31,7 @@ from rekey.versions import (
     check_probe,
 )
 from rekey_core.authority import Stream, Subjects
-from rekey_core.contracts import (
-    Notice,
-    Stop,
-)
+from rekey_core.contracts import KeyReceipt, Notice, Stop
 from rekey_core.envelope import BusMessage, Stored
 from rekey_core.errors import MalformedError, RecordError, RefusedError, RekeyError, StaleReadError
 from rekey_core.readers import open_notice, open_stop
@@ -71,6 +68,7 @@ class Ports:
     renew: Callable[
         [str], Awaitable[None]
     ]  # a lease for every key, and the quotas that they need; raises of this one
+    stated: Callable[[str], None]  # the receipt says something new of the key
     rotated: Callable[[Rotated], None]
     stopped: Callable[[Stopped], None]
 
@@ -89,6 +87,7 @@ class KeyWorker:
         self._newest: BusMessage | None = None  # of notice and stop: what the next pass follows
         self._opened: tuple[BusMessage, Trust, Stored[Notice]] | None = None
         self._lifting: tuple[Notice, Trust, tuple[Lifts, tuple[str, ...]]] | None = None
+        self._stated: KeyReceipt | None = None  # by the newest pass
         self.task: asyncio.Task[None] | None = None  # set by who starts run()
 
     def poke(self) -> None:
@@ -247,6 +246,10 @@ class KeyWorker:
     async def _write(self, problem: RekeyError | None) -> None:
         """The receipt of what was done, also when something else was not."""
         await self._ports.receipts.write()
+        stated = self.key.receipt()
+        if stated != self._stated:
+            self._stated = stated
+            self._ports.stated(self.key.name)
         self.key.problem = str(problem) if problem else None
         if problem:
             raise problem
