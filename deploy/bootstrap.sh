@@ -8,6 +8,10 @@ TOOLS="$ROOT/.rekey/tools"
 # (The second name is the one of uv before 0.11.)
 export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" UV_NATIVE_TLS="${UV_NATIVE_TLS:-1}"
 
+# Python keeps what it has compiled, also where the image of a container says that it should not: else each process compiles
+# all its libraries again and starts in twice the time.
+unset PYTHONDONTWRITEBYTECODE
+
 say() { printf '%s\n' "$*" >&2; }
 
 stop() { # exit code, message

@@ -33,10 +33,10 @@ def _machine(tmp_path: Path, programs: dict[str, str]) -> Path:
     return tmp_path
 
 
-def _sh(machine: Path, script: str) -> subprocess.CompletedProcess[str]:
+def _sh(machine: Path, script: str, **variables: str) -> subprocess.CompletedProcess[str]:
     lines = f'set -eu; ROOT="{machine}"; . "$ROOT/deploy/bootstrap.sh"; {script}'
     command = [str(shutil.which("sh")), "-c", lines]
-    environment = {"PATH": str(machine / "bin"), "HOME": str(machine)}
+    environment = {"PATH": str(machine / "bin"), "HOME": str(machine)} | variables
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -67,6 +67,11 @@ def test_up_without_softhsm_exits_3(tmp_path: Path, programs: dict[str, str], sa
     )
     assert done.returncode == 3, done.stderr
     assert said in done.stderr
+
+
+def test_no_process_compiles_everything_again(tmp_path: Path) -> None:
+    done = _sh(_machine(tmp_path, {}), 'echo "${PYTHONDONTWRITEBYTECODE-kept}"', PYTHONDONTWRITEBYTECODE="1")
+    assert done.stdout == "kept\n", done.stderr
 
 
 def test_softhsm_that_is_there_is_not_installed_again(tmp_path: Path) -> None:

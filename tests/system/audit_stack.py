@@ -18,6 +18,7 @@ from rekey_core.authority import Identity
 from rekey_core.contracts import TrustDocument
 from rekey_core.encoding import sha256_hex
 from rekey_core.names import Role, Service
+from tests.system import forked
 from tests.system.bus import RunningBus, next_trust, running_bus, wait_until
 from tests.system.certificates import ENV
 
@@ -138,17 +139,9 @@ def _toml(value: object) -> str:
 
 def rekey(arguments: Sequence[str], context: Path | None) -> subprocess.CompletedProcess[str]:
     """``rekey …`` as a process; without a context when there is none."""
-    environment = {"PATH": "/usr/bin:/bin", **({"REKEY_CONTEXT": str(context)} if context else {})}
-    command = [sys.executable, "-m", "rekey.cli", *arguments]
-    return subprocess.run(
-        command,
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=COMMAND_S,
-        env=environment,
-    )
+    variables = {"PATH": "/usr/bin:/bin", **({"REKEY_CONTEXT": str(context)} if context else {})}
+    done = forked.rekey(arguments, variables, COMMAND_S)
+    return subprocess.CompletedProcess(["rekey", *arguments], done.code, done.out, done.err)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from rekey.cli.target import Target
 from rekey_core.contracts import AdoptionAnswer, KekAnswer, KeySummary
 from rekey_local.cast import AUDITOR, KEYS, OWNER, Cast
 from rekey_local.child import ChildPlan
-from rekey_local.commands import Outcome, People
+from rekey_local.commands import Outcome
 from rekey_local.environments import Environments
 from rekey_local.history import History
 from rekey_local.layout import Layout
@@ -36,6 +36,7 @@ from rekey_local.stack import BUS, Stack, instance_names
 from rekey_local.story import Story
 from rekey_local.supervisor import Keeper
 from rekey_local.tally import Tally
+from tests.system.forked import Forked
 from tests.system.founded import copy_of
 from tests.system.readers import Readers
 
@@ -62,7 +63,7 @@ class RunningStack:
         self._thread = threading.Thread(target=self._loop.run_forever, name="stack")
         self._thread.start()
         self._stack = Stack(self.layout, environments, screen, load)
-        self._people = People(self.layout, environments)
+        self._people = Forked(self.layout, environments)
         self._story = Story(Cast(self._stack, self._people, screen))
         self._readers = Readers(self._people)
 

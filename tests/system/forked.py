@@ -1,0 +1,62 @@
+"""The command line in a process of its own that need not import anything: it is forked from one that has.
+
+What a command does is judged here a hundred times over, and beginning takes Python most of its time. The story starts it as
+people do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from rekey.cli.__main__ import main
+from rekey_local.child import environment
+from rekey_local.commands import LIMIT_S, Outcome, People
+from rekey_local.settings import context
+
+_FORKS: Final = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__])
+
+
+class Forked(People):
+    """People whose commands are forked."""
+
+    async def run(self, person: str, *arguments: str, limit_s: float = LIMIT_S) -> Outcome:
+        """Run the command, whatever its exit code."""
+        words = (*arguments, "--context", str(context(self.layout, person)))
+        return await asyncio.to_thread(rekey, words, environment({"NO_COLOR": "1"}), limit_s)
+
+
+def rekey(arguments: Sequence[str], variables: Mapping[str, str], limit_s: float = LIMIT_S) -> Outcome:
+    """``rekey …`` without a terminal, whatever its exit code. Raises TimeoutError when it does not end; it is killed."""
+    with tempfile.TemporaryDirectory() as place:
+        out, err = Path(place, "out"), Path(place, "err")
+        out.touch()
+        err.touch()
+        process = _FORKS.Process(target=_run, args=(tuple(arguments), dict(variables), out, err))
+        process.start()
+        process.join(limit_s)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise TimeoutError(f"rekey {' '.join(arguments)} has not ended after {limit_s:g} s")
+        return Outcome(process.exitcode, out.read_text(), err.read_text())
+
+
+def _run(arguments: tuple[str, ...], variables: Mapping[str, str], out: Path, err: Path) -> None:
+    for descriptor, path, mode in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, out, os.O_WRONLY),
+        (2, err, os.O_WRONLY),
+    ):
+        os.dup2(os.open(path, mode), descriptor)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = ["rekey", *arguments]
+    main()
