@@ -25,6 +25,7 @@ from rekey_core.errors import StaleReadError, UnavailableError, UnknownOutcomeEr
 
 API: Final = "JSC.API"  # how JetStream is imported from the account of the streams (DESIGN §4)
 RECONNECT_S: Final = 0.25
+CLOSE_S: Final = 2.0  # how long a server may take to say good-bye
 _NOT_FOUND: Final = "404"
 
 _log = logging.getLogger(__name__)
@@ -56,7 +57,13 @@ class _Line:
         try:
             await self._idle.wait()
         finally:
-            await self.client.close()
+            await self.end()
+
+    async def end(self) -> None:
+        """Close. The client would wait for ever for a server that hangs, most of all in the middle of a handshake."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
 
 
 class Connection:
@@ -80,7 +87,7 @@ class Connection:
         """
         credentials = read_credentials(self._login)
         self._identity = judge(credentials, None).identity
-        await self._connect(self._line.client, tls(credentials, self._login), within_s)
+        await self._connect(self._line, tls(credentials, self._login), within_s)
         self._credentials = credentials
 
     async def renew(self, within_s: float) -> Certificate | None:
@@ -97,23 +104,23 @@ class Connection:
             return None
         certificate = judge(credentials, datetime.now(UTC), identity=self._identity)
         line, before = _Line(), self._line
-        await self._connect(line.client, tls(credentials, self._login), within_s)
+        await self._connect(line, tls(credentials, self._login), within_s)
         try:
             for subject, heard in self._heard:
                 await line.client.subscribe(subject, cb=heard)
             await line.client.flush()
         except nats.errors.Error as error:
-            await line.client.close()
+            await line.end()
             raise UnavailableError(f"bus {self._login.bus_url}: {error}") from error
         self._line, self._credentials = line, credentials
         await before.retire()
         return certificate
 
-    async def _connect(self, client: Client, context: ssl.SSLContext, within_s: float) -> None:
+    async def _connect(self, line: _Line, context: ssl.SSLContext, within_s: float) -> None:
         nodes = servers(self._login.bus_url)
         try:
             async with asyncio.timeout(within_s):
-                await client.connect(
+                await line.client.connect(
                     nodes,
                     name=f"rekey-{self._login.name}",
                     tls=context,
@@ -125,7 +132,7 @@ class Connection:
                     reconnected_cb=self._on_reconnected,
                 )
         except (TimeoutError, OSError, nats.errors.Error) as error:
-            await client.close()
+            await line.end()
             raise UnavailableError(
                 f"bus {self._login.bus_url}: {self._last_error}",
                 hint="is the bus running, and is the certificate of this environment?",
@@ -133,7 +140,7 @@ class Connection:
 
     async def close(self) -> None:
         """Leave. Nothing is sent after this."""
-        await self._line.client.close()
+        await self._line.end()
 
     def on_reconnected(self, call: Callable[[], None]) -> None:
         """Call this each time that the connection is back."""

@@ -27,6 +27,7 @@ LATE_S: Final = (
 )
 RECONNECT_S: Final[Any] = 0.25  # the client takes a float, FastStream's annotation says int
 OPEN_S: Final = 5  # the longest that a server may take to let a new certificate in
+CLOSE_S: Final = 2.0  # how long a server may take to say good-bye
 QUIET_S: Final = 0.01  # between two looks at what was taken off a subscription
 QUIET_LOOKS: Final = 2  # in a row: a request that was taken begins a turn of the loop later
 
@@ -159,7 +160,7 @@ class Link:
         finally:
             await self._close()
             if not self.client.is_closed:  # it was away, and would try to come back for ever
-                await self.client.close()
+                await self._end()
 
     async def _within_drain(self, work: Coroutine[Any, Any, None]) -> None:
         with suppress(nats.errors.Error, TimeoutError):  # it is gone, and what was on it with it
@@ -184,7 +185,13 @@ class Link:
             return
         with suppress(nats.errors.Error):
             await self.client.flush(timeout=FLUSH_S)
-        await self.client.close()
+        await self._end()
+
+    async def _end(self) -> None:
+        """The client would wait for ever for a server that hangs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self.client.close()
 
 
 async def _left(subscriber: CoreSubscriber, client: Client) -> None:
