@@ -163,8 +163,7 @@ async def test_a_suspended_version_stops_everywhere_says_who_and_why_and_is_foll
     boxes = [await keys.keyring(DATA) for keys in two]
     stopped: list[rekey.Stopped] = []
     two[0].on_stopped(stopped.append)
-    current = two[0].status()[DATA].current
-    ciphertext = boxes[0].encrypt(b"data", AAD)
+    current, ciphertext = two[0].status()[DATA].current, boxes[0].encrypt(b"data", AAD)
     outcome = await asyncio.to_thread(
         stack.rekey, "rita", "suspend", f"{DATA}@{current}", "--reason", "a test", "--yes"
     )
@@ -179,6 +178,7 @@ async def test_a_suspended_version_stops_everywhere_says_who_and_why_and_is_foll
     assert (stopped[0].key, stopped[0].version, stopped[0].responder) == (DATA, current, "rita")
     outcome = await asyncio.to_thread(stack.rotate, DATA)
     assert outcome.code == 0, outcome.err
+    await until(lambda: all(k.status()[DATA].current not in (None, current) for k in two), "the next")
     assert boxes[1].decrypt(boxes[0].encrypt(b"data", AAD), AAD) == b"data"
     with pytest.raises(rekey.VersionSuspendedError):
         boxes[0].decrypt(ciphertext, AAD)
