@@ -117,10 +117,11 @@ class Requests:
 
     async def _lease(self, request: LeaseRequest) -> LeaseAnswer:
         answer = await (self.leasing.end(request) if request.leaving else self.leasing.lease(request))
-        for key, refusal in answer.refused.items():
+        if answer.refused:  # one line: a request may name a thousand keys
+            key, refusal = min(answer.refused.items())
             note_code(refusal.code)
-            where = {"code": refusal.code, "key": key, "instance": request.instance, "text": refusal.message}
-            _log.info("lease refused", extra={"event": "lease-refused", **where})
+            said = {"event": "lease-refused", "key": key, "code": refusal.code}
+            _log.info("lease of %d keys refused: %s", len(answer.refused), refusal.message, extra=said)
         return answer
 
     def _sealing(self, request: SealingRequest) -> SealingAnswer:

@@ -156,15 +156,16 @@ class Renewing:
         self._refusals = self._refusals + 1 if answer.refused.keys() & self.admitted.keys() else 0
         for name in answer.refused:
             self._lost(keys[name], _error(answer.refused[name]))
+        if lost := sorted(answer.refused.keys() & self.admitted.keys()):
+            one = answer.refused[lost[0]]
+            about = {"event": "lease", "key": lost[0], "code": one.code}
+            _log.warning("lease not renewed of %d keys: %s", len(lost), one.message, extra=about)
         return answer.keys.keys()
 
     def _lost(self, key: KeyState, error: RekeyError) -> None:
         key.lease.problem = str(error)
         if isinstance(error, NotInstalledError):
             key.leased = frozenset()  # whatever an earlier lease said, prove everything again
-        if key.name in self.admitted:
-            about = {"event": "lease", "key": key.name, "code": error.code}
-            _log.warning("lease not renewed: %s", error, extra=about)
 
     def _check(self, name: str) -> None:
         if name in self._refused:
