@@ -12,7 +12,13 @@ import pytest
 from rekey_core.adoption import adoption
 from rekey_core.authority import Stream, Subjects
 from rekey_core.contracts import LeaseAnswer, LeaseRequest, Quota, Receipt
-from rekey_core.errors import ExpiredError, NotFoundError, NotInstalledError, WrongAuthorError
+from rekey_core.errors import (
+    ExpiredError,
+    NotFoundError,
+    NotInstalledError,
+    ReplayedError,
+    WrongAuthorError,
+)
 from rekey_core.quotas import LEAST
 from rekey_core.readers import open_lease
 from rekey_core.signing import SigningKey
@@ -57,6 +63,20 @@ async def test_a_version_that_is_born_while_a_lease_is_stored_must_be_proved(des
     with pytest.raises(NotInstalledError, match="orders-db@2 is not proved"):
         await desk.lease(request)
     assert leased(desk, asker), "the scheduler sees it before version 2 could be activated"
+
+
+async def test_a_request_that_another_replica_has_answered_changes_nothing(desk: Desk) -> None:
+    """Somebody may have kept it: it says nothing of what the instance holds now, nor which lease it was told of since."""
+    await desk.made(1)
+    asker = desk.scene.asker()
+    request = asker.lease(await desk.receipt(asker, 1))
+    await desk.lease(request)
+    await desk.made(2, activated=False)
+    subject = Subjects(ENV).lease("orders", asker.instance)
+    before = desk.scene.server.messages(Stream.LEASES, subject)
+    with pytest.raises(ReplayedError, match="was answered before"):
+        await desk.lease(request)
+    assert desk.scene.server.messages(Stream.LEASES, subject) == before
 
 
 async def test_a_receipt_of_another_instance_proves_nothing(desk: Desk) -> None:

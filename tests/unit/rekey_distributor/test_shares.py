@@ -156,12 +156,12 @@ async def test_an_instance_that_takes_on_keys_counts_as_these_alone(desk: Desk) 
     share = desk.leasing.share
     share.most, share.per_s = 10_000, 0
     asker = desk.scene.asker()
-    request = asker.lease(await desk.receipt(asker, 1))
-    await desk.lease(request)
+    receipt = await desk.receipt(asker, 1)
+    await desk.lease(asker.lease(receipt))
     [stored] = desk.scene.server.messages(Stream.LEASES)
     without = open_lease(stored, desk.scene.trust).model.model_copy(update={"keys": {}})
     desk.scene.put(stored.subject, without, Service.DISTRIBUTOR)
-    await desk.lease(request)
+    await desk.lease(asker.lease(receipt))
     left = 10_000 - FIRST_BYTES - 2 * bytes_of({KEY: (1,)})
     with pytest.raises(UnavailableError):
         share.take("orders", left + 1)

@@ -43,6 +43,7 @@ from rekey_core.errors import (
     NotInstalledError,
     RefusedError,
     RekeyError,
+    ReplayedError,
     RetryableError,
     UndecidableKeyError,
     WrongAuthorError,
@@ -100,6 +101,7 @@ class Leasing:
             ConflictError: the messages that were asked for are not counted yet, or another replica answers; ask again.
             UnavailableError: the dependent has used up its share of the leases that are kept.
             ExpiredError: the instance has said that it leaves.
+            ReplayedError: the lease that stands there answered this very request.
             NotInstalledError, NotGrantedError, ...: what is wrong with one of the keys, for who knows no refusal of a key.
         """
         receipt = self._receipt(request)
@@ -107,6 +109,11 @@ class Leasing:
         if previous is not None and previous.model.ended:  # a renewal that its own leaving has overtaken
             message = f"instance {request.instance} of {request.dependent} has left"
             raise ExpiredError(message, hint="connect again, as another instance")
+        if (
+            previous is not None and previous.model.nonce == request.nonce
+        ):  # each replica knows its own nonces
+            message = f"request {request.nonce} of {request.instance} was answered before"
+            raise ReplayedError(message)
         before = previous.model.keys if previous is not None else {}
         renewed = _renewed(request, previous, self.clock.now())
         held, refused = await self._held(request.keys, receipt, before, before, renewed)
