@@ -111,7 +111,7 @@ class Leasing:
             raise ExpiredError(message, hint="connect again, as another instance")
         if (
             previous is not None and previous.model.nonce == request.nonce
-        ):  # each replica knows its own nonces
+        ):  # by another replica, or before a start
             message = f"request {request.nonce} of {request.instance} was answered before"
             raise ReplayedError(message)
         before = previous.model.keys if previous is not None else {}
@@ -214,28 +214,19 @@ class Leasing:
         """
         names = list(keys)
         judged = await asyncio.gather(
-            *(self._judged(receipt, key, known.get(key), before.get(key), renewed.get(key)) for key in names)
+            *(self._one_held(receipt, k, known.get(k), before.get(k), renewed.get(k)) for k in names),
+            return_exceptions=True,
         )
-        held, refused = {}, {}
+        held: dict[str, _Held] = {}
+        refused: dict[str, RekeyError] = {}
         for key, one in zip(names, judged, strict=True):
             if isinstance(one, _Held):
                 held[key] = one
-            else:
+            elif isinstance(one, _OF_THE_KEY):
                 refused[key] = one
+            else:
+                raise one
         return held, refused
-
-    async def _judged(
-        self,
-        receipt: Receipt,
-        key: str,
-        known: LeasedKey | None,
-        before: LeasedKey | None,
-        renewed: LeasedKey | None,
-    ) -> _Held | RekeyError:
-        try:
-            return await self._one_held(receipt, key, known, before, renewed)
-        except _OF_THE_KEY as error:
-            return error
 
     async def _one_held(
         self,

@@ -23,9 +23,7 @@ DELIVERIES_PER_S: Final = 2.0  # then 170,000 a day: 15 days until LIFECYCLE is 
 LEASES: Final = 64.0 * 2**20  # bytes at once: 55,000 instances of a key each, 6,700 of fifty
 LEASES_PER_S: Final = LEASES / 86_400  # leases are kept a day: an eighth of LEASES at most
 FIRST_BYTES: Final = 1024  # what a lease without keys takes at most, headers included
-KEY_BYTES: Final = (
-    147  # what a key adds besides versions and its name, twice: each number at its longest, an end
-)
+KEY_BYTES: Final = 147  # what a key adds besides versions and its name, twice; each number at its longest
 VERSION_BYTES: Final = 11  # what a version that is held adds: its digits and a comma
 
 

@@ -67,7 +67,7 @@ class Ports:
     within_s: float
     renew: Callable[
         [str], Awaitable[None]
-    ]  # a lease for every key, and the quotas that they need; raises of this one
+    ]  # leases and quotas for every key; raises what is wrong with this one
     stated: Callable[[str], None]  # the receipt says something new of the key
     rotated: Callable[[Rotated], None]
     stopped: Callable[[Stopped], None]

@@ -22,9 +22,7 @@ from rekey_runtime.settings import ServiceSettings
 
 FLUSH_S: Final = 5
 OVERLAP_S: Final = 0.25  # other nodes of a cluster hear of new subscriptions a moment later
-LATE_S: Final = (
-    0.25  # what a thread of the server had chosen a subscription for comes after the end of it was confirmed
-)
+LATE_S: Final = 0.25  # how long after a subscription's end was confirmed a message for it may come
 RECONNECT_S: Final[Any] = 0.25  # the client takes a float, FastStream's annotation says int
 OPEN_S: Final = 5  # the longest that a server may take to let a new certificate in
 CLOSE_S: Final = 2.0  # how long a server may take to say good-bye
