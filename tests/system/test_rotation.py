@@ -139,10 +139,16 @@ def missing_of(stack: RunningStack) -> int:
 
 def settled(stack: RunningStack) -> int:
     """The current version, once no rotation is under way."""
-    stack.until(lambda: stack.adoption(KEY).waiting is None, what="the end of the rotation before")
+    stack.until(lambda: at_rest(stack), what="the end of the rotation before")
     current = stack.show(KEY).current
     assert current is not None
     return current
+
+
+def at_rest(stack: RunningStack) -> bool:
+    """Whether no rotation of the key is under way: not one that waits for nobody and has a step to take, either."""
+    states = [version.state for version in stack.show(KEY).versions]
+    return (states.count("active"), states.count("pre-activation")) == (1, 0)
 
 
 def has_caught_up(stack: RunningStack, version: int) -> None:
@@ -185,7 +191,7 @@ SERVICES = {"generator", "distributor", "rotation-scheduler", "audit"}
 
 
 def test_a_rotation_is_one_tree_from_the_command_to_the_last_receipt(stack: RunningStack) -> None:
-    stack.until(lambda: at_rest(stack), what="the end of the rotation before")
+    settled(stack)
     result = stack.ask("alice", "key", "rotate", KEY, "--reason", "a trace", "--wait", "60")
     trees: list[Tree] = []
 
@@ -242,12 +248,6 @@ def test_doctor_looks_at_every_service_of_a_stack(stack: RunningStack) -> None:
     assert software == ["generator", "distributor"], "nobody takes SoftHSM for an HSM"
 
 
-def at_rest(stack: RunningStack) -> bool:
-    """Whether no rotation of the key is under way."""
-    states = [version.state for version in stack.show(KEY).versions]
-    return (states.count("active"), states.count("pre-activation")) == (1, 0)
-
-
 def count(stack: RunningStack, version: int, phase: str) -> int:
     """How many live instances have proved the phase."""
     try:
@@ -261,14 +261,16 @@ async def test_every_service_gets_a_new_certificate_and_signing_key_while_it_wor
     stack: RunningStack,
 ) -> None:
     """No process starts again, no call fails, a rotation goes on; the old signing key is worthless from then on."""
+    settled(stack)
     old_keys = {service: signing_key(stack, service) for service in Service}
     before, failed = identities(stack), stack.tally.totals().failed
     pids = {name: stack.pid(name) for name in (*Service, *INSTANCES)}
     put_another_s_certificate(stack, "orders")
-    renewing = await asyncio.to_thread(renewal, stack)
-    while renewing.poll() is None:
-        assert (await asyncio.to_thread(stack.rotate, KEY)).code == 0
-    said, words = renewing.communicate()
+    with await asyncio.to_thread(renewal, stack) as renewing:
+        while renewing.poll() is None:
+            rotated = await asyncio.to_thread(stack.rotate, KEY)
+            assert rotated.code == 0, rotated.err
+        said, words = renewing.communicate()
     assert renewing.returncode == 0, words
     assert json.loads(said) == {"services": list(Service), "planned": False}
     assert {name: stack.pid(name) for name in (*Service, *INSTANCES)} == pids
