@@ -17,6 +17,7 @@ from nats.aio.client import Client
 
 from rekey.connection import Connection
 from rekey.credentials import Login
+from rekey.events import Events
 from rekey.identity import Identity as Instance
 from rekey.identity import TransportKey
 from rekey.keystate import KeyState
@@ -161,7 +162,8 @@ async def _away(place: Path, bus: RunningBus, connection: Connection, keys: int)
     files = dict.fromkeys(("tls_cert", "tls_key", "tls_ca", "signing_key", "transport_key"), place)
     said = {"env": ENV, "dependent": DEPENDENT, "bus_url": "", "trust_genesis": DIGEST, "state_dir": place}
     settings = Settings.model_validate(files | said | {"try_s": TRY_S})
-    shared = Shared(settings, connection, trust, seen, rotated=lambda _: None, stopped=lambda _: None)
+    unheard = Events(rotated=lambda _: None, stopped=lambda _: None, resumed=lambda _: None)
+    shared = Shared(settings, connection, trust, seen, unheard)
     away = Away(bus, names, [], generated)
     members: list[Member] = []
     for name in names:

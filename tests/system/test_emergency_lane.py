@@ -57,10 +57,13 @@ async def watcher(stack: RunningStack) -> AsyncIterator[Intruder]:
 
 
 @asynccontextmanager
-async def an_application(stack: RunningStack, key: str) -> AsyncIterator[rekey.Keyring]:
-    """A dependent that uses the key, and goes on."""
+async def an_application(
+    stack: RunningStack, key: str, hear: Callable[[rekey.Resumed], None] = lambda _: None
+) -> AsyncIterator[rekey.Keyring]:
+    """A dependent that uses the key, and goes on; ``hear``: what is told of a version that can be used again."""
     settings = rekey.Settings.load(instance_settings(stack.layout, DEPENDENT, 1))
     async with rekey.connect(settings) as keys:
+        keys.on_resumed(hear)
         box = await keys.keyring(key)
         assert box.decrypt(box.encrypt(b"data", AAD), AAD) == b"data"
         yield box
@@ -223,7 +226,8 @@ async def test_a_resumed_key_is_used_again_once_both_services_are_there_and_afte
     stack: RunningStack, watcher: Intruder, away: str
 ) -> None:
     data, token = await two_keys(watcher)
-    async with an_application(stack, data) as box, an_instance(watcher) as instance:
+    heard: list[rekey.Resumed] = []
+    async with an_application(stack, data, heard.append) as box, an_instance(watcher) as instance:
         ciphertext = box.encrypt(b"data", AAD)
         for key in (data, token):
             await agreed(watcher, key, await suspend(watcher, key))
@@ -252,6 +256,7 @@ async def test_a_resumed_key_is_used_again_once_both_services_are_there_and_afte
         again = watcher.subjects.command("resume", data, command_id(said[0]))
         assert await watcher.last(Stream.COMMANDS, again) is not None
         await stopped(box, ciphertext)
+    assert heard == [rekey.Resumed(data, 1)]
 
 
 def test_two_people_resume_what_they_have_seen_and_nothing_else(stack: RunningStack, tmp_path: Path) -> None:

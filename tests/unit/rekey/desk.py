@@ -8,13 +8,14 @@ from pathlib import Path
 from rekey.beliefs import Stopped
 from rekey.connection import Connection
 from rekey.credentials import Login
+from rekey.events import Events, Resumed, Rotated
 from rekey.keystate import KeyState
 from rekey.receipts import Receipts
 from rekey.renewing import Renewing
 from rekey.requests import SEALED_HEADER, Requests
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import context_of
-from rekey.worker import KeyWorker, Ports, Rotated
+from rekey.worker import KeyWorker, Ports
 from rekey_core import ciphertext, mac
 from rekey_core.authority import Stream
 from rekey_core.confirmation import application_mac_input, commit, probe_message
@@ -55,6 +56,7 @@ from rekey_core.sealing import SealingKey, request_info, seal, seal_info
 from tests.unit.rekey.world import DELIVERY, NOW, World
 
 Reply = tuple[bytes, Mapping[str, str]]
+UNHEARD = Events(rotated=lambda _: None, stopped=lambda _: None, resumed=lambda _: None)
 
 
 class Desk(Connection):
@@ -206,6 +208,7 @@ class Instance:
         self.world = world
         self.rotated: list[Rotated] = []
         self.stopped: list[Stopped] = []
+        self.resumed: list[tuple[Resumed, str]] = []  # and what the key could do when it was told
         self.seen = Seen.load(state_dir)
         self.trust = TrustCache(self.desk, "dev", world.genesis, self.seen, 1.0)
         self.requests = Requests(self.desk, world.identity, self.trust, 1.0)
@@ -222,7 +225,9 @@ class Instance:
             within_s=1.0,
             renew=self.renewing.of,
             stated=self.renewing.stated,
-            rotated=self.rotated.append,
-            stopped=self.stopped.append,
+            events=Events(self.rotated.append, self.stopped.append, self._resumed),
         )
         self.worker = KeyWorker(self.key, ports)
+
+    def _resumed(self, event: Resumed) -> None:
+        self.resumed.append((event, "it protects" if self.key.view.current else "it processes"))

@@ -28,7 +28,7 @@ from rekey_core.encoding import b64u_encode
 from rekey_core.envelope import sign
 from rekey_core.names import Algorithm, Release
 from rekey_core.quotas import BUDGET
-from tests.unit.rekey.desk import Desk, Instance
+from tests.unit.rekey.desk import UNHEARD, Desk, Instance
 from tests.unit.rekey.world import KEY, World
 
 W = World()
@@ -43,9 +43,7 @@ def member(tmp_path: Path) -> Member:
     said = {"env": "dev", "dependent": "orders", "bus_url": "none", "trust_genesis": "0" * 64}
     settings = Settings.model_validate(files | said | {"state_dir": tmp_path})
     desk = Desk(W)
-    return Member(
-        W.identity, Shared(settings, desk, me.trust, me.seen, rotated=lambda _: None, stopped=lambda _: None)
-    )
+    return Member(W.identity, Shared(settings, desk, me.trust, me.seen, UNHEARD))
 
 
 def notice(algorithm: Algorithm, versions: int) -> Notice:

@@ -15,7 +15,7 @@ from rekey.settings import Settings
 from rekey_core.contracts import LeaseRequest
 from rekey_core.errors import UnavailableError, UsageRefusedError
 from rekey_core.names import Service
-from tests.unit.rekey.desk import Desk, Instance
+from tests.unit.rekey.desk import UNHEARD, Desk, Instance
 from tests.unit.rekey.world import KEY, World
 
 W = World()
@@ -48,9 +48,7 @@ class Process:
         said = {"env": "dev", "dependent": "orders", "bus_url": "none", "trust_genesis": "0" * 64}
         settings = Settings.model_validate(files | said | {"state_dir": place, "total_s": 0.3})
         self.trust, self.desk, self.background = me.trust, SlowDesk(W), Background(lambda _: None)
-        shared = Shared(
-            settings, self.desk, me.trust, me.seen, rotated=lambda _: None, stopped=lambda _: None
-        )
+        shared = Shared(settings, self.desk, me.trust, me.seen, UNHEARD)
         self.members = Members(W.identity, shared, self.background)
         self.desk.put(W.stored(W.notice((1,), 1), Service.DISTRIBUTOR))
         self.desk.put(W.stored(W.notice((1,), 1, key=OTHER), Service.DISTRIBUTOR))

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+import rekey
 from rekey import VersionSuspendedError
 from rekey.beliefs import believed_lifts
 from rekey.versions import SecretVersion
@@ -17,6 +18,7 @@ from rekey_core.contracts import (
     COMMAND_NAMESPACE,
     TRUST_NAMESPACE,
     Cosignature,
+    MaterialRequest,
     Notice,
     OfficerSignature,
     Person,
@@ -28,6 +30,7 @@ from rekey_core.contracts import (
 )
 from rekey_core.encoding import b64u_decode
 from rekey_core.envelope import BusMessage
+from rekey_core.errors import NotFoundError, RekeyError
 from rekey_core.names import Role, Service
 from rekey_core.sshsig import sign as ssh_sign
 from rekey_core.trust import issue
@@ -137,6 +140,19 @@ async def test_it_is_fetched_anew_and_used_again_with_a_receipt_that_proves_it(m
     assert (held.protects, held.refused, held.stopped, sorted(held.proofs)) == (1, (), (), [1])
     assert me.key.find(1001) is me.key.view.current
     assert me.rotated == [], "no other version protects than before"
+
+
+async def test_the_application_is_told_once_when_it_can_use_the_version_again(me: Instance) -> None:
+    await stopped(me)
+    me.desk.refuse = lambda r: NotFoundError("not yet") if isinstance(r, MaterialRequest) else None
+    tell(me, notice(resumed(resume(FIRST)), as_of=12), sequence=3)
+    with pytest.raises(RekeyError, match="not yet"):
+        await me.worker.reconcile()
+    assert me.resumed == [], "it is lifted, and of no use here before it is held"
+    me.desk.refuse = lambda _: None
+    for _ in range(2):
+        await me.worker.reconcile()
+    assert me.resumed == [(rekey.Resumed(KEY, 1), "it protects")]
 
 
 async def test_revocations_message_may_be_an_old_one(me: Instance) -> None:

@@ -31,13 +31,13 @@ from rekey.errors import (
     VersionStoppedError,
     VersionSuspendedError,
 )
+from rekey.events import Resumed, Rotated
 from rekey.keyring import Keyring
 from rekey.mac import Mac
 from rekey.remote_keyring import RemoteKeyring
 from rekey.remote_mac import RemoteMac
 from rekey.settings import Settings
 from rekey.signer import Signer
-from rekey.worker import Rotated
 
 __all__ = [
     "CiphertextError",
@@ -56,6 +56,7 @@ __all__ = [
     "RekeyError",
     "RemoteKeyring",
     "RemoteMac",
+    "Resumed",
     "Rotated",
     "Settings",
     "Signer",

@@ -16,6 +16,7 @@ from rekey.beliefs import Stopped
 from rekey.connection import Connection
 from rekey.credentials import Login
 from rekey.envelope import Envelope
+from rekey.events import Events, Resumed, Rotated
 from rekey.identity import Identity
 from rekey.keyring import Keyring
 from rekey.keystate import KeyState
@@ -31,7 +32,7 @@ from rekey.signer import Signer
 from rekey.spans import written_to
 from rekey.trust_cache import Seen, TrustCache
 from rekey.versions import SecretVersion
-from rekey.worker import KeyWorker, Rotated
+from rekey.worker import KeyWorker
 from rekey_core import authority
 from rekey_core.uses import Surface, check_surface
 
@@ -89,14 +90,13 @@ class Keys:
         self._background = Background(self._broken)
         self._on_rotated: list[Handler[Rotated]] = []
         self._on_stopped: list[Handler[Stopped]] = []
-        shared = Shared(
-            settings=settings,
-            connection=self._connection,
-            trust=self._trust,
-            seen=seen,
+        self._on_resumed: list[Handler[Resumed]] = []
+        events = Events(
             rotated=lambda event: self._background.tell(self._on_rotated, event),
             stopped=lambda event: self._background.tell(self._on_stopped, event),
+            resumed=lambda event: self._background.tell(self._on_resumed, event),
         )
+        shared = Shared(settings, self._connection, self._trust, seen, events)
         self._members = Members(identity, shared, self._background)
 
     @property
@@ -153,6 +153,10 @@ class Keys:
     def on_stopped(self, handler: Handler[Stopped]) -> None:
         """Call this when a version that is held here is stopped by a responder."""
         self._on_stopped.append(handler)
+
+    def on_resumed(self, handler: Handler[Resumed]) -> None:
+        """Call this when a version that was stopped can be used here again: two people lifted its suspension."""
+        self._on_resumed.append(handler)
 
     def status(self) -> Mapping[str, KeyStatus]:
         """Each key: current version, versions held and stopped, end of the lease, last problem."""

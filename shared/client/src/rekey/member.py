@@ -6,12 +6,12 @@ key belongs to one of them for good, and nobody else needs to know (decision 005
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from rekey.beliefs import Stopped
 from rekey.connection import Connection
+from rekey.events import Events
 from rekey.identity import Identity
 from rekey.keystate import KeyState
 from rekey.leaving import leave
@@ -21,7 +21,7 @@ from rekey.requests import Requests
 from rekey.sealed import Sealed
 from rekey.settings import Settings
 from rekey.trust_cache import Seen, TrustCache
-from rekey.worker import KeyWorker, Ports, Rotated
+from rekey.worker import KeyWorker, Ports
 from rekey_core.contracts import MAX_MESSAGE_BYTES, KeyReceipt, Notice
 from rekey_core.signatures import SCHEMES
 
@@ -40,8 +40,7 @@ class Shared:
     connection: Connection
     trust: TrustCache
     seen: Seen
-    rotated: Callable[[Rotated], None]
-    stopped: Callable[[Stopped], None]
+    events: Events
 
 
 class Member:
@@ -66,8 +65,7 @@ class Member:
             within_s=settings.try_s,
             renew=self.renewing.of,
             stated=self.renewing.stated,
-            rotated=shared.rotated,
-            stopped=shared.stopped,
+            events=shared.events,
         )
 
     def has_room(self, size: int) -> bool:

@@ -15,6 +15,7 @@ from typing import Final
 
 from rekey.beliefs import Believed, Lifts, Stopped, believe, believed_lifts, believed_stops
 from rekey.connection import Connection
+from rekey.events import Events, Resumed, Rotated
 from rekey.identity import Identity
 from rekey.installing import Installing
 from rekey.keystate import KeyState
@@ -46,15 +47,6 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Rotated:
-    """The instance protects with another version from now on."""
-
-    key: str
-    version: int
-    previous: int
-
-
-@dataclass(frozen=True)
 class Ports:
     """What a worker works with."""
 
@@ -69,8 +61,7 @@ class Ports:
         [str], Awaitable[None]
     ]  # leases and quotas for every key; raises what is wrong with this one
     stated: Callable[[str], None]  # the receipt says something new of the key
-    rotated: Callable[[Rotated], None]
-    stopped: Callable[[Stopped], None]
+    events: Events
 
 
 class KeyWorker:
@@ -88,6 +79,7 @@ class KeyWorker:
         self._opened: tuple[BusMessage, Trust, Stored[Notice]] | None = None
         self._lifting: tuple[Notice, Trust, tuple[Lifts, tuple[str, ...]]] | None = None
         self._stated: KeyReceipt | None = None  # by the newest pass
+        self._lifted: set[int] = set()  # versions that two people resumed, until they are held again
         self.task: asyncio.Task[None] | None = None  # set by who starts run()
 
     def poke(self) -> None:
@@ -171,6 +163,7 @@ class KeyWorker:
             if isinstance(said.model, Notice):
                 lifts, doubts = self._lifts(said.model, trust, said.stored_at)
                 for number in self.key.lift(lifts):
+                    self._lifted.add(number)
                     _log.warning("resumed %s@%d", self.key.name, number, extra={"event": "version-resumed"})
         return doubts
 
@@ -203,7 +196,7 @@ class KeyWorker:
     def _stop(self, todo: Plan) -> None:
         for stop in self.key.stop(todo.stop) if todo.stop else ():
             _log.warning("stopped %s@%d", stop.key, stop.version, extra={"event": "version-stopped"})
-            self._ports.stopped(stop)
+            self._ports.events.stopped(stop)
 
     async def reconcile(self) -> None:
         """One pass. Raises whatever step failed; the steps before it count, and the next pass goes on from there."""
@@ -230,6 +223,7 @@ class KeyWorker:
             if todo.switch_to in self.key.held:
                 await self._fund(todo.switch_to)
                 self._switch(todo.switch_to)
+            self._tell_resumed()
             await self._confirm()
         except RekeyError as error:
             problem = error
@@ -283,7 +277,13 @@ class KeyWorker:
         previous = self.key.switch(number)
         _log.info("protecting with %s@%d", self.key.name, number, extra={"event": "switched"})
         if previous not in (None, number):  # one that was suspended comes back
-            self._ports.rotated(Rotated(self.key.name, number, previous))
+            self._ports.events.rotated(Rotated(self.key.name, number, previous))
+
+    def _tell_resumed(self) -> None:
+        """Of each version once, when it can be used: held again, and switched to if it is the current one."""
+        for number in sorted(self._lifted.intersection(self.key.held)):
+            self._lifted.discard(number)
+            self._ports.events.resumed(Resumed(self.key.name, number))
 
     async def _confirm(self) -> None:
         """Prove that we protect with the current version, once nobody is inside another one."""
