@@ -54,7 +54,7 @@ from tests.fakes.resigned import resigned
 from tests.system.stack import NATS, RunningStack
 
 NAME: Final = "intruder"
-WITHIN_S: Final = 20.0
+WITHIN_S: Final = 60.0  # much longer than anything takes: a busy machine stands still for seconds
 T = TypeVar("T")
 _CORE: Final = "  CORE {\n    jetstream: enabled\n    users: [\n"
 

@@ -11,7 +11,7 @@ from rekey_core.names import Service
 from rekey_local.layout import private_directory, write_private
 from rekey_local.settings import service_settings
 from rekey_local.toml import to_toml
-from tests.system.bus import free_port
+from tests.system.ports import free_port
 from tests.system.stack import RunningStack
 
 

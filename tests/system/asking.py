@@ -33,6 +33,7 @@ from rekey_local.plan import SERVER_NAME
 from rekey_provision import inbox
 from rekey_provision.settings import tls_context
 from tests.attacks.intruder import Intruder
+from tests.system.bus import CONNECT_S
 
 DEPENDENT: Final = "orders"
 
@@ -94,6 +95,7 @@ async def an_instance(watcher: Intruder) -> AsyncIterator[Instance]:
         tls_hostname=SERVER_NAME,
         inbox_prefix=inbox(Identity.APPLICATION, DEPENDENT),
         allow_reconnect=False,
+        connect_timeout=CONNECT_S,
     )
     try:
         yield Instance(watcher, client)

@@ -29,6 +29,7 @@ PEOPLE: Mapping[str, tuple[Role, tuple[str, ...]]] = {
     "adam": (Role.AUDITOR, ("*",)),
 }
 COMMAND_S = 30  # no command line of a test takes longer
+REGISTERED = "rotation-requested"  # the last that the scheduler says of a key whose versions nobody makes
 
 
 @dataclass
@@ -51,7 +52,7 @@ class ServiceProcess:
 
     def wait_ready(self) -> None:
         """Until it says so itself."""
-        wait_until(self._is_ready, f"{self.name} is ready", within_s=20)
+        wait_until(self._is_ready, f"{self.name} is ready", within_s=60)
 
     def _is_ready(self) -> bool:
         assert self.process.poll() is None, f"{self.name} ended: {self.log[-3000:]}"
@@ -169,9 +170,6 @@ async def _give_scopes(bus: RunningBus) -> None:
     document = first.model_copy(
         update={"n": 2, "previous": sha256_hex(bus.genesis_payload), "people": {**first.people, **people}}
     )
-    client = await bus.connect(Identity.ENROLMENT)
-    try:
+    async with bus.client(Identity.ENROLMENT) as client:
         answer = await client.request(f"trust.{ENV}.2", next_trust(bus, document), timeout=5)
-        assert "error" not in json.loads(answer.data)
-    finally:
-        await client.close()
+    assert "error" not in json.loads(answer.data)

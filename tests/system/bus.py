@@ -45,6 +45,7 @@ from rekey_provision import BusPlan, ClusterPlan, Report, inbox, provision, rend
 from rekey_runtime.bus import Bus
 from rekey_runtime.settings import ServiceSettings
 from tests.system.certificates import ENV, Authority, Certificate
+from tests.system.ports import free_port
 
 NATS_SERVER = Path(sysconfig.get_path("scripts")) / "nats-server"
 ROLES = {
@@ -55,15 +56,8 @@ ROLES = {
 }
 
 
+CONNECT_S = 10  # to log in: a busy machine may stand still for longer than the client's 2 s
 NO_TRANSPORT_KEY = "0" * 64  # SHA-256 of no key: nothing can be released
-
-
-def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass
@@ -176,15 +170,22 @@ class RunningBus:
             inbox_prefix=inbox(identity, name),
             error_cb=on_error or _quiet,
             allow_reconnect=False,
+            connect_timeout=CONNECT_S,
         )
+
+    @contextlib.asynccontextmanager
+    async def client(self, identity: Identity, name: str = "") -> AsyncIterator[Client]:
+        """Logged in for the time of the block."""
+        client = await self.connect(identity, name)
+        try:
+            yield client
+        finally:
+            await client.close()
 
     async def provision(self, *, dry: bool = False) -> Report:
         """Run the provisioner."""
-        client = await self.connect(Identity.PROVISIONER)
-        try:
+        async with self.client(Identity.PROVISIONER) as client:
             return await provision(client, self.plan, self.genesis, dry=dry)
-        finally:
-            await client.close()
 
     def fields(self, service: Service) -> dict[str, object]:
         """The fields that every service's settings have; a service's own come on top."""
@@ -234,7 +235,7 @@ async def _quiet(_: Exception) -> None:
     """Violations are looked at where they are expected."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = 30.0) -> None:
     """Wait for something that must come.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import Final
 
 from rekey_local.layout import Layout
 from rekey_local.plan import new_ports, read_plan, write_plan
+from tests.system.ports import ports_in_a_row
 
 _OF_A_WORKER: Final = "popen-"  # how pytest-xdist names the directory of one of its processes
 
@@ -30,4 +31,5 @@ def copy_of(name: str, to: Path, make: Callable[[Path], None]) -> None:
     # as cp does it: PostgreSQL wants its files to stay those of the user whom they belong to
     subprocess.run(["cp", "-a", f"{template}/.", str(to)], check=True)
     layout = Layout(to)
-    write_plan(layout, read_plan(layout).model_copy(update=new_ports()))
+    plan = read_plan(layout)
+    write_plan(layout, plan.model_copy(update=new_ports(ports_in_a_row(len(plan.ports)))))

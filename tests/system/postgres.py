@@ -24,8 +24,9 @@ from rekey_core.names import Service
 from rekey_core.projections import PROJECTIONS, database_name
 from rekey_local import database
 from rekey_local.layout import Layout
-from rekey_local.plan import Plan, free_ports
+from rekey_local.plan import Plan, new_ports
 from rekey_provision.database_url import in_database
+from tests.system.ports import ports_in_a_row
 
 START_S = 60
 STOP_S = 20
@@ -145,9 +146,7 @@ class Server(Administrator):
 def running_postgres(directory: Path) -> Iterator[Server]:
     """Found a cluster, start it, make roles and database; end it again."""
     os.environ.pop(database.URL_VARIABLE, None)  # a benchmark has no conftest, and drops databases as well
-    bus_port, database_port, *http_ports = free_ports(2 + len(Service))
-    by_service = dict(zip(Service, http_ports, strict=True))
-    plan = Plan(bus_port=bus_port, http_ports=by_service, database_port=database_port)
+    plan = Plan.model_validate(new_ports(ports_in_a_row(2 + len(Service))))
     server = Server(Layout(directory), plan)
     asyncio.run(database.found(server.layout, plan))
     try:

@@ -333,10 +333,10 @@ async def admit(environment: RunningBus, before: TrustDocument, name: str, key: 
     people = dict(before.people) | {name: newcomer}
     previous = sha256_hex(canonical_json(before.model_dump(mode="json")))
     document = before.model_copy(update={"n": before.n + 1, "previous": previous, "people": people})
-    client = await environment.connect(Identity.ENROLMENT)
-    answer = await client.request(f"trust.{ENV}.{document.n}", next_trust(environment, document), timeout=5)
+    async with environment.client(Identity.ENROLMENT) as client:
+        signed = next_trust(environment, document)
+        answer = await client.request(f"trust.{ENV}.{document.n}", signed, timeout=5)
     assert b"error" not in answer.data
-    await client.close()
 
 
 async def test_a_bus_that_was_set_back_is_refused(environment: RunningBus) -> None:

@@ -25,10 +25,9 @@ from packaging.utils import canonicalize_name
 
 from deploy.environments import ROOT
 from rekey_local.database import unprivileged
-from rekey_local.plan import is_free
 from tests.contract.test_environments import ALLOWED
 from tests.images import FIVE, INSTALLED, SERVICES, STAGES, STATE, install_steps, target
-from tests.system.bus import free_port
+from tests.system.ports import ports_in_a_row
 
 LIMIT_S: Final = 90.0
 GENERATED: Final = shutil.ignore_patterns("__pycache__")  # as .dockerignore says
@@ -114,7 +113,7 @@ class Root:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
     """Every target is installed; nothing is founded yet."""
-    made = Root(tmp_path_factory.mktemp("compose"), _free_ports_in_a_row())
+    made = Root(tmp_path_factory.mktemp("compose"), ports_in_a_row(PORTS))
     made.copy()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(made.install, SERVICES))
@@ -201,14 +200,6 @@ def test_bus_and_services_start_from_their_images_on_what_founding_left(founded:
     context = founded.directory / "state" / "people" / "alice" / "context.toml"
     listed = founded.run("cli", "key", "ls", "--output", "json", "--context", str(context))
     assert listed.returncode == 0, listed.stderr
-
-
-def _free_ports_in_a_row() -> int:
-    """The first of as many free ports as an environment has servers."""
-    while True:
-        first = free_port()
-        if first < 65_000 and all(is_free(port) for port in range(first, first + PORTS)):
-            return first
 
 
 def _until(is_true: object, what: str) -> None:

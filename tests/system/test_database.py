@@ -74,17 +74,21 @@ async def scheduler(written: Environment, server: Server) -> AsyncIterator[tuple
             return adoption_row(await keylog.state(key))
 
         database = database_of(bus, server.url_file(Identity.ROTATION_SCHEDULER), KeyAdoption, VERSION)
-        yield bus, Projector(bus, database, row)
-        await database.close()
+        try:
+            yield bus, Projector(bus, database, row)
+        finally:
+            await database.close()
 
 
 @asynccontextmanager
 async def auditor(written: Environment, server: Server) -> AsyncIterator[tuple[Bus, Audit]]:
     async with written.bus.service_bus(Service.AUDIT) as bus:
         audit = Audit(bus, server.url_file(Identity.AUDIT))
-        await audit.rebuild()
-        yield bus, audit
-        await projector_of(audit).close()
+        try:
+            await audit.rebuild()
+            yield bus, audit
+        finally:
+            await projector_of(audit).close()
 
 
 @asynccontextmanager
@@ -217,16 +221,18 @@ async def test_a_service_that_runs_on_catches_up_by_itself(
         await follow(projector)
         await asyncio.to_thread(empty.dump, tmp_path / "older.dump")
         working = asyncio.create_task(projector.work())
-        await written.some_keys(1)
-        await happens(empty, tmp_path)
-        await written.some_keys(1)
-        projector.wake()
-        expected = folded(await whole(bus), bus.trust.current)[Identity.ROTATION_SCHEDULER]
-        async with asyncio.timeout(LIMIT_S):
-            while await empty.rows(Identity.ROTATION_SCHEDULER) != expected:
-                assert not working.done()
-                await asyncio.sleep(0.05)
-        working.cancel()
+        try:
+            await written.some_keys(1)
+            await happens(empty, tmp_path)
+            await written.some_keys(1)
+            projector.wake()
+            expected = folded(await whole(bus), bus.trust.current)[Identity.ROTATION_SCHEDULER]
+            async with asyncio.timeout(LIMIT_S):
+                while await empty.rows(Identity.ROTATION_SCHEDULER) != expected:
+                    assert not working.done()
+                    await asyncio.sleep(0.05)
+        finally:
+            working.cancel()
 
 
 async def test_what_the_provisioner_made_outlives_a_kill_of_the_server_at_once(server: Server) -> None:
@@ -313,8 +319,10 @@ async def test_without_its_database_audit_reads_the_whole_log(written: Environme
 @asynccontextmanager
 async def a_database(server: Server, identity: Identity = Identity.AUDIT) -> AsyncIterator[Database]:
     database = Database(server.url_file(identity), identity, "a test")
-    yield database
-    await database.close()
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 async def test_rows_and_their_place_are_written_together_and_only_upwards(empty: Server) -> None:

@@ -126,7 +126,7 @@ async def test_a_destruction_is_cancelled_by_somebody_who_sees_it(
     )
     place = watcher.subjects.command(CancelDestruction.VERB, key, command_id(blind))
     assert (await watcher.report(Service.ROTATION_SCHEDULER, place)).code == "state-refused"
-    assert stack.show(key).versions[0].destruction is not None
+    await asyncio.to_thread(stack.until, lambda: stack.show(key).versions[0].destruction is not None)
     outcome = stack.rekey("alice", "key", "destroy-cancel", f"{key}@1", "--reason", "still needed")
     assert outcome.code == 0, outcome.err
     after = await watcher.until(key, lambda s: s.destructions() == ())
@@ -148,11 +148,11 @@ async def test_what_a_killed_generator_leaves_on_either_side_of_the_tombstone_en
     rows, older = Administrator(stack.layout, stack.plan), tmp_path / "older.dump"
     await asyncio.to_thread(rows.dump, older)
     record, command = await record_of(watcher, after), by_two(watcher, after)
+    stack.kill("generator")
+    stack.hold("generator")  # as killed before the tombstone of some and right after that of another
     for key in keys:
         await give(watcher, key, command if key == after else by_two(watcher, key))
         await watcher.until(key, lambda s: s.destructions() == (1,))
-    stack.kill("generator")
-    stack.hold("generator")  # as killed before the tombstone of some and right after that of another
     place = await buried(watcher, after)
     async with an_instance(watcher) as asker:
         answer = await asker.material(after)

@@ -29,8 +29,8 @@ from rekey_runtime.link import Link
 from rekey_runtime.service import Service
 from tests.system.bus import RunningBus
 from tests.system.certificates import ENV, Authority, Certificate
+from tests.system.one_service import command, running, settled
 from tests.system.test_bus import a_register, alert_subject, an_alert, registered
-from tests.system.test_bus_service import command, running, settled
 
 Files = Callable[[RunningBus, Path], tuple[bytes, bytes]]
 LIMIT_S = 20
