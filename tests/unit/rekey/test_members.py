@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,12 @@ class Process:
 
     def join(self, name: str = KEY) -> asyncio.Task[object]:
         return asyncio.create_task(self.members.join(name, lambda _: None))
+
+    def waits(self, total_s: float) -> None:
+        """For keys that are asked for from now on."""
+        shared = self.members._shared  # noqa: SLF001 - no application changes its settings
+        settings = shared.settings.model_copy(update={"total_s": total_s})
+        self.members._shared = replace(shared, settings=settings)  # noqa: SLF001 - as above
 
     async def leased(self) -> tuple[str, ...]:
         """The keys in the lease that comes next."""
@@ -135,7 +142,8 @@ async def test_who_still_waits_when_another_one_has_given_up_is_given_what_is_fo
 ) -> None:
     process.desk.put(W.stored(W.notice(()), Service.DISTRIBUTOR))
     first = process.join()
-    await asyncio.sleep(0.15)
+    await asyncio.sleep(0)
+    process.waits(30)
     second = process.join()
     with pytest.raises(UnavailableError):
         await first

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,13 @@ async def signing(tmp_path: Path) -> Instance:
 
 def tell(instance: Instance, notice: Notice, *, sequence: int = 1, by: Service = Service.DISTRIBUTOR) -> None:
     instance.desk.put(W.stored(notice, by, sequence=sequence))
+
+
+async def until(is_true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.01)
 
 
 def current(instance: Instance) -> int | None:
@@ -225,8 +234,8 @@ async def test_the_switch_is_said_only_when_nobody_is_inside_the_old_version(me:
     inside = me.key.enter()
     tell(me, W.notice((1, 2), 2, as_of=11), sequence=2)
     work = asyncio.create_task(me.worker.reconcile())
+    await until(lambda: current(me) == 2, "new calls take the new version at once")
     await asyncio.sleep(0.05)
-    assert current(me) == 2, "new calls take the new version at once"
     assert me.desk.receipts[-1].keys[KEY].protects == 1
     inside.in_flight.leave()
     await work
@@ -240,16 +249,12 @@ async def test_a_stop_waits_for_no_answer_that_a_pass_waits_for(me: Instance) ->
     tell(me, W.notice((1, 2), 2, as_of=11), sequence=2)
     task = asyncio.create_task(me.worker.run())
     me.worker.poke()
-    await asyncio.sleep(0.05)
-    assert current(me) == 2, "the pass waits for the call inside version 1"
+    await until(lambda: current(me) == 2, "the pass waits for the call inside version 1")
     me.desk.put(W.stored(W.stop(W.stopped(2)), Service.REVOCATION))
     me.worker.poke()
-    await asyncio.sleep(0.05)
-    assert current(me) is None
+    await until(lambda: current(me) is None, "the stop")
     inside.in_flight.leave()
-    async with asyncio.timeout(5):
-        while me.desk.receipts[-1].keys[KEY].stopped != (1, 2):  # noqa: ASYNC110 - what is waited for is the worker
-            await asyncio.sleep(0.01)
+    await until(lambda: me.desk.receipts[-1].keys[KEY].stopped == (1, 2), "the receipt")
     assert me.desk.receipts[-1].keys[KEY].protects is None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -322,12 +327,9 @@ async def test_pokes_start_a_pass_and_failures_are_tried_again(me: Instance) -> 
     tell(me, W.notice((1,), 1))
     task = asyncio.create_task(me.worker.run())
     me.worker.poke()
-    await asyncio.sleep(0.02)
-    assert me.key.problem is not None
+    await until(lambda: me.key.problem is not None, "why it is not ready")
     me.desk.silent = False
-    async with asyncio.timeout(5):
-        while current(me) is None or me.key.problem:  # noqa: ASYNC110 - what is waited for is the worker
-            await asyncio.sleep(0.01)
+    await until(lambda: current(me) is not None and not me.key.problem, "the next try")
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
