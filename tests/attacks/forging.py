@@ -17,6 +17,7 @@ from rekey_provision import inbox
 from rekey_provision.settings import tls_context
 from rekey_runtime import wire
 from tests.attacks.intruder import Intruder
+from tests.system.bus import ANSWER_S
 
 
 async def say(
@@ -30,9 +31,10 @@ async def say(
         tls_hostname=SERVER_NAME,
         inbox_prefix=inbox(Identity(service.value)),
         allow_reconnect=False,
+        connect_timeout=ANSWER_S,
     )
     try:
-        answer = await client.request(subject, data, timeout=5, headers=headers)
+        answer = await client.request(subject, data, timeout=ANSWER_S, headers=headers)
         wire.acknowledged(answer.data, where=subject)
     finally:
         await client.close()

@@ -22,7 +22,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from rekey_core.authority import Stream, Subjects
+from rekey_core.authority import CONSUMERS, Stream, Subjects
 from rekey_core.commands import command_id, cosigned, payload_of, sign_command
 from rekey_core.contracts import (
     COMMAND_NAMESPACE,
@@ -51,6 +51,7 @@ from rekey_provision.settings import tls_context
 from rekey_rotation_scheduler.planner import rotation
 from rekey_runtime import wire
 from tests.fakes.resigned import resigned
+from tests.system.bus import ANSWER_S
 from tests.system.stack import NATS, RunningStack
 
 NAME: Final = "intruder"
@@ -104,7 +105,7 @@ class Intruder:
 
     async def store(self, subject: str, data: bytes, headers: Mapping[str, str] | None = None) -> int:
         """Have the bus store it; its sequence."""
-        answer = await self.client.request(subject, data, timeout=5, headers=dict(headers or {}))
+        answer = await self.client.request(subject, data, timeout=ANSWER_S, headers=dict(headers or {}))
         return wire.acknowledged(answer.data, where=subject)
 
     async def append(self, fact: Fact, service: Service) -> str:
@@ -144,7 +145,7 @@ class Intruder:
     async def last(self, stream: Stream, subject: str) -> BusMessage | None:
         """The newest message that matches."""
         question = json.dumps({"last_by_subj": subject}).encode()
-        answer = await self.client.request(f"$JS.API.STREAM.MSG.GET.{stream}", question, timeout=5)
+        answer = await self.client.request(f"$JS.API.STREAM.MSG.GET.{stream}", question, timeout=ANSWER_S)
         return wire.leader_answer(stream, answer.data)
 
     async def state(self, key: str) -> KeyState:
@@ -158,7 +159,9 @@ class Intruder:
 
     async def _next(self, subject: str, start: int) -> BusMessage | None:
         question = json.dumps({"seq": start, "next_by_subj": subject}).encode()
-        answer = await self.client.request(f"$JS.API.STREAM.MSG.GET.{Stream.LIFECYCLE}", question, timeout=5)
+        answer = await self.client.request(
+            f"$JS.API.STREAM.MSG.GET.{Stream.LIFECYCLE}", question, timeout=ANSWER_S
+        )
         return wire.leader_answer(Stream.LIFECYCLE, answer.data)
 
     async def registered(
@@ -211,10 +214,25 @@ class Intruder:
 
     async def consumer(self, stream: Stream, name: str) -> dict[str, Any]:
         """The server's word about a durable."""
-        answer = await self.client.request(f"$JS.API.CONSUMER.INFO.{stream}.{name}", b"", timeout=5)
+        answer = await self.client.request(f"$JS.API.CONSUMER.INFO.{stream}.{name}", b"", timeout=ANSWER_S)
         info: dict[str, Any] = json.loads(answer.data)
         assert "error" not in info, info
         return info
+
+    async def settled(self) -> None:
+        """Wait until every durable has handed out and got back everything: whoever consumes has done what it will do."""
+        waiting: list[str] = []
+
+        async def quiet() -> bool | None:
+            infos = [await self.consumer(c.stream, c.name) for c in CONSUMERS]
+            waiting[:] = [i["name"] for i in infos if i["num_pending"] or i["num_ack_pending"]]
+            return None if waiting else True
+
+        try:
+            await poll(quiet)
+        except TimeoutError:
+            logs = "\n".join(self.stack.log(service)[-1500:] for service in Service)
+            raise AssertionError(f"left waiting: {waiting}\n{logs}") from None
 
 
 async def poll(look: Callable[[], Awaitable[T | None]], within_s: float = WITHIN_S) -> T:
@@ -273,6 +291,7 @@ async def _login(stack: RunningStack, directory: Path) -> Client:
                     tls=tls,
                     tls_hostname=SERVER_NAME,
                     allow_reconnect=False,
+                    connect_timeout=ANSWER_S,
                     error_cb=_quiet,
                 )
             except (nats.errors.Error, OSError):  # not reloaded yet
@@ -283,7 +302,7 @@ async def _trust(client: Client, env: str) -> Trust:
     chain: list[SignedTrust] = []
     while True:
         subject = f"trust.{env}.{len(chain) + 1}"
-        answer = await client.request(f"$JS.API.DIRECT.GET.TRUST.{subject}", b"", timeout=5)
+        answer = await client.request(f"$JS.API.DIRECT.GET.TRUST.{subject}", b"", timeout=ANSWER_S)
         if wire.status(answer) == wire.NOT_FOUND:
             genesis = sha256_hex(b64u_decode(chain[0].payload))
             return Trust.from_chain(chain, genesis=genesis, env=env)

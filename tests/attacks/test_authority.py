@@ -196,6 +196,7 @@ async def test_a_taken_over_scheduler_cannot_grant(watcher: Intruder) -> None:
         fact = fact.model_copy(update={"id": event_id(name, Granted.TYPE, state.env, key, 0)})
         await has_no_effect(watcher, state, await forge(watcher, fact))
     assert (await watcher.state(key)).grants == {"orders"}
+    await watcher.settled()
     assert await watcher.last(Stream.NOTICES, watcher.subjects.notice("billing", key)) is None
     settings = rekey.Settings.load(instance_settings(watcher.stack.layout, "billing", 1))
     async with rekey.connect(settings) as keys:
@@ -250,6 +251,7 @@ async def test_a_taken_over_generator_cannot_make_a_version_that_nobody_asked_fo
     state = await watcher.registered(a_key())
     subject = await forge(watcher, a_fact(Generated, state, version, "forged", **MADE))
     assert await has_no_effect(watcher, state, subject) == "illegal-transition"
+    await watcher.settled()
     found = await watcher.last(Stream.NOTICES, watcher.subjects.notice("orders", state.key))
     assert found is not None
     assert [v.version for v in Notice.model_validate_json(found.data).versions] == [1]
@@ -283,6 +285,7 @@ async def test_a_taken_over_revocation_cannot_resume_without_two_people_who_saw_
         signed = await watcher.give_by_two(command, other) if other else watcher.signed(command)
         fact = a_fact(Resumed, now, 1, command_id(signed), command=signed)
         await has_no_effect(watcher, now, await forge(watcher, fact))
+    await watcher.settled()
     notice = await watcher.last(Stream.NOTICES, watcher.subjects.notice("orders", key))
     assert notice is not None
     assert Notice.model_validate_json(notice.data).versions == ()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import pytest
 
-from rekey_core.authority import CONSUMERS, Stream
+from rekey_core.authority import Stream
 from rekey_core.commands import command_id
 from rekey_core.contracts import (
     MAX_MESSAGE_BYTES,
@@ -38,7 +38,7 @@ from rekey_core.names import Service
 from rekey_core.readers import endorse, open_command, open_fact, open_receipt
 from rekey_core.signing import SigningKey
 from rekey_rotation_scheduler.planner import rotation
-from tests.attacks.intruder import Intruder, a_key, intruder, poll
+from tests.attacks.intruder import Intruder, a_key, intruder
 from tests.fakes.resigned import resigned
 from tests.system.stack import RunningStack, running_stack
 
@@ -271,7 +271,7 @@ async def test_a_hostile_receipt_is_reported_by_the_scheduler(
     assert (await attacker.report(SCHEDULER, hostile.subject)).code == code
     good = receipt(attacker, "good")
     await attacker.store(good.subject, good.data, good.headers)
-    await settled(attacker)
+    await attacker.settled()
     assert not [m for m in attacker.heard if good.subject.encode() in m.data]
 
 
@@ -371,20 +371,4 @@ async def alive(attacker: Intruder) -> None:
     key = a_key()
     await attacker.registered(key)
     await suspended(attacker, key)
-    await settled(attacker)
-
-
-async def settled(attacker: Intruder) -> None:
-    """Every durable has handed out and got back everything."""
-    waiting: list[str] = []
-
-    async def quiet() -> bool | None:
-        infos = [await attacker.consumer(c.stream, c.name) for c in CONSUMERS]
-        waiting[:] = [i["name"] for i in infos if i["num_pending"] or i["num_ack_pending"]]
-        return None if waiting else True
-
-    try:
-        await poll(quiet)
-    except TimeoutError:
-        logs = "\n".join(attacker.stack.log(service)[-1500:] for service in Service)
-        raise AssertionError(f"left waiting: {waiting}\n{logs}") from None
+    await attacker.settled()

@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.attacks.attempts import (
     forbidden_targets,
     own_questions,
 )
-from tests.system.bus import RunningBus, running_bus
+from tests.system.bus import ANSWER_S, RunningBus, running_bus
 from tests.system.certificates import ENV
 
 ids = [str(who) for who in EVERYBODY]
@@ -46,19 +47,24 @@ class Member:
 
     async def refusals(self, expected: int) -> None:
         """Wait until the server has said no so many times; its refusals may come after its pong."""
-        until = asyncio.get_running_loop().time() + 3
+        until = asyncio.get_running_loop().time() + ANSWER_S
         while len(self.refused) < expected and asyncio.get_running_loop().time() < until:
             await self.client.flush()
 
 
-async def login(bus: RunningBus, who: Who) -> Member:
-    """Log in with the real certificate."""
+@asynccontextmanager
+async def logged_in(bus: RunningBus, who: Who) -> AsyncIterator[Member]:
+    """With the real certificate."""
     refused: list[str] = []
 
     async def on_error(error: Exception) -> None:
         refused.append(str(error).lower())
 
-    return Member(who, await bus.connect(who.identity, who.name, on_error=on_error), refused)
+    client = await bus.connect(who.identity, who.name, on_error=on_error)
+    try:
+        yield Member(who, client, refused)
+    finally:
+        await client.close()
 
 
 @pytest.fixture(scope="module")
@@ -74,14 +80,18 @@ async def seed(bus: RunningBus) -> None:
     for who in EVERYBODY:
         if who.identity is Identity.PROVISIONER:
             continue  # its one message, the first trust document, is stored
-        member = await login(bus, who)
-        for right in rights(who.identity, ENV, who.name or "*"):
-            if right.server == "CORE" and not right.theirs.startswith("$JS"):
-                for subject in seeds(right.theirs):
-                    answer = json.loads((await member.client.request(subject, b"seed", timeout=5)).data)
-                    assert "seq" in answer, (subject, answer)
-        assert member.refused == []
-        await member.client.close()
+        async with logged_in(bus, who) as member:
+            for right in rights(who.identity, ENV, who.name or "*"):
+                if right.server == "CORE" and not right.theirs.startswith("$JS"):
+                    for subject in seeds(right.theirs):
+                        answer = await ask(member, subject, b"seed")
+                        assert "seq" in answer, (subject, answer)
+            assert member.refused == []
+
+
+async def ask(member: Member, subject: str, data: bytes) -> Any:
+    """The server's answer."""
+    return json.loads((await member.client.request(subject, data, timeout=ANSWER_S)).data)
 
 
 def seeds(pattern: str) -> list[str]:
@@ -95,20 +105,19 @@ def seeds(pattern: str) -> list[str]:
 
 async def snapshot(bus: RunningBus) -> Snapshot:
     """Every stream's content and every consumer's place, as the provisioner sees them."""
-    client = await bus.connect(Identity.PROVISIONER)
     found: Snapshot = {}
-    for stream in STREAMS:
-        question = json.dumps({"subjects_filter": ">"}).encode()
-        answer = json.loads((await client.request(f"JSC.API.STREAM.INFO.{stream.name}", question)).data)
-        state = answer["state"]
-        found[stream.name] = (answer["config"], state["messages"], state["last_seq"], state.get("subjects"))
-    for consumer in CONSUMERS:
-        place = f"{consumer.stream}.{consumer.name}"
-        answer = json.loads((await client.request(f"JSC.API.CONSUMER.INFO.{place}", b"")).data)
-        found[place] = (answer["config"], answer["delivered"], answer["ack_floor"], answer["num_ack_pending"])
-    names = json.loads((await client.request("JSC.API.STREAM.NAMES", b"")).data)
-    found["streams"] = names["streams"]
-    await client.close()
+    async with logged_in(bus, Who(Identity.PROVISIONER)) as member:
+        for stream in STREAMS:
+            question = json.dumps({"subjects_filter": ">"}).encode()
+            answer = await ask(member, f"JSC.API.STREAM.INFO.{stream.name}", question)
+            state, subjects = answer["state"], answer["state"].get("subjects")
+            found[stream.name] = (answer["config"], state["messages"], state["last_seq"], subjects)
+        for consumer in CONSUMERS:
+            place = f"{consumer.stream}.{consumer.name}"
+            answer = await ask(member, f"JSC.API.CONSUMER.INFO.{place}", b"")
+            at = (answer["delivered"], answer["ack_floor"], answer["num_ack_pending"])
+            found[place] = (answer["config"], *at)
+        found["streams"] = (await ask(member, "JSC.API.STREAM.NAMES", b""))["streams"]
     return found
 
 
@@ -122,19 +131,19 @@ def without_own(state: Snapshot, who: Who) -> Snapshot:
 async def attack(bus: RunningBus, request: pytest.FixtureRequest) -> AsyncIterator[tuple[Member, list[str]]]:
     """The attacker, and what everybody else hears meanwhile."""
     who: Who = request.param
-    attacker = await login(bus, who)
-    before = await snapshot(bus)
-    others = [await login(bus, other) for other in EVERYBODY if other != who]
     heard: list[str] = []
-    for other in others:
-        await listen(other, who, heard)
-    yield attacker, heard
-    await attacker.client.flush()
-    for other in others:
-        await other.client.flush()
-        assert other.refused == [], f"{other.who} could not listen"
-        await other.client.close()
-    await attacker.client.close()
+    async with AsyncExitStack() as members:
+        attacker = await members.enter_async_context(logged_in(bus, who))
+        before = await snapshot(bus)
+        named = [other for other in EVERYBODY if other != who]
+        others = [await members.enter_async_context(logged_in(bus, other)) for other in named]
+        for other in others:
+            await listen(other, who, heard)
+        yield attacker, heard
+        await attacker.client.flush()
+        for other in others:
+            await other.client.flush()
+            assert other.refused == [], f"{other.who} could not listen"
     assert without_own(await snapshot(bus), who) == without_own(before, who)
     assert heard == []
 
@@ -250,19 +259,18 @@ async def test_everything_granted_works(bus: RunningBus) -> None:
     """The other side: no right of the table is refused, and each is answered."""
     count = 0
     for who in EVERYBODY:
-        member = await login(bus, who)
-        await listen(member, who, [])
-        for subject, data, headers in own_questions(who):
-            if subject.split(".")[0] in {"req", "ask", "rst", "att"}:
-                continue  # answered by services: the system tests
-            inbox = member.client.new_inbox()
-            answers = await member.client.subscribe(inbox)
-            await member.client.publish(subject, data, reply=inbox, headers=headers or None)
-            answer = await answers.next_msg(3)
-            assert (answer.headers or {}).get("Status") not in {"503", "408"}, (subject, answer)
-            await answers.unsubscribe()
-            count += 1
-        assert member.refused == [], who
-        await member.client.close()
+        async with logged_in(bus, who) as member:
+            await listen(member, who, [])
+            for subject, data, headers in own_questions(who):
+                if subject.split(".")[0] in {"req", "ask", "rst", "att"}:
+                    continue  # answered by services: the system tests
+                inbox = member.client.new_inbox()
+                answers = await member.client.subscribe(inbox)
+                await member.client.publish(subject, data, reply=inbox, headers=headers or None)
+                answer = await answers.next_msg(ANSWER_S)
+                assert (answer.headers or {}).get("Status") not in {"503", "408"}, (subject, answer)
+                await answers.unsubscribe()
+                count += 1
+            assert member.refused == [], who
     sys.stdout.write(f"{count} rights used\n")
     assert count > 100

@@ -16,6 +16,7 @@ from rekey_core.authority import Stream
 from rekey_core.contracts import RefusalAnswer
 from tests.attacks.intruder import Intruder, a_key, intruder, poll
 from tests.system.asking import an_instance
+from tests.system.bus import ANSWER_S
 from tests.system.stack import RunningStack, running_stack
 from tests.system.test_emergency_lane import suspend
 
@@ -42,7 +43,7 @@ async def test_a_replica_that_did_not_get_the_command_refuses_too(
     stack.hold(REVOCATION)
     pause = json.dumps({"pause_until": f"{datetime.now(UTC) + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"})
     subject = f"$JS.API.CONSUMER.PAUSE.{Stream.COMMANDS}.distributor-emergency"
-    answer = json.loads((await attacker.client.request(subject, pause.encode(), timeout=5)).data)
+    answer = json.loads((await attacker.client.request(subject, pause.encode(), timeout=ANSWER_S)).data)
     assert answer["paused"], answer
     async with an_instance(attacker) as instance:
         assert await instance.material(key) is None, "sealed, so given"
@@ -52,6 +53,6 @@ async def test_a_replica_that_did_not_get_the_command_refuses_too(
             answer = await instance.material(key)
             return answer if isinstance(answer, RefusalAnswer) else None
 
-        assert (await poll(refused, 5)).code == "state-refused"
+        assert (await poll(refused)).code == "state-refused"
     state = await attacker.state(key)
     assert state.versions[1].stopped_by == (), "revocation was stopped: the log does not say it"

@@ -56,7 +56,7 @@ ROLES = {
 }
 
 
-CONNECT_S = 10  # to log in: a busy machine may stand still for longer than the client's 2 s
+ANSWER_S = 30  # seconds: what a server that runs may take to answer, however busy the machine is
 NO_TRANSPORT_KEY = "0" * 64  # SHA-256 of no key: nothing can be released
 
 
@@ -106,7 +106,7 @@ class Node:
     def _end(self, number: signal.Signals) -> None:
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(timeout=15)
+            self.process.wait(timeout=ANSWER_S)
             self.process = None
 
     def reload(self, plan: BusPlan) -> None:
@@ -170,7 +170,7 @@ class RunningBus:
             inbox_prefix=inbox(identity, name),
             error_cb=on_error or _quiet,
             allow_reconnect=False,
-            connect_timeout=CONNECT_S,
+            connect_timeout=ANSWER_S,
         )
 
     @contextlib.asynccontextmanager
@@ -235,7 +235,7 @@ async def _quiet(_: Exception) -> None:
     """Violations are looked at where they are expected."""
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, *, within_s: float = ANSWER_S) -> None:
     """Wait for something that must come.
 
     Raises:

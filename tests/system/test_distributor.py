@@ -25,7 +25,7 @@ from rekey_distributor.deliveries import Deliveries
 from rekey_local.plan import SERVER_NAME
 from rekey_provision import inbox
 from rekey_provision.settings import tls_context
-from tests.system.bus import CONNECT_S, RunningBus
+from tests.system.bus import ANSWER_S, RunningBus
 from tests.system.certificates import ENV
 from tests.system.stack import RunningStack, running_stack
 
@@ -115,7 +115,7 @@ async def bodies(stack: RunningStack, subject: str) -> list[bytes]:
         tls=tls_context(directory / "tls.crt", directory / "tls.key", directory / "ca.crt"),
         tls_hostname=SERVER_NAME,
         inbox_prefix=inbox(Identity.AUDIT),
-        connect_timeout=CONNECT_S,
+        connect_timeout=ANSWER_S,
     )
     try:
         question = json.dumps({"last_by_subj": subject}).encode()
