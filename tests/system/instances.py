@@ -15,6 +15,7 @@ from typing import Final
 import rekey
 
 AAD: Final = b"row 7"
+SOME: Final = 500  # calls during which the event loop may stand still
 PAUSE_S: Final = 0.02  # between two calls of a replica that works
 
 
@@ -44,6 +45,34 @@ def said(process: subprocess.Popen[str]) -> str:
     """Its next line."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+def reads(box: rekey.Keyring, ciphertext: bytes) -> bool:
+    """Whether it decrypts; the lease may be over for a moment."""
+    with contextlib.suppress(rekey.LeaseExpiredError):
+        return box.decrypt(ciphertext, AAD) == b"data"
+    return False
+
+
+async def spent(box: rekey.Keyring) -> rekey.QuotaExhaustedError:
+    """Protect until nothing is left; what is said then. The lease is renewed meanwhile, if not always in time."""
+    while True:
+        with contextlib.suppress(rekey.LeaseExpiredError):
+            try:
+                for _ in range(SOME):
+                    box.encrypt(b"data", AAD)
+            except rekey.QuotaExhaustedError as error:
+                return error
+        await asyncio.sleep(0.001)
+
+
+async def transport(keys: rekey.Keys, name: str) -> str:
+    """The AES transport key that a version comes under, as it is wrapped to the dependent's trusted key."""
+    version = keys.status()[name].current
+    assert version is not None
+    answer = await keys._members.first.requests.material(name, [version])  # noqa: SLF001 - the SDK has it and would not ask again
+    assert answer.releases[0].transport is not None
+    return answer.releases[0].transport
 
 
 @dataclass

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,9 +24,10 @@ from rich.console import Console
 from rekey.cli.commanding import Order, rotate
 from rekey.cli.target import Target
 from rekey_core.contracts import AdoptionAnswer, KekAnswer, KeySummary
+from rekey_core.errors import UnavailableError
 from rekey_local.cast import AUDITOR, KEYS, OWNER, Cast
 from rekey_local.child import ChildPlan
-from rekey_local.commands import Outcome
+from rekey_local.commands import Outcome, Reader
 from rekey_local.environments import Environments
 from rekey_local.history import History
 from rekey_local.layout import Layout
@@ -41,6 +42,7 @@ from tests.system.founded import copy_of
 from tests.system.readers import Readers
 
 LIMIT_S: Final = 90.0
+LOOK_S: Final = 30.0  # for how long a question that nobody answers is asked again
 SHORTEST_PAUSE_S: Final = 0.02
 LONGEST_PAUSE_S: Final = 0.25
 A_LITTLE: Final = ("--local-per-s", "40", "--remote-per-s", "5")  # calls of each of the four instances
@@ -144,25 +146,21 @@ class RunningStack:
 
     def show(self, key: str, person: str = OWNER) -> KeySummary:
         """A key as it is."""
-        return self._wait(self._readers.read(person, lambda reader: reader.show(key)))
+        return self._wait(self._look(person, lambda reader: reader.show(key)))
 
     def history(self, key: str, person: str = OWNER) -> History:
         """A key's facts."""
-        return self._wait(self._readers.read(person, lambda reader: reader.history(key)))
+        return self._wait(self._look(person, lambda reader: reader.history(key)))
 
     def adoption(self, key: str, version: int | None = None, person: str = OWNER) -> AdoptionAnswer:
         """Who has proved what of a version, and who is waited for."""
         return self._wait(
-            self._readers.read(
-                person, lambda reader: reader.session.ask(AdoptionAnswer, key, version=version)
-            )
+            self._look(person, lambda reader: reader.session.ask(AdoptionAnswer, key, version=version))
         )
 
     def keks(self, epoch: int, person: str = AUDITOR) -> KekAnswer:
         """What lies under which KEK, and what hangs under an epoch."""
-        return self._wait(
-            self._readers.read(person, lambda reader: reader.session.ask(KekAnswer, epoch=epoch))
-        )
+        return self._wait(self._look(person, lambda reader: reader.session.ask(KekAnswer, epoch=epoch)))
 
     def rotate(self, key: str, *, wait_s: float = 60.0) -> Outcome:
         """Rotate a key as its owner and wait until everybody follows."""
@@ -181,6 +179,17 @@ class RunningStack:
             assert time.monotonic() < end, f"{what} did not come within {limit_s} s\n{self.screen.getvalue()}"
             time.sleep(pause_s)
             pause_s = min(pause_s * 1.3, LONGEST_PAUSE_S)  # looking costs those who are looked at
+
+    async def _look(self, person: str, question: Callable[[Reader], Awaitable[T]]) -> T:
+        """The answer; asked again while nobody answers: bus and audit may only just have come back."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LOOK_S
+        while True:
+            try:
+                return await self._readers.read(person, question)
+            except UnavailableError:  # a try has its own pauses
+                if loop.time() > end:
+                    raise
 
     def log(self, name: str) -> str:
         """What a process has written."""

@@ -27,6 +27,8 @@ from rekey_runtime.founded import Founded
 from tests.system.bus import RunningBus, running_bus, wait_until
 from tests.system.certificates import ENV
 
+WITHIN_S = 20
+
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[RunningBus]:
@@ -61,12 +63,12 @@ async def test_drift_is_reported_and_never_altered_and_no_service_runs_on_it(tmp
         client = await bus.connect(Identity.PROVISIONER)
         loose = stream_config(STREAMS[0], ENV, 1) | {"deny_delete": False, "max_bytes": 1000}
         await client.request(
-            f"JSC.API.STREAM.CREATE.{STREAMS[0].name}", json.dumps(loose).encode(), timeout=5
+            f"JSC.API.STREAM.CREATE.{STREAMS[0].name}", json.dumps(loose).encode(), timeout=WITHIN_S
         )
         trust = json.dumps(stream_config(next(s for s in STREAMS if s.name is Stream.TRUST), ENV, 1)).encode()
-        await client.request("JSC.API.STREAM.CREATE.TRUST", trust, timeout=5)
+        await client.request("JSC.API.STREAM.CREATE.TRUST", trust, timeout=WITHIN_S)
         status = {"Status": "404"}  # the word of whoever wrote it, and no answer that it is not there
-        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=5, headers=status)
+        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=WITHIN_S, headers=status)
         await client.close()
         for _ in range(2):
             report = await bus.provision()
@@ -86,8 +88,8 @@ async def test_a_status_in_a_trust_document_hides_it_from_nobody(tmp_path: Path,
     with running_bus(tmp_path, provisioned=False) as bus:
         client = await bus.connect(Identity.PROVISIONER)
         trust = json.dumps(stream_config(next(s for s in STREAMS if s.name is Stream.TRUST), ENV, 1)).encode()
-        await client.request("JSC.API.STREAM.CREATE.TRUST", trust, timeout=5)
-        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=5, headers={"Status": status})
+        await client.request("JSC.API.STREAM.CREATE.TRUST", trust, timeout=WITHIN_S)
+        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=WITHIN_S, headers={"Status": status})
         await client.close()
         assert (await bus.provision()).drift == ()
         settings = EnrolmentSettings(
@@ -118,10 +120,10 @@ async def test_a_missing_or_altered_stream_or_consumer_lets_no_service_run(tmp_p
         client = await bus.connect(Identity.PROVISIONER)
         for stream in (s for s in STREAMS if s.name is not Stream.LEASES):
             body = json.dumps(stream_config(stream, ENV, 1)).encode()
-            await client.request(f"JSC.API.STREAM.CREATE.{stream.name}", body, timeout=5)
-        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=5)
+            await client.request(f"JSC.API.STREAM.CREATE.{stream.name}", body, timeout=WITHIN_S)
+        await client.request(f"trust.{ENV}.1", bus.genesis, timeout=WITHIN_S)
         body = json.dumps({"stream_name": "LIFECYCLE", "config": altered}).encode()
-        await client.request("JSC.API.CONSUMER.DURABLE.CREATE.LIFECYCLE.generator", body, timeout=5)
+        await client.request("JSC.API.CONSUMER.DURABLE.CREATE.LIFECYCLE.generator", body, timeout=WITHIN_S)
         await client.close()
         async with bus.service_bus(Service.GENERATOR) as generator:
             with pytest.raises(
@@ -166,12 +168,12 @@ async def test_a_plan_creates_nothing(tmp_path: Path) -> None:
         assert (await bus.provision()).created == planned.created
 
 
-async def answered(client: Client, subject: str, *, within_s: float = 10.0) -> bytes:
+async def answered(client: Client, subject: str) -> bytes:
     """The answer; asked again while nobody serves (seen once, right after a reload): as the SDK asks again."""
-    async with asyncio.timeout(within_s):
+    async with asyncio.timeout(WITHIN_S):
         while True:
             try:
-                return (await client.request(subject, b"", timeout=2)).data
+                return (await client.request(subject, b"", timeout=WITHIN_S)).data
             except NoRespondersError:
                 await asyncio.sleep(0.05)
 
@@ -184,11 +186,11 @@ async def test_a_dependent_comes_and_goes_by_reload_and_others_stay(fresh: Runni
     node, plan = fresh.nodes[0], fresh.plan
     node.reload(plan.model_copy(update={"dependents": (*plan.dependents, "newcomer")}))
     newcomer = await fresh.connect(Identity.APPLICATION, "newcomer")
-    stored = await newcomer.request(f"rcpt.{ENV}.newcomer.i1", b"receipt", timeout=2)
+    stored = await newcomer.request(f"rcpt.{ENV}.newcomer.i1", b"receipt", timeout=WITHIN_S)
     assert "seq" in json.loads(stored.data)
     for client, subject in ((generator, f"rpt.{ENV}.generator.alert.a1"), (orders, f"rcpt.{ENV}.orders.i1")):
         assert client.is_connected
-        assert "seq" in json.loads((await client.request(subject, b"still here", timeout=2)).data)
+        assert "seq" in json.loads((await client.request(subject, b"still here", timeout=WITHIN_S)).data)
     served = await fresh.connect(Identity.DISTRIBUTOR)
 
     async def answer(message: Msg) -> None:
@@ -199,7 +201,7 @@ async def test_a_dependent_comes_and_goes_by_reload_and_others_stay(fresh: Runni
     assert await answered(newcomer, f"req.{ENV}.newcomer.i1.lease") == b"yes"
     await served.close()
     node.reload(plan)
-    until = asyncio.get_running_loop().time() + 3
+    until = asyncio.get_running_loop().time() + WITHIN_S
     while newcomer.is_connected:
         assert asyncio.get_running_loop().time() < until, "a removed dependent stays connected"
         await asyncio.sleep(0.01)
@@ -247,11 +249,11 @@ def said(bus: RunningBus, context: ssl.SSLContext) -> bytes:
 
 async def test_what_is_terminated_and_given_up_reaches_audit(environment: RunningBus) -> None:
     alice = await environment.connect(Identity.PERSON, "alice")
-    await alice.request(f"cmd.rotate.{ENV}.seed.terminated", b"x", timeout=5)
+    await alice.request(f"cmd.rotate.{ENV}.seed.terminated", b"x", timeout=WITHIN_S)
     await alice.close()
     scheduler = await environment.connect(Identity.ROTATION_SCHEDULER)
     message = await pulled(scheduler, "COMMANDS.rotation-scheduler")
-    await scheduler.request(message.reply, b"+TERM", timeout=3)
+    await scheduler.request(message.reply, b"+TERM", timeout=WITHIN_S)
     await scheduler.close()
     audit = await environment.connect(Identity.AUDIT)
     advisory = await pulled(audit, "ADVISORIES.audit-advisories")
@@ -263,9 +265,9 @@ async def pulled(client: Client, consumer: str) -> Msg:
     """The next message of a consumer."""
     inbox = client.new_inbox()
     answers = await client.subscribe(inbox)
-    pull = b'{"batch": 1, "expires": 2000000000}'
+    pull = json.dumps({"batch": 1, "expires": WITHIN_S * 10**9}).encode()
     await client.publish(f"JSC.API.CONSUMER.MSG.NEXT.{consumer}", pull, reply=inbox)
-    return await answers.next_msg(3)
+    return await answers.next_msg(WITHIN_S)
 
 
 def test_the_command_renders_reloads_applies_and_says_drift(

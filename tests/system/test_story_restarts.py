@@ -46,6 +46,11 @@ def test_a_killed_process_comes_back_and_the_screen_says_so(stack: RunningStack,
     assert stack.tally.totals().failed_local == 0, stack.tally.failures()
 
 
+def is_ready(stack: RunningStack, service: Service) -> bool:
+    """Whether it says so: not while it comes back after something that it needs was killed."""
+    return fetch(f"{stack.plan.http_urls[service]}/readyz")[0] == 200
+
+
 def says(stack: RunningStack, service: Service, *remarks: str) -> bool:
     """Whether a service that is ready says this of itself and nothing else."""
     status, body = fetch(f"{stack.plan.http_urls[service]}/readyz")
@@ -57,6 +62,8 @@ def test_a_database_that_is_away_is_said_everywhere_and_keeps_nobody_from_workin
     stack: RunningStack,
 ) -> None:
     with_rows = (Service.AUDIT, Service.ROTATION_SCHEDULER)
+    for service in with_rows:
+        stack.until(partial(is_ready, stack, service), what=f"{service}, whatever was killed before")
     stack.hold(DATABASE)
     try:
         for service in with_rows:
@@ -69,7 +76,8 @@ def test_a_database_that_is_away_is_said_everywhere_and_keeps_nobody_from_workin
         assert [line["what"].partition(":")[0] for line in lines] == ["rotation-scheduler", "audit"]
         assert {line["level"] for line in lines} == {"warn"}
         assert all(line["fix"].startswith("start the database") for line in lines)
-        assert stack.rotate("webhook-mac").code == 0
+        rotated = stack.rotate("webhook-mac")
+        assert rotated.code == 0, rotated.err
     finally:
         stack.release(DATABASE)
     for service in with_rows:
@@ -100,7 +108,8 @@ def test_a_wrong_pin_is_tried_once_and_the_screen_says_why(stack: RunningStack) 
 
     stack.release("generator")
 
-    assert stack.rotate("token-signer").code == 0
+    rotated = stack.rotate("token-signer")
+    assert rotated.code == 0, rotated.err
 
 
 def test_a_stopped_key_ends_no_instance_and_a_rotation_replaces_it(stack: RunningStack) -> None:
@@ -108,7 +117,8 @@ def test_a_stopped_key_ends_no_instance_and_a_rotation_replaces_it(stack: Runnin
 
     stack.ask("rita", "suspend", "orders-db", "--reason", "test", "--yes")
     stack.until(lambda: stack.tally.totals().calls["encrypt"].refused > 0, what="a refusal to encrypt")
-    assert stack.rotate("orders-db").code == 0
+    rotated = stack.rotate("orders-db")
+    assert rotated.code == 0, rotated.err
 
     assert {name: stack.keeper(name).restarts for name in INSTANCES} == restarts
     assert stack.tally.totals().failed_local == 0, stack.tally.failures()
