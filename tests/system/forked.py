@@ -11,7 +11,9 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
+from multiprocessing import connection
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ from rekey_local.settings import context
 
 _FORKS: Final = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([__name__])
+_ASKING: Final = threading.Lock()  # a start asks how all others ended: of two who ask at once, one hears 255
 
 
 class Forked(People):
@@ -40,13 +43,17 @@ def rekey(arguments: Sequence[str], variables: Mapping[str, str], limit_s: float
         out.touch()
         err.touch()
         process = _FORKS.Process(target=_run, args=(tuple(arguments), dict(variables), out, err))
-        process.start()
-        process.join(limit_s)
-        if process.exitcode is None:
+        with _ASKING:
+            process.start()
+        has_ended = bool(connection.wait([process.sentinel], limit_s))
+        if not has_ended:
             process.kill()
-            process.join()
+            connection.wait([process.sentinel])
+        with _ASKING:
+            code = process.exitcode
+        if not has_ended or code is None:
             raise TimeoutError(f"rekey {' '.join(arguments)} has not ended after {limit_s:g} s")
-        return Outcome(process.exitcode, out.read_text(), err.read_text())
+        return Outcome(code, out.read_text(), err.read_text())
 
 
 def _run(arguments: tuple[str, ...], variables: Mapping[str, str], out: Path, err: Path) -> None:
