@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import rekey
+from rekey.retry import persistently
 
 AAD: Final = b"row 7"
 SOME: Final = 500  # calls during which the event loop may stand still
+WITHIN_S: Final = 30.0
 PAUSE_S: Final = 0.02  # between two calls of a replica that works
 
 
@@ -70,7 +73,8 @@ async def transport(keys: rekey.Keys, name: str) -> str:
     """The AES transport key that a version comes under, as it is wrapped to the dependent's trusted key."""
     version = keys.status()[name].current
     assert version is not None
-    answer = await keys._members.first.requests.material(name, [version])  # noqa: SLF001 - the SDK has it and would not ask again
+    once = partial(keys._members.first.requests.material, name, [version])  # noqa: SLF001 - the SDK has it and would not ask again
+    answer = await persistently(once, WITHIN_S, what=name)
     assert answer.releases[0].transport is not None
     return answer.releases[0].transport
 

@@ -24,6 +24,7 @@ import pytest
 
 import rekey
 from rekey.lease import boottime
+from rekey.retry import persistently
 from rekey_core.adoption import LEASE_MARGIN_S
 from rekey_core.authority import Stream
 from rekey_core.contracts import Quota, QuotaLedger, Rotate
@@ -328,7 +329,8 @@ async def total_of(keys: rekey.Keys, version: int, messages: int) -> int:
     receipt = await keys._members.first.receipts.write()  # noqa: SLF001 - no application asks for a number of messages
     wanted = {DATA: Quota(version=version, messages=messages)}
     async with keys._members.first.renewing.asking:  # noqa: SLF001 - as above
-        answer = await keys._members.first.requests.lease([DATA], receipt, wanted)  # noqa: SLF001 - as above
+        once = partial(keys._members.first.requests.lease, [DATA], receipt, wanted)  # noqa: SLF001 - as above
+        answer = await persistently(once, WITHIN_S, what=DATA)
     quota = answer.keys[DATA].quota
     assert quota is not None
     assert quota.version == version
