@@ -22,6 +22,7 @@ from rekey_local import database
 from rekey_local.plan import HOST
 from rekey_provision.database import provision_database
 from rekey_provision.database_url import in_database
+from tests.system.files import files_under, what_is_in
 from tests.system.postgres import Server, running_postgres
 
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidAuthorizationSpecificationError)
@@ -149,14 +150,13 @@ async def test_the_server_keeps_verifiers_and_writes_no_password_down(server: Se
     given = [p for p in verifiers if p is not None]
     assert len(given) == len(PROJECTIONS) + 1
     assert all(one.startswith("SCRAM-SHA-256$") for one in given)
-    passwords = [file for file in server.layout.root.rglob("database.password") if file.is_file()]
+    files = list(files_under(server.layout.root))
+    passwords = [file for file in files if file.name == "database.password"]
     assert len(passwords) == len(PROJECTIONS) + 1
     assert {oct(file.stat().st_mode & 0o777) for file in passwords} == {"0o600"}
-    written = [
-        path for path in server.layout.root.rglob("*") if path.is_file() and path.name != "database.url"
-    ]
+    written = [path for path in files if path.name != "database.url"]
     for secret in (file.read_bytes() for file in passwords):
-        holders = [path for path in written if secret in path.read_bytes()]
+        holders = [path for path in written if secret in what_is_in(path)]
         assert [path for path in holders if path.name != "database.password"] == []
     assert server.process is not None
     process = Path("/proc") / str(server.process.pid)

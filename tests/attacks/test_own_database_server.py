@@ -25,6 +25,7 @@ from rekey_local import database
 from rekey_local.layout import Layout
 from rekey_local.plan import HOST, Plan
 from rekey_provision import check_database, provision_database
+from tests.system.files import files_under, what_is_in
 from tests.system.postgres import Server, running_postgres
 
 OWN = "rekey_own"  # the database of the environment "own"
@@ -112,10 +113,9 @@ async def test_a_role_that_is_no_superuser_makes_it_all_and_again_nothing(
 async def test_the_password_of_its_role_is_in_no_file(own: Own, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(database.URL_VARIABLE, own.url())
     await database.provision(own.layout, own.plan)
-    files = [path for root in (own.layout.root, own.server.layout.root) for path in root.rglob("*")]
-    seen = [path for path in files if path.is_file()]
+    seen = [path for root in (own.layout.root, own.server.layout.root) for path in files_under(root)]
     assert {own.layout.service(p.identity.value) / "database.url" for p in PROJECTIONS} <= set(seen)
-    assert [path for path in seen if b"s3cret" in path.read_bytes()] == []
+    assert [path for path in seen if b"s3cret" in what_is_in(path)] == []
     assert {oct(path.stat().st_mode & 0o077) for path in seen if path.name.startswith("database.")} == {"0o0"}
 
 

@@ -23,9 +23,9 @@ from rekey_core.authority import Identity, Stream
 from rekey_local.plan import SERVER_NAME
 from rekey_provision import inbox
 from rekey_provision.settings import tls_context
+from tests.system.bus import ANSWER_S
 from tests.system.stack import INSTANCES, NATS, RunningStack
 
-CONNECT_S: Final = 10.0
 POLL_S: Final = 0.002
 NOT_FOUND: Final = 404
 STREAM_OF: Final = {
@@ -141,7 +141,7 @@ class Killer:
         """Listen in a thread of its own for the time of the block."""
         thread = threading.Thread(target=lambda: asyncio.run(self._listen()), name="killer")
         thread.start()
-        assert self._ready.wait(CONNECT_S), "the watcher did not connect"
+        assert self._ready.wait(2 * ANSWER_S), "the watcher did not connect"
         try:
             yield self
         finally:
@@ -157,6 +157,7 @@ class Killer:
             inbox_prefix=inbox(Identity(self._boundary.reader)),
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,
+            connect_timeout=ANSWER_S,
             error_cb=_quiet,
         )
         before, _ = await self._last(client, self._boundary.reached)
@@ -190,7 +191,7 @@ class Killer:
         stream = STREAM_OF[subject.partition(".")[0]]
         question = json.dumps({"last_by_subj": subject}).encode()
         answer = json.loads(
-            (await client.request(f"JSC.API.STREAM.MSG.GET.{stream}", question, timeout=5)).data
+            (await client.request(f"JSC.API.STREAM.MSG.GET.{stream}", question, timeout=ANSWER_S)).data
         )
         if "message" not in answer:
             assert answer["error"]["code"] == NOT_FOUND, answer

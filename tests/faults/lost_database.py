@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import asyncpg
+
 from rekey_audit.settings import AuditSettings
 from rekey_core.authority import Identity
+from rekey_core.errors import RekeyError
 from rekey_core.names import Service
 from rekey_local.settings import service_settings
 from rekey_local.stack import DATABASE
@@ -50,8 +53,11 @@ def away(stack: RunningStack, _: Path) -> None:
 
 
 def rows_are_right(stack: RunningStack) -> bool:
-    """Whether both services' rows are byte for byte what one fold of the whole log says."""
-    return asyncio.run(_rows_are_right(stack))
+    """Whether both services' rows are byte for byte what one fold of the whole log says; not while either cannot be read."""
+    try:
+        return asyncio.run(_rows_are_right(stack))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, RekeyError, OSError):
+        return False
 
 
 async def _rows_are_right(stack: RunningStack) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from rekey_core.contracts import KeySummary
 from rekey_core.errors import RekeyError
@@ -15,22 +16,40 @@ from tests.system.stack import INSTANCES, KEY_NAMES, RunningStack
 SETTLE_S: Final = 60.0
 PATIENCE: Final = "gave up after 10 s"  # what a remote call may say at worst
 DATA: Final = KEY_NAMES[0]
+AWAY: Final = (
+    RekeyError,
+    LocalError,
+    OSError,
+    TimeoutError,
+)  # what a question raises while nobody can answer it
+T = TypeVar("T")
 
 
 def shown(stack: RunningStack, key: str) -> KeySummary | None:
     """The key as audit tells it; nothing while the bus or audit is down."""
     try:
         return stack.show(key)
-    except (RekeyError, LocalError, OSError, TimeoutError):
+    except AWAY:
         return None
 
 
+def told(stack: RunningStack, question: Callable[[], T]) -> T:
+    """What audit answers once it is there, and the bus."""
+    answers: list[T] = []
+
+    def is_answered() -> bool:
+        with contextlib.suppress(*AWAY):
+            answers.append(question())
+        return bool(answers)
+
+    stack.until(is_answered, SETTLE_S, "an answer of audit")
+    return answers[0]
+
+
 def now_at(stack: RunningStack, key: str) -> int:
-    stack.until(lambda: shown(stack, key) is not None, SETTLE_S, "an answer of audit")
-    summary = shown(stack, key)
-    assert summary is not None
-    assert summary.current is not None
-    return summary.current
+    current = told(stack, lambda: stack.show(key)).current
+    assert current is not None
+    return current
 
 
 def settled(stack: RunningStack, key: str, version: int) -> bool:
@@ -51,9 +70,9 @@ def check(stack: RunningStack, key: str, version: int) -> None:
     stack.until(
         lambda: settled(stack, key, version), SETTLE_S, f"the end of the rotation of {key} to {version}"
     )
-    entries = stack.history(key).entries
+    entries = told(stack, lambda: stack.history(key)).entries
     steps = [e.event for e in entries if e.version == version and e.event != "delivered"]
-    kept = ["backed-up"] if needs_backup(stack.show(key).key_class) else []
+    kept = ["backed-up"] if needs_backup(told(stack, lambda: stack.show(key)).key_class) else []
     assert steps == ["rotation-requested", "generated", *kept, "activated"]
     ended = [e.event for e in entries if e.version == version - 1 and e.event == "deactivated"]
     assert len(ended) == 1

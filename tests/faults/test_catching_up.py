@@ -26,6 +26,7 @@ from rekey_local.settings import instance_settings
 from tests.attacks.intruder import Intruder, a_key, intruder
 from tests.faults.many_keys import many_keys
 from tests.faults.phases import PHASES, Rotation
+from tests.system.bus import ANSWER_S
 from tests.system.instances import AAD, Replica, a_process, ask, replica, said
 from tests.system.stack import RunningStack, running_stack
 
@@ -212,5 +213,5 @@ def _recovers(stack: RunningStack, process: subprocess.Popen[str]) -> None:
 
 
 async def _last_sequence(people: Intruder) -> int:
-    answer = await people.client.request(f"$JS.API.STREAM.INFO.{Stream.LIFECYCLE}", b"", timeout=5)
+    answer = await people.client.request(f"$JS.API.STREAM.INFO.{Stream.LIFECYCLE}", b"", timeout=ANSWER_S)
     return int(json.loads(answer.data)["state"]["last_seq"])

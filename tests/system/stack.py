@@ -202,8 +202,12 @@ class RunningStack:
         done: Future[None] = Future()
 
         def run() -> None:
-            action()
-            done.set_result(None)
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001 - whoever called is told
+                done.set_exception(error)
+            else:
+                done.set_result(None)
 
         self._loop.call_soon_threadsafe(run)
         done.result(LIMIT_S)
