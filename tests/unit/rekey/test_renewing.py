@@ -29,14 +29,20 @@ OTHER = "orders-archive"
 
 
 @pytest.fixture
-async def me(tmp_path: Path) -> Instance:
-    """An instance that protects with version 1 and has a lease."""
+async def joiner(tmp_path: Path) -> Instance:
+    """An instance that protects with version 1 and has no lease yet."""
     instance = Instance(W, tmp_path, KEY)
     await instance.trust.refresh()
     tell(instance, W.notice((1,), 1))
     await instance.worker.reconcile()
-    await instance.renewing.once(instance.key)
     return instance
+
+
+@pytest.fixture
+async def me(joiner: Instance) -> Instance:
+    """One that has a lease."""
+    await joiner.renewing.once(joiner.key)
+    return joiner
 
 
 def tell(instance: Instance, notice: Notice, sequence: int = 1) -> None:
@@ -146,21 +152,30 @@ async def test_a_version_whose_budget_gives_nothing_holds_no_rotation_up(me: Ins
         Keyring(me.key, me.key.lease).encrypt(b"data", AAD)
 
 
-async def test_a_joiner_is_not_ready_while_its_messages_are_of_another_version_than_the_one_it_protects_with(
+async def test_a_joiner_is_not_ready_while_it_has_no_messages_of_the_version_that_it_protects_with(
+    joiner: Instance,
+) -> None:
+    tell(joiner, W.notice((1, 2), 1, as_of=11), sequence=2)
+    await joiner.worker.reconcile()
+    joiner.desk.forge = with_quota(2, LEAST)
+    await joiner.renewing.once(joiner.key)
+    was_ready = [joiner.key.is_ready]
+    tell(joiner, W.notice((1, 2), 2, as_of=12), sequence=3)
+    await joiner.worker.reconcile()
+    assert [*was_ready, joiner.key.is_ready] == [False, True], "nobody waited for it when 2 became current"
+    assert len(leases(joiner)) == 1, "its first lease was enough"
+
+
+async def test_messages_of_the_version_that_protects_are_enough_while_the_lease_runs_ahead_of_the_notice(
     me: Instance,
 ) -> None:
-    tell(me, W.notice((1, 2), 1, as_of=11), sequence=2)
-    await me.worker.reconcile()
-    was_ready = [me.key.is_ready]
-
-    me.desk.forge = with_quota(2, LEAST)
-    await me.renewing.once()
-    was_ready.append(me.key.is_ready)
-    before = len(leases(me))
-    tell(me, W.notice((1, 2), 2, as_of=12), sequence=3)
-    await me.worker.reconcile()
-    assert [*was_ready, me.key.is_ready] == [True, False, True], "nobody waited for it when 2 became current"
-    assert len(leases(me)) == before, "its first lease was enough"
+    for number in (2, 3):
+        tell(me, W.notice(tuple(range(1, number + 1)), number - 1, as_of=10 + number), sequence=number)
+        await me.worker.reconcile()
+        me.desk.forge = with_quota(number, LEAST)
+        await me.renewing.once()
+        assert (protects_with(me), me.key.is_ready) == (number - 1, True)
+        assert Keyring(me.key, me.key.lease).encrypt(b"data", AAD)
 
 
 async def test_a_quota_of_a_version_that_is_not_held_is_not_taken(me: Instance) -> None:

@@ -198,8 +198,10 @@ class KeyState:
     def is_ready(self) -> bool:
         """Whether calls can be answered, if only by saying who stopped the key."""
         current = self.view.current
-        if isinstance(current, SecretVersion) and current.is_counted and self.funded != current.version:
-            return False  # while nobody waited for us another version became current: its messages are of no use here
+        if isinstance(current, SecretVersion) and current.is_counted and current.quota.total == 0:
+            # none yet: while nobody waited for us another version became current, whose messages are of no use here;
+            # or none at all, when the budget gives none: then a call says so
+            return self.funded == current.version
         return current is not None or bool(self.stopped)
 
     def receipt(self) -> KeyReceipt:

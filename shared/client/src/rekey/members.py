@@ -112,7 +112,7 @@ class Members:
                     await member.renewing.once(worker.key)
                 if worker.key.is_ready:
                     return worker
-                worker.key.problem = "it has no active version yet"
+                worker.key.problem = _not_ready(worker.key)
             except (RetryableError, MalformedError, NotInstalledError) as error:
                 worker.key.problem = str(error)
             if time.monotonic() + JOIN_POLL_S >= deadline:
@@ -157,3 +157,10 @@ class Members:
         if member is not None and member.workers[name].task is None:
             member.forget(name)
             del self._member_of[name]
+
+
+def _not_ready(key: KeyState) -> str:
+    current = key.view.current
+    if current is None:
+        return "it has no active version yet"
+    return f"it has no messages of version {current.version} yet"
