@@ -6,11 +6,14 @@ An instance that is killed is in ``tests/faults/test_kills.py``: until its lease
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 
+from rekey.cli.waiting import DECIDED_S
 from rekey_core.names import Service
 from rekey_local.errors import NotReadyError
 from rekey_local.stack import DATABASE
@@ -91,6 +94,20 @@ def test_a_process_that_is_held_stays_down_until_it_is_released(stack: RunningSt
     stack.release("revocation")
 
     assert stack.keeper("revocation").is_ready
+
+
+def test_a_rotation_is_waited_for_as_long_as_asked_also_while_nobody_can_decide_it(
+    stack: RunningStack,
+) -> None:
+    stack.hold("rotation-scheduler")
+    with ThreadPoolExecutor(1) as pool:
+        rotating = pool.submit(stack.rotate, "webhook-mac")
+        began = time.monotonic()
+        stack.until(lambda: time.monotonic() > began + DECIDED_S + 1, what="longer than a decision takes")
+        stack.release("rotation-scheduler")
+        done = rotating.result()
+    assert done.code == 0, done.err
+    assert "nobody has said yet what became of it" in done.err, "who waits is told why"
 
 
 def test_a_wrong_pin_is_tried_once_and_the_screen_says_why(stack: RunningStack) -> None:

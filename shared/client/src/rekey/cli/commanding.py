@@ -120,14 +120,16 @@ async def rotate(session: Session, order: Order, deadline_s: int | None = None) 
         shown, adoption = await _known(session, key)
         return plan_view(plans.plan_rotate(shown, adoption))
     accepted = await _publish(session, command)
+    deadline = waiting.Deadline(order.wait_s or 0.0)
     decided = await _decided(session, accepted)
+    if decided is None and deadline.left_s > 0:
+        decided = await waiting.decision(session, accepted.command, deadline.left_s)
     version = max((entry.version for entry in decided.facts), default=0) if decided else 0
     if order.wait_s is not None:
         if not version:
             text = f"{key}: the rotation is accepted, and nobody has decided it"
             raise UnavailableError(text, hint=f"rekey command {accepted.command}")
-        hint = f"rekey adoption {key}"
-        await waiting.Deadline(order.wait_s).until(waiting.active(session, key, version), hint=hint)
+        await deadline.until(waiting.active(session, key, version), hint=f"rekey adoption {key}")
     return _result(command, accepted, decided, version)
 
 

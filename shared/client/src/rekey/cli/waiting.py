@@ -31,6 +31,11 @@ class Deadline:
     def __post_init__(self) -> None:
         self._ends = time.monotonic() + self.seconds
 
+    @property
+    def left_s(self) -> float:
+        """Seconds until its end; 0 after it."""
+        return max(0.0, self._ends - time.monotonic())
+
     async def until(self, done: Done, *, hint: str) -> None:
         """Ask until done.
 
