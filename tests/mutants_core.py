@@ -67,6 +67,20 @@ MUTANTS: Final = (
         ("tests/unit/rekey/test_resumed.py",),
     ),
     Mutant(
+        "resume: an application is told before it can use the version",
+        "shared/client/src/rekey/worker.py",
+        "self._lifted.intersection(self.key.held)",
+        "self._lifted",
+        ("tests/unit/rekey/test_resumed.py",),
+    ),
+    Mutant(
+        "resume: an application is told again with each pass",
+        "shared/client/src/rekey/worker.py",
+        "            self._lifted.discard(number)\n",
+        "",
+        ("tests/unit/rekey/test_resumed.py",),
+    ),
+    Mutant(
         "resume: an instance believes it whatever the command lifts",
         "shared/client/src/rekey/beliefs.py",
         'return self.kind == "suspended" and self.command in lifts.get(self.version, ())',

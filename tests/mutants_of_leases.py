@@ -18,6 +18,20 @@ OF_SDK: Final = ("tests/unit/rekey/test_refused_keys.py",)
 
 MUTANTS: Final = (
     Mutant(
+        "quota: who has no messages of the version that it protects with is ready",
+        "shared/client/src/rekey/keystate.py",
+        "            return self.funded == current.version\n",
+        "            return True\n",
+        ("tests/unit/rekey/test_renewing.py",),
+    ),
+    Mutant(
+        "quota: who has messages is not ready when the lease is of the version to come",
+        "shared/client/src/rekey/keystate.py",
+        " and current.is_counted and current.quota.total == 0:",
+        " and current.is_counted:",
+        ("tests/unit/rekey/test_renewing.py",),
+    ),
+    Mutant(
         "lease: what is born while it is stored need not be proved",
         LEASING,
         "        after, late = await self._held(given, receipt, given, before, renewed)",
