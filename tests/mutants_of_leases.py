@@ -25,6 +25,13 @@ MUTANTS: Final = (
         ("tests/unit/rekey/test_renewing.py",),
     ),
     Mutant(
+        "quota: who went over meanwhile takes a lease without messages",
+        RENEWING,
+        "if _is_overtaken(keys[name], counted[name], leased):",
+        "if False:",
+        ("tests/unit/rekey/test_renewing.py",),
+    ),
+    Mutant(
         "quota: who has messages is not ready when the lease is of the version to come",
         "shared/client/src/rekey/keystate.py",
         " and current.is_counted and current.quota.total == 0:",

@@ -178,6 +178,30 @@ async def test_messages_of_the_version_that_protects_are_enough_while_the_lease_
         assert Keyring(me.key, me.key.lease).encrypt(b"data", AAD)
 
 
+async def test_who_went_over_while_its_lease_was_asked_for_says_that_it_has_no_lease_until_it_has_messages(
+    me: Instance,
+) -> None:
+    """Without a lease it goes over at once; what is given to who protects with the version before has none of the next."""
+    tell(me, W.notice((1, 2), 1, as_of=11), sequence=2)
+    await me.worker.reconcile()
+    me.key.lease.until = 0.0
+    of_before = with_quota(2, 0)
+
+    def goes_over(answer: Answer) -> Answer:
+        me.key.switch(2)
+        return of_before(answer)
+
+    me.desk.forge = goes_over
+    await me.renewing.once()
+    with pytest.raises(LeaseExpiredError):
+        Keyring(me.key, me.key.lease).encrypt(b"data", AAD)
+    me.desk.forge = lambda answer: answer
+    async with asyncio.timeout(10), renewing(me):
+        while not me.key.lease.is_valid:  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(0.01)
+    assert Keyring(me.key, me.key.lease).encrypt(b"data", AAD)
+
+
 async def test_a_quota_of_a_version_that_is_not_held_is_not_taken(me: Instance) -> None:
     me.desk.forge = with_quota(7, LEAST)
     await me.renewing.once()

@@ -142,7 +142,7 @@ class Renewing:
         """Ask for these keys; the names of those that are given."""
         proved = {name: frozenset(key.held) for name, key in keys.items()}
         receipt = await self._receipts.write()
-        sent = boottime()
+        sent, counted = boottime(), {name: key.counted() for name, key in keys.items()}
         wanted = {name: quota for name, key in keys.items() if (quota := _wanted(key, sent))}
         answer = await self._requests.lease(
             sorted(keys), receipt, wanted, after=self._given, at_most_s=self._at_most_s
@@ -150,6 +150,9 @@ class Renewing:
         if answer.keys:
             self._given = answer.nonce
         for name, leased in answer.keys.items():
+            if _is_overtaken(keys[name], counted[name], leased):
+                self.hurry()
+                continue
             _take(keys[name], leased, sent)
             keys[name].leased = proved[name] & set(leased.versions)
         self._refused = answer.refused
@@ -202,6 +205,18 @@ def _wanted(key: KeyState, now: float) -> Quota | None:
     if version is None:
         return None
     return Quota(version=version.version, messages=version.quota.wanted(now, key.lease.duration_s))
+
+
+def _is_overtaken(key: KeyState, asked: SecretVersion | None, leased: LeasedKey) -> bool:
+    """Whether the key went over to another version since, and the lease brings no messages of that one.
+
+    A key whose lease is over goes over without them (``KeyWorker``): given that lease, encrypt would say that all are used.
+    """
+    version = key.counted()
+    if key.lease.is_valid or version is None or version is asked or version.quota.total > 0:
+        return False
+    quota = leased.quota
+    return quota is None or quota.version != version.version or quota.messages == 0
 
 
 def _take(key: KeyState, leased: LeasedKey, sent: float) -> None:
